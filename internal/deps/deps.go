@@ -1,0 +1,25 @@
+package deps
+
+import (
+	_ "github.com/anthropics/anthropic-sdk-go"
+	_ "github.com/cenkalti/backoff/v4"
+	_ "github.com/goccy/go-yaml"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/google/uuid"
+	_ "github.com/oapi-codegen/runtime"
+	_ "github.com/openai/openai-go/v3"
+	_ "github.com/pressly/goose/v3"
+	_ "github.com/spf13/cobra"
+	_ "github.com/tink-crypto/tink-go/v2/aead"
+	_ "go.uber.org/goleak"
+	_ "go.uber.org/zap"
+	_ "gotest.tools/v3/assert"
+	_ "modernc.org/sqlite"
+	_ "pgregory.net/rapid"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/term"
+	_ "github.com/getkin/kin-openapi/openapi3"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/bmatcuk/doublestar/v4"
+	_ "golang.org/x/sync/errgroup"
+)
