@@ -1,0 +1,370 @@
+package task
+
+import (
+	"bytes"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of what a command may carry.
+const (
+	// MaxInputBytes bounds a prompt or message: longer material belongs into
+	// an attachment or the repository.
+	MaxInputBytes = 1 << 20
+	// MaxAppendEvents bounds one append; a runner splits larger batches.
+	MaxAppendEvents = 1000
+	// MaxEventBytes bounds the encoded payload of one event that an execution
+	// appends: twice an input, since a tool's result is bounded by the runner.
+	MaxEventBytes = 2 << 20
+)
+
+// Offer gives a waiting run to a worker: QUEUED becomes PENDING. A run that
+// lost its execution while INPROGRESS stays INPROGRESS.
+type Offer struct {
+	Execution  ExecutionID
+	Worker     string
+	TokenHash  []byte // see NewToken
+	LeaseUntil time.Time
+}
+
+func (c Offer) subject() ExecutionID { return "" }
+
+func (c Offer) apply(d *decision) error {
+	if d.head.Execution != "" || !d.head.State.Active() || (d.head.ReadyAt.IsZero() && d.head.Where != LocationLocal) {
+		return Errorf(CodeConflict, "run is %s and does not wait for a worker", d.head.State)
+	}
+	d.head.Executions++
+	d.exec = Execution{ID: c.Execution, TaskID: d.id, Number: d.head.Executions, Worker: c.Worker, State: ExecutionOffered,
+		LeaseUntil: c.LeaseUntil.UTC(), TokenHash: bytes.Clone(c.TokenHash), OfferedAt: d.now}
+	d.touched = true
+	d.head.Execution = c.Execution
+	d.head.ReadyAt = time.Time{}
+	d.head.SandboxRunning = false
+	if d.head.State == StateInProgress {
+		return nil
+	}
+	return d.move(StatePending, Status{}, "")
+}
+
+// Accept is the worker's yes to an offer: PENDING becomes CLAIMED. Saying it
+// again changes nothing.
+type Accept struct {
+	Execution  ExecutionID
+	LeaseUntil time.Time
+}
+
+func (c Accept) subject() ExecutionID { return c.Execution }
+
+func (c Accept) apply(d *decision) error {
+	if err := d.holder(); err != nil {
+		return err
+	}
+	if d.exec.State != ExecutionOffered {
+		return nil
+	}
+	d.exec.State, d.exec.ClaimedAt, d.touched = ExecutionClaimed, d.now, true
+	d.exec.LeaseUntil = c.LeaseUntil.UTC()
+	if d.head.State == StateInProgress {
+		return nil
+	}
+	return d.move(StateClaimed, Status{}, "")
+}
+
+// Begin is the runner's first word: the run is INPROGRESS. Saying it again
+// changes nothing.
+type Begin struct{ Execution ExecutionID }
+
+func (c Begin) subject() ExecutionID { return c.Execution }
+
+func (c Begin) apply(d *decision) error {
+	if err := d.holder(); err != nil {
+		return err
+	}
+	if d.exec.State == ExecutionWorking {
+		return nil
+	}
+	if d.exec.State == ExecutionOffered { // the yes overtaken by the work
+		if err := (Accept{c.Execution, d.exec.LeaseUntil}).apply(d); err != nil {
+			return err
+		}
+	}
+	d.exec.State, d.exec.BegunAt, d.touched = ExecutionWorking, d.now, true
+	d.head.BegunAt, d.head.SandboxRunning = d.now, true
+	if d.head.StartedAt.IsZero() {
+		d.head.StartedAt = d.now
+	}
+	return d.move(StateInProgress, Status{}, "")
+}
+
+// Append adds an execution's events to the log. Offset is how many events the
+// execution has appended before: what the log has already is skipped, so a
+// batch may be sent again after a lost answer. A gap is CodeConflict. Seq,
+// TaskID and ExecutionID of the events are assigned; a zero Time becomes now.
+type Append struct {
+	Execution ExecutionID
+	Offset    int64
+	Events    []Event
+}
+
+func (c Append) subject() ExecutionID { return c.Execution }
+
+func (c Append) apply(d *decision) error {
+	if err := d.holder(); err != nil {
+		return err
+	}
+	if c.Offset < 0 || c.Offset > d.exec.Appended {
+		return Errorf(CodeConflict, "offset %d leaves a gap: this execution has appended %d events", c.Offset, d.exec.Appended)
+	}
+	known := d.exec.Appended - c.Offset
+	if known >= int64(len(c.Events)) {
+		return nil
+	}
+	for _, e := range c.Events[known:] {
+		if err := d.append(e); err != nil {
+			return err
+		}
+	}
+	d.exec.Appended = c.Offset + int64(len(c.Events))
+	d.touched = true
+	return nil
+}
+
+// append adds one event of the execution and what follows from it.
+func (d *decision) append(e Event) error {
+	if e.Payload == nil || e.Payload.platformOnly() {
+		return Invalid("events", "an execution may not append this type of event")
+	}
+	at := e.Time.UTC()
+	if e.Time.IsZero() {
+		at = d.now
+	}
+	switch p := e.Payload.(type) {
+	case *UsageReport:
+		d.head.Usage = d.head.Usage.Add(*p)
+	case *ArtifactReported:
+		if err := p.Artifact.Validate(); err != nil {
+			return err
+		}
+		a := p.Artifact
+		if a.CreatedAt.IsZero() {
+			a.CreatedAt = at
+		}
+		d.artifacts = append(d.artifacts, a)
+	}
+	d.head.UpdatedAt = d.now
+	d.emit(d.exec.ID, at, e.Payload)
+	return nil
+}
+
+// Renew moves the end of an execution's lease; it never moves it back.
+type Renew struct {
+	Execution ExecutionID
+	Until     time.Time
+}
+
+func (c Renew) subject() ExecutionID { return c.Execution }
+
+func (c Renew) apply(d *decision) error {
+	if err := d.holder(); err != nil {
+		return err
+	}
+	if c.Until.After(d.exec.LeaseUntil) {
+		d.exec.LeaseUntil, d.touched = c.Until.UTC(), true
+	}
+	return nil
+}
+
+// End is an execution's outcome. State is SUCCEEDED, FAILED, ERROR, BLOCKED
+// or CANCELLED. SeenInput is the number of the newest message that the agent
+// has been given: an end in success or BLOCKED fails with ErrUnseenInput when
+// a person has written since. Saying the same end again changes nothing.
+type End struct {
+	Execution ExecutionID
+	State     State
+	Status    Status
+	SeenInput int64
+}
+
+// ErrUnseenInput tells a runner to deliver the new message and go on.
+var ErrUnseenInput error = &Error{Code: CodeConflict, Field: "seen_input", Message: "a person has written meanwhile; deliver the message first"}
+
+func (c End) subject() ExecutionID { return c.Execution }
+
+func (c End) apply(d *decision) error {
+	if d.exec.State == ExecutionEnded && d.exec.Reason == string(c.State) {
+		return nil
+	}
+	if err := d.holder(); err != nil {
+		return err
+	}
+	if !c.State.Ended() {
+		return Invalid("state", "%q is not an end: use SUCCEEDED, FAILED, BLOCKED, ERROR or CANCELLED", string(c.State))
+	}
+	if d.head.State != StateInProgress && c.State != StateFailed && c.State != StateError {
+		return Errorf(CodeConflict, "a run that is %s cannot become %s: no work was begun", d.head.State, c.State)
+	}
+	if (c.State == StateSucceeded || c.State == StateBlocked) && d.head.LastInput > c.SeenInput {
+		return ErrUnseenInput
+	}
+	return d.end(c.State, c.Status, string(c.State))
+}
+
+// Release takes a run from an execution that refused it, vanished or failed
+// by no fault of the run's, so that it waits for another one.
+type Release struct {
+	Execution ExecutionID
+	// Reason is for the record: "worker at maximum concurrency", "lease lost".
+	Reason string
+	// ReadyAt is when the run may be offered again.
+	ReadyAt time.Time
+	// ExpiredBy, if set, makes the release conditional: the lease must have
+	// ended before it, else CodeConflict.
+	ExpiredBy time.Time
+	// MaxAttempts, if above 0, counts this as a failed attempt; the last one
+	// ends the run as ERROR with Code.
+	MaxAttempts int
+	Code        Code
+}
+
+func (c Release) subject() ExecutionID { return c.Execution }
+
+func (c Release) apply(d *decision) error {
+	if err := d.holder(); err != nil {
+		return err
+	}
+	if !c.ExpiredBy.IsZero() && !d.exec.LeaseUntil.Before(c.ExpiredBy) {
+		return Errorf(CodeConflict, "the lease was renewed meanwhile")
+	}
+	if c.MaxAttempts > 0 {
+		d.head.Attempts++
+	}
+	if d.head.Where == LocationLocal || (c.MaxAttempts > 0 && d.head.Attempts >= c.MaxAttempts) {
+		code := c.Code
+		if !code.Platform() {
+			code = CodeInternal
+		}
+		return d.end(StateError, Status{Message: c.Reason, ErrorCode: code, Retryable: true}, c.Reason)
+	}
+	d.endExecution(c.Reason)
+	d.head.ReadyAt = c.ReadyAt.UTC()
+	d.head.UpdatedAt = d.now
+	if d.head.State == StateInProgress {
+		d.emit("", d.now, &Notice{Text: "The execution ended early (" + c.Reason + "); the run goes on in a new one."})
+		return nil
+	}
+	return d.move(StateQueued, Status{}, c.Reason)
+}
+
+// Cancel ends a run by a person's wish. It fails with
+// CodeOperationNotSupported for runs that the server cannot reach, with
+// CodeInvalidRequest for ended ones, and with CodeConflict while PENDING.
+type Cancel struct {
+	By     Principal
+	Reason string
+}
+
+func (c Cancel) subject() ExecutionID { return "" }
+
+func (c Cancel) apply(d *decision) error {
+	switch {
+	case !d.head.Cancellable():
+		return Errorf(CodeOperationNotSupported, "this run executes where it was started (%s); stop it there", d.head.Where)
+	case d.head.State.Ended():
+		return Errorf(CodeInvalidRequest, "the run has ended already: it is %s", d.head.State)
+	case d.head.State == StatePending:
+		return &Error{Code: CodeConflict, Message: "the run is being handed to a worker; try again in a second", RetryAfterMS: 1000}
+	}
+	reason := c.Reason
+	if reason == "" {
+		reason = "cancelled"
+	}
+	return d.end(StateCancelled, Status{Message: reason}, string(StateCancelled))
+}
+
+// AddInput is a message from a person: it steers a run that is active, and
+// takes an ended one back to QUEUED with a new round of attempts. A blank
+// message only resumes.
+type AddInput struct{ Input Input }
+
+func (c AddInput) subject() ExecutionID { return "" }
+
+func (c AddInput) apply(d *decision) error {
+	if err := ValidateText("message", c.Input.Text); err != nil {
+		return err
+	}
+	if d.head.State.Ended() && !d.head.Cancellable() {
+		return Errorf(CodeOperationNotSupported, "this run executed where it was started (%s) and cannot be resumed by the server", d.head.Where)
+	}
+	if strings.TrimSpace(c.Input.Text) != "" || len(c.Input.Attachments) > 0 {
+		in := c.Input
+		d.head.LastInput = d.emit("", d.now, &in)
+		d.head.UpdatedAt = d.now
+	}
+	if d.head.State.Active() {
+		return nil
+	}
+	d.head.Attempts, d.head.ReadyAt = 0, d.now
+	return d.move(StateQueued, Status{}, "follow-up")
+}
+
+// Fail ends an active run that the platform cannot carry on: FAILED or ERROR
+// as the code says.
+type Fail struct{ Status Status }
+
+func (c Fail) subject() ExecutionID { return "" }
+
+func (c Fail) apply(d *decision) error {
+	if d.head.State.Ended() {
+		return Errorf(CodeConflict, "the run has ended already: it is %s", d.head.State)
+	}
+	return d.end(c.Status.ErrorCode.EndState(), c.Status, c.Status.Message)
+}
+
+// SandboxGone records that an execution's sandbox was removed.
+type SandboxGone struct{ Execution ExecutionID }
+
+func (c SandboxGone) subject() ExecutionID { return c.Execution }
+
+func (c SandboxGone) apply(d *decision) error {
+	if d.exec.ID == "" || d.exec.SandboxGone {
+		return nil
+	}
+	d.exec.SandboxGone, d.touched = true, true
+	if d.exec.Number == d.head.Executions {
+		d.head.SandboxRunning = false
+	}
+	return nil
+}
+
+// Log lets the platform itself append to a run's log, whatever its state:
+// phases of the dispatcher and notices.
+type Log struct{ Payloads []Payload }
+
+func (c Log) subject() ExecutionID { return "" }
+
+func (c Log) apply(d *decision) error {
+	for _, p := range c.Payloads {
+		switch p.(type) {
+		case *Phase, *Notice, *ErrorReported:
+			d.emit(d.head.Execution, d.now, p)
+		default:
+			return Invalid("events", "the platform logs phases, notices and errors only")
+		}
+	}
+	return nil
+}
+
+// ValidateText checks a prompt or message: valid UTF-8 without NUL, at most
+// MaxInputBytes. It may be empty.
+func ValidateText(field, s string) error {
+	switch {
+	case len(s) > MaxInputBytes:
+		return Invalid(field, "has %d bytes, at most %d are allowed; put long material into an attachment or the repository", len(s), MaxInputBytes)
+	case !utf8.ValidString(s):
+		return Invalid(field, "must be valid UTF-8")
+	case strings.ContainsRune(s, 0):
+		return Invalid(field, "must not contain NUL")
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package task
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Config is how a run is to be executed (Oz API, AmbientAgentConfig). A run
+// stores the resolved configuration, so later edits of an environment or an
+// agent never change what a past run says of itself.
+type Config struct {
+	Name               string                     `json:"name,omitempty"`
+	ModelID            string                     `json:"model_id,omitempty"`
+	BasePrompt         string                     `json:"base_prompt,omitempty"`
+	EnvironmentID      string                     `json:"environment_id,omitempty"`
+	SkillSpec          string                     `json:"skill_spec,omitempty"`
+	Skills             []string                   `json:"skills,omitempty"`
+	MCPServers         map[string]json.RawMessage `json:"mcp_servers,omitempty"`
+	ComputerUseEnabled *bool                      `json:"computer_use_enabled,omitempty"`
+	ComputerUseModelID string                     `json:"computer_use_model_id,omitempty"`
+	CredentialStrategy string                     `json:"credential_strategy,omitempty"`
+	IdleTimeoutMinutes *int                       `json:"idle_timeout_minutes,omitempty"`
+	WorkerHost         string                     `json:"worker_host,omitempty"`
+	RunnerID           string                     `json:"runner_id,omitempty"`
+	Harness            *HarnessConfig             `json:"harness,omitempty"`
+	HarnessAuthSecrets map[string]string          `json:"harness_auth_secrets,omitempty"`
+	InferenceProviders json.RawMessage            `json:"inference_providers,omitempty"`
+	MemoryStores       json.RawMessage            `json:"memory_stores,omitempty"`
+	SessionSharing     json.RawMessage            `json:"session_sharing,omitempty"`
+	// Secrets narrows the secrets of the run to these names: nil inherits
+	// what the trigger grants, an empty list grants none.
+	Secrets *[]string `json:"secrets,omitempty"`
+	// Limits stop the run; ours, beside the official fields.
+	Limits *Limits `json:"limits,omitempty"`
+}
+
+// HarnessConfig chooses the coding agent (Oz API, Harness).
+type HarnessConfig struct {
+	Type           string `json:"type,omitempty"` // default "oz", the built-in agent
+	ModelID        string `json:"model_id,omitempty"`
+	ReasoningLevel string `json:"reasoning_level,omitempty"`
+}
+
+// HarnessType gives the harness of the run, "oz" by default.
+func (c Config) HarnessType() string {
+	if c.Harness == nil || c.Harness.Type == "" {
+		return "oz"
+	}
+	return c.Harness.Type
+}
+
+// Limits end a run's work before it is done: it stops with a reason and keeps
+// its work. Zero fields take the platform's defaults.
+type Limits struct {
+	// MaxTurns bounds the model's turns in one execution.
+	MaxTurns int `json:"max_turns,omitempty"`
+	// MaxTokens bounds input and output tokens together, over the whole run.
+	MaxTokens int64 `json:"max_tokens,omitempty"`
+	// MaxCostUSD bounds the model cost in dollars, over the whole run.
+	MaxCostUSD float64 `json:"max_cost_usd,omitempty"`
+	// MaxMinutes bounds the time of one execution, in minutes.
+	MaxMinutes int `json:"max_minutes,omitempty"`
+}
+
+// MaxRuntime is MaxMinutes as a duration; 0 when unset.
+func (l Limits) MaxRuntime() time.Duration { return time.Duration(l.MaxMinutes) * time.Minute }

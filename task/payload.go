@@ -1,0 +1,250 @@
+package task
+
+import "encoding/json"
+
+// StateChanged records a transition. Only the platform writes it.
+type StateChanged struct {
+	From   State  `json:"from,omitempty"` // empty at creation
+	To     State  `json:"to"`
+	Status Status `json:"status,omitzero"`
+	Worker string `json:"worker,omitempty"` // who was offered or took the run
+	Reason string `json:"reason,omitempty"`
+}
+
+// PhaseStatus says how far a phase is.
+type PhaseStatus string
+
+// A phase starts, then is done or failed, once each.
+const (
+	PhaseStarted PhaseStatus = "started"
+	PhaseDone    PhaseStatus = "done"
+	PhaseFailed  PhaseStatus = "failed"
+)
+
+// Names of the phases of an execution, in order. Each is timed and shown.
+const (
+	PhaseSandbox   = "sandbox"   // the executor makes the sandbox and starts the runner
+	PhaseBundle    = "bundle"    // the runner fetches what it needs
+	PhaseWorkspace = "workspace" // repositories are cloned
+	PhaseSetup     = "setup"     // setup commands run
+	PhaseAgent     = "agent"     // the agent works
+	PhaseFinish    = "finish"    // evidence is checked, the outcome reported
+)
+
+// Phase marks the begin or end of a part of an execution.
+type Phase struct {
+	Name   string      `json:"name"`
+	Status PhaseStatus `json:"status"`
+	Detail string      `json:"detail,omitempty"` // "cloned demo (main)", "setup 1/2: go mod download"
+	// DurationMS is how long it took, in milliseconds; set when done or failed.
+	DurationMS int64 `json:"duration_ms,omitempty"`
+}
+
+// Input is a message from a person: the prompt itself, a follow-up or a
+// steering message. Only the platform writes it.
+type Input struct {
+	Text        string       `json:"text"`
+	Mode        Mode         `json:"mode,omitempty"`
+	From        Principal    `json:"from,omitzero"`
+	Attachments []Attachment `json:"attachments,omitempty"`
+}
+
+// Delivered records that the inputs with these event numbers are now part of
+// the agent's conversation, so that a restart does not deliver them again.
+type Delivered struct {
+	Inputs []int64 `json:"inputs"`
+}
+
+// TurnStarted precedes a call to the model. A turn without its TurnEnded was
+// cut off by a crash: its messages and calls never took part in the conversation.
+type TurnStarted struct {
+	Turn int `json:"turn"` // 1, 2, 3 ... within the run
+}
+
+// TurnEnded closes a turn: what the model answered is complete in the log.
+type TurnEnded struct {
+	Turn       int    `json:"turn"`
+	Model      string `json:"model,omitempty"`
+	StopReason string `json:"stop_reason,omitempty"`
+	RequestID  string `json:"request_id,omitempty"`
+	DurationMS int64  `json:"duration_ms,omitempty"`
+}
+
+// Message is text of the agent, in one piece or several: pieces share an ID,
+// and all but the last have More.
+type Message struct {
+	ID   string `json:"id"`
+	Text string `json:"text"`
+	More bool   `json:"more,omitempty"`
+}
+
+// Reasoning is the model's thinking as far as its provider shows it, in
+// pieces like Message.
+type Reasoning struct {
+	ID   string `json:"id"`
+	Text string `json:"text"`
+	More bool   `json:"more,omitempty"`
+	// Opaque is what the provider wants back with the next request to trust
+	// this block (a signature or encrypted content); on the last piece only.
+	Opaque json.RawMessage `json:"opaque,omitempty"`
+}
+
+// ToolCategory groups tools for display (Oz API, ConversationContentBlock).
+type ToolCategory string
+
+// Tool categories on the wire.
+const (
+	CategoryCommand     ToolCategory = "command"
+	CategoryFiles       ToolCategory = "files"
+	CategorySearch      ToolCategory = "search"
+	CategoryIntegration ToolCategory = "integration"
+	CategoryDocuments   ToolCategory = "documents"
+	CategoryComputer    ToolCategory = "computer"
+	CategoryReview      ToolCategory = "review"
+	CategorySkill       ToolCategory = "skill"
+)
+
+// ToolCall is the agent's decision to use a tool.
+type ToolCall struct {
+	ID       string          `json:"id"`
+	Name     string          `json:"name"`
+	Category ToolCategory    `json:"category"`
+	Input    json.RawMessage `json:"input"`
+}
+
+// ToolOutput is a piece of what a tool (or a setup command, CallID
+// "setup-<number>") printed while it ran.
+type ToolOutput struct {
+	CallID string `json:"call_id"`
+	Text   string `json:"text"`
+}
+
+// ToolState is how a tool call ended (Oz API, action_result).
+type ToolState string
+
+// States of a tool result.
+const (
+	ToolRunning   ToolState = "running"
+	ToolCompleted ToolState = "completed"
+	ToolFailed    ToolState = "failed"
+	ToolDenied    ToolState = "denied"
+)
+
+// ToolResult ends a tool call.
+type ToolResult struct {
+	CallID   string       `json:"call_id"`
+	Name     string       `json:"name"`
+	Category ToolCategory `json:"category"`
+	State    ToolState    `json:"state"`
+	// Content is exactly what the model was told.
+	Content string `json:"content"`
+	// Output is the structured form for display: exit_code, diff, path ...
+	Output     json.RawMessage `json:"output,omitempty"`
+	DurationMS int64           `json:"duration_ms,omitempty"`
+}
+
+// Todo is one entry of the agent's task list.
+type Todo struct {
+	Title       string `json:"title"`
+	Description string `json:"description,omitempty"`
+	Done        bool   `json:"done,omitempty"`
+}
+
+// Todos replaces the agent's task list.
+type Todos struct {
+	Items []Todo `json:"items"`
+}
+
+// UsageReport adds the cost of one model call to the run's usage.
+type UsageReport struct {
+	Category string     `json:"category"` // "primary_agent", "conversation_compaction"
+	Model    string     `json:"model"`
+	Provider string     `json:"provider,omitempty"`
+	Tokens   TokenCount `json:"tokens"`
+	Cost     CostUSD    `json:"cost_usd"`
+	Priced   bool       `json:"priced"` // false: the model has no known price
+	Calls    int        `json:"calls"`
+}
+
+// ArtifactReported adds an artifact to the run.
+type ArtifactReported struct {
+	Artifact Artifact `json:"artifact"`
+}
+
+// EffectState is how far an outward effect is.
+type EffectState string
+
+// An effect is intended before it is done and settled (or failed) after.
+const (
+	EffectIntended EffectState = "intended"
+	EffectSettled  EffectState = "settled"
+	EffectFailed   EffectState = "failed"
+)
+
+// Effect records an act that reaches outside the sandbox (a push, a pull
+// request, a comment), so that a restart can tell whether it was done.
+type Effect struct {
+	Key    string          `json:"key"`  // idempotency key, unique within the run
+	Kind   string          `json:"kind"` // "git_push" ...
+	State  EffectState     `json:"state"`
+	Detail json.RawMessage `json:"detail,omitempty"`
+}
+
+// Compaction replaces the conversation up to event UpTo by a summary.
+type Compaction struct {
+	UpTo    int64  `json:"up_to"`
+	Summary string `json:"summary"`
+}
+
+// Notice tells the people watching something that is not the agent's word:
+// a secret that could not be resolved, a retry, a limit that is near.
+type Notice struct {
+	Text string `json:"text"`
+}
+
+// ErrorReported is a fault that the execution met, mended or not.
+type ErrorReported struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	// Fatal says that the execution ends by it.
+	Fatal bool `json:"fatal,omitempty"`
+}
+
+// Type implements Payload; so do the methods of the same name below.
+func (*StateChanged) Type() EventType     { return TypeState }
+func (*Phase) Type() EventType            { return TypePhase }
+func (*Input) Type() EventType            { return TypeInput }
+func (*Delivered) Type() EventType        { return TypeDelivered }
+func (*TurnStarted) Type() EventType      { return TypeTurnStart }
+func (*TurnEnded) Type() EventType        { return TypeTurnEnd }
+func (*Message) Type() EventType          { return TypeMessage }
+func (*Reasoning) Type() EventType        { return TypeReasoning }
+func (*ToolCall) Type() EventType         { return TypeToolCall }
+func (*ToolOutput) Type() EventType       { return TypeToolOutput }
+func (*ToolResult) Type() EventType       { return TypeToolResult }
+func (*Todos) Type() EventType            { return TypeTodos }
+func (*UsageReport) Type() EventType      { return TypeUsage }
+func (*ArtifactReported) Type() EventType { return TypeArtifact }
+func (*Effect) Type() EventType           { return TypeEffect }
+func (*Compaction) Type() EventType       { return TypeCompaction }
+func (*Notice) Type() EventType           { return TypeNotice }
+func (*ErrorReported) Type() EventType    { return TypeError }
+
+func (*StateChanged) platformOnly() bool     { return true }
+func (*Input) platformOnly() bool            { return true }
+func (*Phase) platformOnly() bool            { return false }
+func (*Delivered) platformOnly() bool        { return false }
+func (*TurnStarted) platformOnly() bool      { return false }
+func (*TurnEnded) platformOnly() bool        { return false }
+func (*Message) platformOnly() bool          { return false }
+func (*Reasoning) platformOnly() bool        { return false }
+func (*ToolCall) platformOnly() bool         { return false }
+func (*ToolOutput) platformOnly() bool       { return false }
+func (*ToolResult) platformOnly() bool       { return false }
+func (*Todos) platformOnly() bool            { return false }
+func (*UsageReport) platformOnly() bool      { return false }
+func (*ArtifactReported) platformOnly() bool { return false }
+func (*Effect) platformOnly() bool           { return false }
+func (*Compaction) platformOnly() bool       { return false }
+func (*Notice) platformOnly() bool           { return false }
+func (*ErrorReported) platformOnly() bool    { return false }

@@ -1,0 +1,42 @@
+package task
+
+// ScopeType says what kind of owner a thing has.
+type ScopeType string
+
+// Owners, as the wire spells them (Oz API, Scope).
+const (
+	ScopeUser ScopeType = "User"
+	ScopeTeam ScopeType = "Team"
+)
+
+// Scope is the owner of a run, an environment or a secret: a person or a team.
+type Scope struct {
+	Type ScopeType `json:"type"`
+	UID  string    `json:"uid,omitempty"`
+}
+
+// IsZero reports that no owner is named.
+func (s Scope) IsZero() bool { return s == Scope{} }
+
+// String gives "Team:uid", for keys and messages.
+func (s Scope) String() string { return string(s.Type) + ":" + s.UID }
+
+// PrincipalType says who acts.
+type PrincipalType string
+
+// Kinds of principal, as the wire spells them (Oz API, UserProfile).
+const (
+	PrincipalUser           PrincipalType = "user"
+	PrincipalServiceAccount PrincipalType = "service_account"
+)
+
+// Principal is who asked for a run or carries it out (Oz API, UserProfile).
+type Principal struct {
+	Type        PrincipalType `json:"type,omitempty"`
+	UID         string        `json:"uid,omitempty"`
+	DisplayName string        `json:"display_name,omitempty"`
+	Email       string        `json:"email,omitempty"`
+}
+
+// IsPerson reports that a human asked, so that personal secrets may be used.
+func (p Principal) IsPerson() bool { return p.Type == PrincipalUser && p.UID != "" }

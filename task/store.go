@@ -1,0 +1,122 @@
+package task
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps runs, their executions and their logs. It decides nothing: each
+// change goes through Decide inside the store's transaction. Implementations
+// are safe for concurrent use, share no memory with their callers, make every
+// change durable before they answer, and pass storetest.Run.
+//
+// Every method fails with the context's error when it ends, and with
+// ErrNotFound for a run or execution that does not exist.
+type Store interface {
+	Records
+
+	// Create stores a new run, or gives the run that an earlier Create with
+	// the same idempotency key made (replayed is true). It fails with
+	// ErrConflict when the key was used for another body, and with
+	// CodeResourceUnavailable when Creation.MaxWaiting runs wait already.
+	Create(ctx context.Context, c Creation) (t Task, replayed bool, err error)
+
+	// Do applies one command and gives the run's head afterwards. It fails
+	// with what Decide fails with, and then changes nothing.
+	Do(ctx context.Context, id ID, c Command) (Head, error)
+
+	// Get returns a run.
+	Get(ctx context.Context, id ID) (Task, error)
+
+	// List returns one page of runs. Prompts are included.
+	List(ctx context.Context, q Query) (Page, error)
+
+	// Execution returns one execution.
+	Execution(ctx context.Context, id ExecutionID) (Execution, error)
+
+	// Executions returns those of a run, oldest first.
+	Executions(ctx context.Context, id ID) ([]Execution, error)
+
+	// Events returns up to limit events of a run with numbers above after, in
+	// order. An empty answer means that there is none yet.
+	Events(ctx context.Context, id ID, after int64, limit int) ([]Event, error)
+
+	// Waiting returns up to limit runs that the dispatcher may place now,
+	// those ready the longest first.
+	Waiting(ctx context.Context, now time.Time, limit int) ([]Waiting, error)
+
+	// Live returns all executions that have not ended.
+	Live(ctx context.Context) ([]Execution, error)
+
+	// Subscribe gives a channel that receives after a commit changed the run,
+	// or with an empty id, after one that made a run wait or freed an
+	// execution. It is a hint: several commits may give one signal, and the
+	// reader reads the store again. The channel is never closed; cancel ends it.
+	Subscribe(id ID) (changed <-chan struct{}, cancel func())
+
+	// Close waits for the writes under way and closes the store. Later calls
+	// fail. Closing again is no error.
+	Close() error
+}
+
+// Creation is what Create stores.
+type Creation struct {
+	ID    ID
+	Spec  Spec
+	Where Location // default LocationRemote
+	From  Source   // default SourceAPI
+	Now   time.Time
+	// Commands are applied in the same transaction, such as Offer and Accept
+	// for a run that its creator executes itself.
+	Commands []Command
+	// Key makes the creation idempotent; nil if it is not.
+	Key *IdempotencyKey
+	// MaxWaiting refuses the run when this many wait for a worker; 0 is no limit.
+	MaxWaiting int
+}
+
+// IdempotencyKey makes a repeated creation answer with the first run.
+type IdempotencyKey struct {
+	// Principal and Key together name the request.
+	Principal, Key string
+	// Fingerprint is a hash of the body: another one is a conflict.
+	Fingerprint []byte
+	// KeepUntil is when the key may be forgotten.
+	KeepUntil time.Time
+}
+
+// Waiting is a run that wants a worker.
+type Waiting struct {
+	ID         ID
+	WorkerHost string // Config.WorkerHost
+	Owner      Scope
+	ReadyAt    time.Time
+	CreatedAt  time.Time
+	// LastWorker held the run's newest execution and may still have its
+	// workspace; empty when it never had one.
+	LastWorker string
+}
+
+// Build makes the run and its first events: QUEUED, and the prompt as the
+// first message unless it is blank. Stores call it in Create.
+func (c Creation) Build() (Task, []Event) {
+	now := c.Now.UTC()
+	t := Task{ID: c.ID, Spec: c.Spec, Head: Head{Where: c.Where, Source: c.From, CreatedAt: now, UpdatedAt: now}}
+	if t.Where == "" {
+		t.Where = LocationRemote
+	}
+	if t.Source == "" {
+		t.Source = SourceAPI
+	}
+	d := &decision{id: t.ID, head: t.Head, now: now}
+	d.head.State = StateQueued
+	d.emit("", now, &StateChanged{To: StateQueued})
+	if t.Prompt != "" || len(t.Attachments) > 0 {
+		d.head.LastInput = d.emit("", now, &Input{Text: t.Prompt, Mode: t.Mode, From: t.Creator, Attachments: t.Attachments})
+	}
+	if t.Where == LocationRemote {
+		d.head.ReadyAt = now
+	}
+	t.Head = d.head
+	return t, d.events
+}

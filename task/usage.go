@@ -1,0 +1,92 @@
+package task
+
+// TokenCount counts tokens as the wire does (Oz API, TokenCount).
+type TokenCount struct {
+	Input      int64 `json:"input"` // uncached
+	CacheRead  int64 `json:"input_cache_read"`
+	CacheWrite int64 `json:"input_cache_write"`
+	Output     int64 `json:"output"`
+}
+
+// Total adds all kinds of token.
+func (t TokenCount) Total() int64 { return t.Input + t.CacheRead + t.CacheWrite + t.Output }
+
+// Add gives the sum of both counts.
+func (t TokenCount) Add(o TokenCount) TokenCount {
+	return TokenCount{t.Input + o.Input, t.CacheRead + o.CacheRead, t.CacheWrite + o.CacheWrite, t.Output + o.Output}
+}
+
+// CostUSD is the price of a TokenCount in dollars, by kind (Oz API, CostUsd).
+type CostUSD struct {
+	Input      float64 `json:"input_cost_usd"`
+	CacheRead  float64 `json:"input_cache_read_cost_usd"`
+	CacheWrite float64 `json:"input_cache_write_cost_usd"`
+	Output     float64 `json:"output_cost_usd"`
+}
+
+// Total adds the cost of all kinds.
+func (c CostUSD) Total() float64 { return c.Input + c.CacheRead + c.CacheWrite + c.Output }
+
+// Add gives the sum of both costs.
+func (c CostUSD) Add(o CostUSD) CostUSD {
+	return CostUSD{c.Input + o.Input, c.CacheRead + o.CacheRead, c.CacheWrite + o.CacheWrite, c.Output + o.Output}
+}
+
+// ModelUsage is what one model was used for within one category.
+type ModelUsage struct {
+	Category string     `json:"category"`
+	Model    string     `json:"model"`
+	Calls    int        `json:"calls"`
+	Tokens   TokenCount `json:"tokens"`
+	Cost     CostUSD    `json:"cost_usd"`
+	// Unpriced says that some of the tokens had no known price, so that Cost
+	// is a lower bound.
+	Unpriced bool `json:"unpriced,omitempty"`
+}
+
+// Usage is what a run has used of models, by category and model.
+type Usage struct {
+	Models []ModelUsage `json:"models,omitempty"`
+}
+
+// Add gives the usage with one report counted in. u itself is not changed.
+func (u Usage) Add(r UsageReport) Usage {
+	out := Usage{Models: append([]ModelUsage(nil), u.Models...)}
+	for i := range out.Models {
+		if m := &out.Models[i]; m.Category == r.Category && m.Model == r.Model {
+			m.count(r)
+			return out
+		}
+	}
+	m := ModelUsage{Category: r.Category, Model: r.Model}
+	m.count(r)
+	out.Models = append(out.Models, m)
+	return out
+}
+
+func (m *ModelUsage) count(r UsageReport) {
+	m.Calls += r.Calls
+	m.Tokens = m.Tokens.Add(r.Tokens)
+	m.Cost = m.Cost.Add(r.Cost)
+	m.Unpriced = m.Unpriced || !r.Priced
+}
+
+// Tokens adds the tokens of all models.
+func (u Usage) Tokens() TokenCount {
+	var t TokenCount
+	for _, m := range u.Models {
+		t = t.Add(m.Tokens)
+	}
+	return t
+}
+
+// Cost adds the cost of all models; complete is false when some of the
+// tokens had no known price.
+func (u Usage) Cost() (cost CostUSD, complete bool) {
+	complete = true
+	for _, m := range u.Models {
+		cost = cost.Add(m.Cost)
+		complete = complete && !m.Unpriced
+	}
+	return cost, complete
+}
