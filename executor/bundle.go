@@ -1,0 +1,128 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Sensitive is a value that fmt, errors and loggers never show. Only its JSON
+// form, meant for the link between platform and runner, has the real value.
+type Sensitive string
+
+// String hides the value.
+func (Sensitive) String() string { return "[sensitive]" }
+
+// Format hides the value from every verb of fmt.
+func (s Sensitive) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// Reveal gives the value.
+func (s Sensitive) Reveal() string { return string(s) }
+
+// Bundle is all that a runner needs to carry out one execution. It is given
+// out on the execution's token only, and never stored.
+type Bundle struct {
+	// Task is the run with prompt, resolved configuration and environment.
+	Task task.Task `json:"task"`
+	// Execution is the one that the token is for.
+	Execution task.Execution `json:"execution"`
+	// Limits are the run's, with the platform's defaults filled in.
+	Limits task.Limits `json:"limits"`
+	// Secrets become environment variables of the agent's processes.
+	Secrets []Variable `json:"secrets,omitempty"`
+	// MissingSecrets were asked for by name and do not exist.
+	MissingSecrets []string `json:"missing_secrets,omitempty"`
+	// Models says how the run's gateway reaches the models.
+	Models Models `json:"models"`
+	// GitCredentials let git read and push, by host.
+	GitCredentials []GitCredential `json:"git_credentials,omitempty"`
+	// GitIdentity is the author of the agent's commits.
+	GitIdentity GitIdentity `json:"git_identity"`
+	// RepositoryBase is put before "owner/name" of repositories that have no
+	// URL of their own, such as "https://github.com".
+	RepositoryBase string `json:"repository_base"`
+}
+
+// Variable is one secret environment variable.
+type Variable struct {
+	Name  string    `json:"name"`
+	Value Sensitive `json:"value"`
+}
+
+// Models is what the gateway of a run may call.
+type Models struct {
+	// Default is the model for runs that name none, or "auto".
+	Default string `json:"default"`
+	// Providers are tried in order: the first whose Models match is used.
+	Providers []ModelProvider `json:"providers"`
+}
+
+// ModelProvider is one endpoint that serves models.
+type ModelProvider struct {
+	Name string `json:"name"` // unique; shown in the run
+	// Wire is the protocol: "anthropic" or "openai".
+	Wire    string    `json:"wire"`
+	BaseURL string    `json:"base_url"`
+	APIKey  Sensitive `json:"api_key"`
+	// Models are the model ids it serves; a trailing * matches any rest.
+	Models []string `json:"models"`
+	// Scripted says that a script answers in place of a model; runs say so.
+	Scripted bool `json:"scripted,omitempty"`
+}
+
+// GitCredential lets git authenticate to one host over HTTPS.
+type GitCredential struct {
+	Host     string    `json:"host"`
+	Username string    `json:"username"`
+	Password Sensitive `json:"password"`
+}
+
+// GitIdentity is a commit's author and committer.
+type GitIdentity struct {
+	Name  string `json:"name"`
+	Email string `json:"email"`
+}
+
+// Link is the runner's side of the platform, bound to one execution by its
+// token. Methods fail with task.ErrFenced once the execution has lost its
+// lease; the runner must then stop at once. All may be repeated after a lost
+// answer. Safe for concurrent use.
+type Link interface {
+	// Bundle fetches what the execution needs.
+	Bundle(ctx context.Context) (*Bundle, error)
+	// Begin makes the run INPROGRESS.
+	Begin(ctx context.Context) error
+	// Append adds events to the log, see task.Append.
+	Append(ctx context.Context, offset int64, events []task.Event) error
+	// Events reads the run's log, see task.Store.
+	Events(ctx context.Context, after int64, limit int) ([]task.Event, error)
+	// Heartbeat renews the lease.
+	Heartbeat(ctx context.Context) (Heartbeat, error)
+	// Upload stores an artifact's bytes and returns the key for Artifact.Blob.
+	// The same uid replaces what was there.
+	Upload(ctx context.Context, uid string, r io.Reader) (blob string, sizeBytes int64, err error)
+	// End reports the outcome, see task.End; Execution is filled in. It fails
+	// with task.ErrUnseenInput when a message waits.
+	End(ctx context.Context, end task.End) error
+}
+
+// Heartbeat is what the platform answers to a sign of life.
+type Heartbeat struct {
+	// LastInput is the number of the newest message from a person.
+	LastInput int64 `json:"last_input"`
+	// IntervalMS is when to send the next heartbeat, in milliseconds.
+	IntervalMS int64 `json:"interval_ms"`
+}
+
+// Handshake is what a worker gives the runner on its standard input, so that
+// the token is in no argument list and no environment.
+type Handshake struct {
+	ServerURL   string           `json:"server_url"`
+	TaskID      task.ID          `json:"task_id"`
+	ExecutionID task.ExecutionID `json:"execution_id"`
+	Token       Sensitive        `json:"token"`
+	// CacheDir holds the repository mirrors that runs share; empty for none.
+	CacheDir string `json:"cache_dir,omitempty"`
+}

@@ -1,0 +1,111 @@
+// Package harness drives coding agents. A Harness knows one agent (the
+// built-in one, or a third party's CLI) and turns what it does into events of
+// the run's log, so that transcript, steering, cost and outcome look the same
+// for all.
+//
+// # Restart
+//
+// A harness may be killed at any instruction and run again in a new execution
+// of the same run. It rebuilds the conversation from Journal.History: it
+// delivers no message twice (task.Delivered), repeats no finished tool call,
+// and asks Effects before an act that reaches outside.
+package harness
+
+import (
+	"context"
+	"iter"
+
+	"github.com/oz-platform/cloudagents/environment/git"
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/secrets"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Harness drives one coding agent.
+type Harness interface {
+	// Run lets the agent work until it has finished, cannot go on, or ctx
+	// ends. It may be called again in the same session after it returned:
+	// then it delivers the messages that came meanwhile and goes on. An error
+	// is a fault of the platform (the journal is gone, ctx ended); whatever
+	// the agent or its model did wrong is an Outcome.
+	Run(ctx context.Context, s *Session) (Outcome, error)
+}
+
+// Outcome is how the agent's work ended.
+type Outcome struct {
+	// State is SUCCEEDED, FAILED, BLOCKED (a limit or a question: a person
+	// can resume it) or ERROR.
+	State task.State
+	// Status explains it. Message is the agent's summary on success.
+	Status task.Status
+	// Turns counts the model's turns over the whole run: success needs one.
+	Turns int
+	// SeenInput is the number of the newest message that was delivered.
+	SeenInput int64
+}
+
+// Session is what a harness works with. The runner owns everything in it.
+type Session struct {
+	Task      task.Task
+	Execution task.Execution
+	Limits    task.Limits
+	// Root is the workspace, Dir the directory in it where the agent starts.
+	Root, Dir string
+	// Repos are the cloned repositories.
+	Repos []Repo
+	// Rebuilt says that the workspace was made anew although the run has
+	// worked before: files that were not pushed are lost.
+	Rebuilt bool
+	// Env is the whole environment of the agent's processes, secrets
+	// included. It must reach nothing else.
+	Env []string
+	// Model is the gateway's door; the agent never sees a provider's key.
+	Model    Model
+	Journal  Journal
+	Effects  *Effects
+	Redactor *secrets.Redactor
+	Git      *git.Git
+	Link     executor.Link // for uploads
+	Clock    task.Clock
+}
+
+// Repo is one repository in the workspace.
+type Repo struct {
+	Name   string // directory name below Root
+	Dir    string // absolute
+	Remote string // URL without credentials
+	Base   string // commit that was checked out; empty for an empty repository
+	Branch string // branch that was checked out; empty when detached
+}
+
+// Model says where and how to call the run's model.
+type Model struct {
+	ID   string // resolved, never "auto"
+	Wire string // the provider's protocol: "anthropic" or "openai"
+	// BaseURL is the gateway's root on loopback, without a trailing slash:
+	// ".../anthropic" and ".../openai/v1" lie below it.
+	BaseURL string
+	// Token authenticates to the gateway, for this run only.
+	Token executor.Sensitive
+	// ContextWindow and MaxOutput are in tokens; 0 means unknown.
+	ContextWindow, MaxOutput int64
+	Scripted                 bool
+}
+
+// Journal is the run's log as a harness sees it. Everything posted passes the
+// Redactor once more; text that arrives in pieces must have passed a
+// streaming writer of Session.Redactor before, for a secret may be cut in two.
+// Safe for concurrent use.
+type Journal interface {
+	// Post queues events in order. It blocks while the queue is full and
+	// fails when the journal has failed for good.
+	Post(ctx context.Context, payloads ...task.Payload) error
+	// Flush returns when all that was posted before is durable. It fails
+	// with task.ErrFenced when the execution has lost its lease.
+	Flush(ctx context.Context) error
+	// History replays the log from after, flushed posts included.
+	History(ctx context.Context, after int64) iter.Seq2[task.Event, error]
+	// Inputs returns the messages from people (payload *task.Input) with
+	// numbers above after, in order.
+	Inputs(ctx context.Context, after int64) ([]task.Event, error)
+}
