@@ -1,0 +1,216 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// localCommands are what Run accepts: git's own commands that work on this
+// machine alone. Others could be aliases that the repository defines.
+var localCommands = []string{
+	"add", "apply", "blame", "branch", "cat-file", "checkout", "cherry-pick", "commit", "describe", "diff", "diff-tree",
+	"for-each-ref", "grep", "log", "ls-files", "ls-tree", "merge", "merge-base", "mv", "rebase", "reset", "restore",
+	"rev-list", "rev-parse", "revert", "rm", "shortlog", "show", "show-ref", "stash", "status", "switch", "symbolic-ref",
+	"tag", "update-ref",
+}
+
+// showsPatches are the commands that would run the repository's diff programs.
+var showsPatches = []string{"diff", "diff-tree", "log", "show"}
+
+// Run runs one local git command in the work tree whose top is dir, without
+// credentials. args begin with the command's name, one of git's everyday local
+// commands; nothing talks to a remote.
+func (g *Git) Run(ctx context.Context, dir string, args ...string) (Result, error) {
+	if len(args) == 0 || !slices.Contains(localCommands, args[0]) {
+		return Result{}, fmt.Errorf("git.Run takes one of: %s", strings.Join(localCommands, ", "))
+	}
+	return g.local(ctx, dir, "", args...)
+}
+
+// local runs a command in a repository whose configuration may be hostile.
+func (g *Git) local(ctx context.Context, dir, stdin string, args ...string) (Result, error) {
+	env, err := workTreeEnv(dir)
+	if err != nil {
+		return Result{}, err
+	}
+	settings, err := g.disarm(ctx, dir, env)
+	if err != nil {
+		return Result{}, err
+	}
+	if slices.Contains(showsPatches, args[0]) {
+		args = slices.Insert(slices.Clone(args), 1, "--no-ext-diff", "--no-textconv")
+	}
+	return g.exec(ctx, command{op: args[0], dir: dir, args: args, stdin: stdin, env: env, settings: settings,
+		timeout: g.opts.LocalTimeout})
+}
+
+// workTreeEnv names repository and work tree, so that git neither searches for
+// another one nor believes core.worktree.
+func workTreeEnv(dir string) ([]string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	gitDir := filepath.Join(abs, ".git")
+	if _, err := os.Stat(gitDir); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNotRepository)
+	}
+	return []string{"GIT_DIR=" + gitDir, "GIT_WORK_TREE=" + abs, "GIT_OPTIONAL_LOCKS=0"}, nil
+}
+
+// programKeys match the settings by which a repository names programs under a
+// key of its own choice, so that hardened cannot list them.
+const programKeys = `^(filter\..*\.(clean|smudge|process|required)|merge\..*\.driver|diff\..*\.(command|textconv))$`
+
+// disarm gives settings that switch off every program which the repository's
+// own configuration names.
+func (g *Git) disarm(ctx context.Context, dir string, env []string) ([]setting, error) {
+	res, err := g.exec(ctx, command{op: "config", dir: dir, env: env, timeout: g.opts.LocalTimeout,
+		args: []string{"config", "--includes", "--null", "--name-only", "--get-regexp", programKeys}})
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode == 1 { // none
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if res.Truncated {
+		return nil, fmt.Errorf("%s: the repository's configuration names too many programs", dir)
+	}
+	var off []setting
+	for key := range strings.SplitSeq(strings.TrimRight(string(res.Stdout), "\x00"), "\x00") {
+		value := ""
+		switch {
+		case strings.HasSuffix(key, ".required"):
+			value = "false"
+		case strings.HasPrefix(key, "merge."):
+			value = "false" // the program of that name: the merge conflicts
+		}
+		off = append(off, setting{key, value})
+	}
+	return off, nil
+}
+
+// Head gives the commit of HEAD; "" on a branch without commits.
+func (g *Git) Head(ctx context.Context, dir string) (string, error) {
+	return g.optional(ctx, dir, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+}
+
+// CurrentBranch gives the branch HEAD names, whether or not it has commits; ""
+// if HEAD is detached.
+func (g *Git) CurrentBranch(ctx context.Context, dir string) (string, error) {
+	return g.optional(ctx, dir, "symbolic-ref", "--quiet", "--short", "HEAD")
+}
+
+// DefaultBranch gives the default branch of origin as of the clone; "" if it
+// is not known.
+func (g *Git) DefaultBranch(ctx context.Context, dir string) (string, error) {
+	ref, err := g.optional(ctx, dir, "symbolic-ref", "--quiet", "refs/remotes/origin/HEAD")
+	return strings.TrimPrefix(ref, "refs/remotes/origin/"), err
+}
+
+// optional runs a command that exits with 1 and says nothing when the answer is none.
+func (g *Git) optional(ctx context.Context, dir string, args ...string) (string, error) {
+	res, err := g.local(ctx, dir, "", args...)
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode == 1 && failed.Stderr == "" {
+		return "", nil
+	}
+	return strings.TrimSpace(string(res.Stdout)), err
+}
+
+// Change is one path that differs from the last commit.
+type Change struct {
+	// Code is git's two letters: the state in the index and in the work tree.
+	Code string
+	// Path is relative to the top, with slashes; the new one of a rename.
+	Path string
+}
+
+// Status lists what differs from the last commit, untracked files included,
+// ignored ones not. It fails if there is more than MaxOutputBytes to list.
+func (g *Git) Status(ctx context.Context, dir string) ([]Change, error) {
+	res, err := g.local(ctx, dir, "", "status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignore-submodules=dirty")
+	if err != nil {
+		return nil, err
+	}
+	if res.Truncated {
+		return nil, fmt.Errorf("git status: more than %d bytes of changes: add build output to .gitignore", g.opts.MaxOutputBytes)
+	}
+	return parseStatus(string(res.Stdout)), nil
+}
+
+// parseStatus reads "XY path NUL", where a rename or copy is followed by its old path.
+func parseStatus(out string) []Change {
+	var changes []Change
+	fields := strings.Split(out, "\x00")
+	for i := 0; i < len(fields); i++ {
+		f := fields[i]
+		if len(f) < 4 {
+			continue
+		}
+		changes = append(changes, Change{Code: f[:2], Path: f[3:]})
+		if strings.ContainsAny(f[:2], "RC") {
+			i++
+		}
+	}
+	return changes
+}
+
+// Diff gives the patch from commit base to the work tree, untracked files not
+// included (Commit first, or Run "add" with "--intent-to-add"). Base "" is the
+// last commit, and the empty tree before the first.
+func (g *Git) Diff(ctx context.Context, dir, base string) (Result, error) {
+	if base == "" {
+		head, err := g.Head(ctx, dir)
+		if err != nil {
+			return Result{}, err
+		}
+		base = head
+	}
+	if base == "" {
+		empty, err := g.emptyTree(ctx, dir)
+		if err != nil {
+			return Result{}, err
+		}
+		base = empty
+	}
+	if err := CheckRef(base); err != nil {
+		return Result{}, fmt.Errorf("base %q %w", base, err)
+	}
+	return g.local(ctx, dir, "", "diff", "--ignore-submodules=dirty", base, "--")
+}
+
+// emptyTree names the tree without entries, which depends on the repository's hash.
+func (g *Git) emptyTree(ctx context.Context, dir string) (string, error) {
+	res, err := g.local(ctx, dir, "", "hash-object", "-t", "tree", "--stdin")
+	return strings.TrimSpace(string(res.Stdout)), err
+}
+
+// Commit records everything in the work tree, untracked files included and
+// ignored ones not, and gives the new commit. It fails with ErrNothingToCommit.
+func (g *Git) Commit(ctx context.Context, dir, message string) (string, error) {
+	if strings.TrimSpace(message) == "" {
+		return "", errors.New("commit message is empty")
+	}
+	if _, err := g.local(ctx, dir, "", "add", "--all"); err != nil {
+		return "", err
+	}
+	staged, err := g.local(ctx, dir, "", "status", "--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=dirty")
+	if err != nil {
+		return "", err
+	}
+	if len(staged.Stdout) == 0 {
+		return "", ErrNothingToCommit
+	}
+	if _, err := g.local(ctx, dir, message, "commit", "--quiet", "--no-verify", "--no-gpg-sign",
+		"--cleanup=whitespace", "--file=-"); err != nil {
+		return "", err
+	}
+	return g.Head(ctx, dir)
+}
