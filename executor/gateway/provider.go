@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Provider is an endpoint that serves models.
+type Provider struct {
+	// Name tells providers apart, in fallbacks, errors and records. Required, unique.
+	Name string
+	// Wire is what the endpoint speaks. Required.
+	Wire Wire
+	// BaseURL is the endpoint as the vendor's SDK wants it: without the version
+	// on the Anthropic wire, with it on the OpenAI wire. Default: the vendor's
+	// own, https://api.anthropic.com and https://api.openai.com/v1. It must not
+	// hold credentials, a query or a fragment.
+	BaseURL string
+	// APIKey is the credential, at least 8 bytes long so that it can be kept
+	// out of replies. Zero: the endpoint wants none.
+	APIKey Key
+	// BearerAuth sends the key as "Authorization: Bearer" on the Anthropic wire,
+	// as gateways compatible with it want. Default: "x-api-key". The OpenAI wire
+	// always uses the former.
+	BearerAuth bool
+	// Models are the ids served, each one exact or with a "*" at the end. The
+	// first provider of the wire that serves a model gets the call. Required.
+	Models []string
+	// Fallback is asked, in order, when this provider is rate limited, failing,
+	// silent or out of reach after all attempts. Default: none.
+	Fallback []Target
+}
+
+// Target is a model at a provider.
+type Target struct {
+	// Provider is the name of a provider of the same wire.
+	Provider string
+	// Model is what to ask for there. Default: the model of the call.
+	Model string
+}
+
+// endpoint is a checked Provider.
+type endpoint struct {
+	Provider
+	base *url.URL
+}
+
+// target is a resolved Target.
+type target struct {
+	at    *endpoint
+	model string
+}
+
+func newEndpoint(p Provider) (*endpoint, error) {
+	if p.Name == "" {
+		return nil, fmt.Errorf("name: required")
+	}
+	if p.Wire != Anthropic && p.Wire != OpenAI {
+		return nil, fmt.Errorf("provider %q: wire: want %q or %q, got %q", p.Name, Anthropic, OpenAI, p.Wire)
+	}
+	if len(p.Models) == 0 {
+		return nil, fmt.Errorf(`provider %q: models: name at least one, or "*"`, p.Name)
+	}
+	for _, m := range p.Models {
+		if m == "" || strings.Contains(strings.TrimSuffix(m, "*"), "*") {
+			return nil, fmt.Errorf("provider %q: models: %q: want a model id, with * at the end or not at all", p.Name, m)
+		}
+	}
+	key := p.APIKey.Reveal()
+	if !p.APIKey.IsZero() && len(key) < minKeyLength {
+		return nil, fmt.Errorf("provider %q: the API key has fewer than %d bytes; leave it empty when the endpoint wants none", p.Name, minKeyLength)
+	}
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return nil, fmt.Errorf("provider %q: the API key has a space or a control character; was a line break copied with it?", p.Name)
+	}
+	base, err := parseBase(defaulted(p.BaseURL, p.Wire.defaultBaseURL()))
+	if err != nil {
+		return nil, fmt.Errorf("provider %q: base URL: %w", p.Name, err)
+	}
+	return &endpoint{Provider: p, base: base}, nil
+}
+
+// parseBase checks a base URL. Its errors never show the URL, which may hold a
+// credential in the wrong place.
+func parseBase(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("not a URL")
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, fmt.Errorf("want http://host or https://host with an optional path")
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return nil, fmt.Errorf("must not hold credentials, a query or a fragment; credentials belong in APIKey")
+	}
+	return u, nil
+}
+
+// serves reports whether model is one of e's.
+func (e *endpoint) serves(model string) bool {
+	return slices.ContainsFunc(e.Models, func(m string) bool {
+		if prefix, pattern := strings.CutSuffix(m, "*"); pattern {
+			return strings.HasPrefix(model, prefix)
+		}
+		return m == model
+	})
+}
+
+// router finds who serves a model.
+type router struct {
+	endpoints []*endpoint
+	aliases   map[string]string
+}
+
+func newRouter(providers []Provider, aliases map[string]string) (*router, error) {
+	if len(providers) == 0 {
+		return nil, fmt.Errorf("no provider given")
+	}
+	r := &router{aliases: aliases}
+	for i, p := range providers {
+		e, err := newEndpoint(p)
+		if err != nil {
+			return nil, fmt.Errorf("provider %d: %w", i+1, err)
+		}
+		if r.named(p.Name) != nil {
+			return nil, fmt.Errorf("provider %q is given twice", p.Name)
+		}
+		r.endpoints = append(r.endpoints, e)
+	}
+	for _, e := range r.endpoints {
+		for _, f := range e.Fallback {
+			if to := r.named(f.Provider); to == nil || to.Wire != e.Wire {
+				return nil, fmt.Errorf("provider %q: fallback %q is no provider of the %s wire", e.Name, f.Provider, e.Wire)
+			}
+		}
+	}
+	for alias, model := range aliases {
+		if !slices.ContainsFunc(r.endpoints, func(e *endpoint) bool { return e.serves(model) }) {
+			return nil, fmt.Errorf("alias %q: no provider serves %q", alias, model)
+		}
+	}
+	return r, nil
+}
+
+func (r *router) named(name string) *endpoint {
+	for _, e := range r.endpoints {
+		if e.Name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// route gives the targets for a model as a harness named it, first choice
+// first; none when nobody serves it on that wire.
+func (r *router) route(wire Wire, asked string) []target {
+	model := asked
+	if to, ok := r.aliases[asked]; ok {
+		model = to
+	}
+	for _, e := range r.endpoints {
+		if e.Wire != wire || !e.serves(model) {
+			continue
+		}
+		targets := []target{{e, model}}
+		for _, f := range e.Fallback {
+			targets = append(targets, target{r.named(f.Provider), defaulted(f.Model, model)})
+		}
+		return targets
+	}
+	return nil
+}
+
+// missing explains why route found nobody.
+func (r *router) missing(wire Wire, asked string) string {
+	for _, other := range []Wire{Anthropic, OpenAI} {
+		if other != wire && r.route(other, asked) != nil {
+			return fmt.Sprintf("model %q is served on the %s wire only; use that, or another model", asked, other)
+		}
+	}
+	return fmt.Sprintf("no provider of this run serves the model %q on the %s wire; use a configured model or add the id to a provider's models", asked, wire)
+}
+
+// ids lists what can be asked for by name on a wire: aliases and exact ids.
+func (r *router) ids(wire Wire) []string {
+	var ids []string
+	for alias := range r.aliases {
+		if r.route(wire, alias) != nil {
+			ids = append(ids, alias)
+		}
+	}
+	for _, e := range r.endpoints {
+		for _, m := range e.Models {
+			if e.Wire == wire && !strings.HasSuffix(m, "*") {
+				ids = append(ids, m)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
