@@ -1,0 +1,66 @@
+// Package local runs sandboxes as processes of this host. It needs Linux 5.14 or newer with /proc, no root and no
+// container engine.
+//
+//	func main() {
+//		if code, ok := local.Supervise(); ok {
+//			os.Exit(code)
+//		}
+//		exec, err := local.New("/var/lib/oz", nil)
+//		...
+//	}
+//
+// # How it works
+//
+// Start runs this program's own binary a second time, as the supervisor of one sandbox; that is why main must call
+// [Supervise] first. The supervisor is a small process in a session of its own. It starts the main command, copies its
+// output to a file, forwards signals, and, being the subreaper of all that descends from it (prctl(2),
+// PR_SET_CHILD_SUBREAPER), inherits every daemon that double-forks and calls setsid. When the main command ends it
+// kills what is left until it has no child any more, which the kernel reports reliably, writes the exit status to a
+// file and ends.
+//
+// Nothing of this needs the worker. A worker that restarts finds its sandboxes with List and Open, by process number,
+// start time and boot, and reads the true exit status. Under systemd that takes KillMode=process in the worker's unit,
+// since the default kills everything with the service.
+//
+//	<root>/sandboxes/<id>/home, tmp      HOME and TMPDIR of the processes
+//	<root>/sandboxes/<id>/output*        what they wrote, in bounded pieces
+//	<root>/sandboxes/<id>/state.json     identity of the supervisor
+//	<root>/sandboxes/<id>/exit           exit status, once ended
+//	<root>/sandboxes/<id>/supervisor.log faults of the supervisor itself, normally empty
+//	<root>/workspaces/<key>/             workspace
+//
+// # Killing the whole tree
+//
+// Three means, each good alone:
+//
+//   - Ancestry. The supervisor kills its descendants until wait(2) says that it has none.
+//   - A mark. All processes of a sandbox carry one number in a resource limit that the kernel has ignored since 2.4.25
+//     and still inherits (RLIMIT_LOCKS). Unlike an environment variable, a session or a process group it survives
+//     env -i, setsid and exec. If someone kills the supervisor, the main command dies with it (PR_SET_PDEATHSIG) and
+//     the worker finds the others by their mark.
+//   - A control group, if Options.Cgroup gives one: its cgroup.kill is atomic.
+//
+// The main command may be stopped, ignore SIGTERM or fork while being killed. A process that changes its mark on
+// purpose and has the supervisor killed first escapes when there is no control group.
+//
+// # Not a security boundary
+//
+// Sandboxes run as the worker's user and see the host's files, network and processes. They are kept tidy, not kept out:
+// use a container driver for code that is not trusted. Set-uid programs such as sudo do not work (no_new_privs): what
+// they started, the worker could not kill.
+//
+// # Limits
+//
+// Limits.OpenFiles holds always (at least 64). Memory, Processes and CPUs need Options.Cgroup with these controllers:
+// resource limits cannot stand in, RLIMIT_AS breaks programs that reserve address space (Go, Node, Java) and
+// RLIMIT_NPROC counts all processes of the user, other sandboxes included. There are no core files, the umask is 077,
+// and the kernel's out-of-memory killer prefers a sandbox to the worker (oom_score_adj +500).
+//
+// Output beyond Options.OutputLimit loses its middle: the first half of the limit is kept, and of the rest the last
+// three to four eighths. Writing never blocks on a reader, and a full disk loses output, with a note, but stops nobody.
+//
+// # Concurrency
+//
+// An Executor is safe for concurrent use. It has one goroutine for each sandbox that it started and that still runs.
+// One Executor at a time owns a root; a sandbox is started once even if two try.
+package local

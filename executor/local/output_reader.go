@@ -1,0 +1,149 @@
+//go:build linux
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/oz-platform/cloudagents/executor"
+)
+
+// How long a reader waits before it looks for more. Watching files with inotify(7) would be quicker, but a user has 128
+// instances by default, which a few readers per sandbox use up.
+const (
+	minOutputPoll = 2 * time.Millisecond
+	maxOutputPoll = 100 * time.Millisecond
+)
+
+// outputReader follows the pieces of one sandbox.
+type outputReader struct {
+	ctx    context.Context // of the reader, as in http.Request: a Reader has no other way to take one
+	cancel context.CancelCauseFunc
+	dir    string
+	layout layout
+	ended  func() bool // whether no more can be written
+
+	mu     sync.Mutex // held while reading; Close cancels ctx first
+	piece  int
+	file   *os.File // nil: the piece is to be opened
+	offset int64    // in the piece
+	note   []byte   // to return before anything else
+}
+
+func newOutputReader(ctx context.Context, dir string, layout layout, ended func() bool) *outputReader {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &outputReader{ctx: ctx, cancel: cancel, dir: dir, layout: layout, ended: ended}
+}
+
+// Read implements io.Reader.
+func (r *outputReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for delay := minOutputPoll; ; delay = min(2*delay, maxOutputPoll) {
+		if err := context.Cause(r.ctx); err != nil {
+			return 0, err
+		}
+		// Asked before reading: what was written before the end is there to be read after it.
+		ended := r.ended()
+		if n, err := r.read(p); n > 0 || err != nil {
+			return n, err
+		}
+		if ended {
+			return 0, io.EOF
+		}
+		if err := pause(r.ctx, delay); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// read returns 0 when there is nothing now.
+func (r *outputReader) read(p []byte) (int, error) {
+	for {
+		if len(r.note) > 0 {
+			n := copy(p, r.note)
+			r.note = r.note[n:]
+			return n, nil
+		}
+		if r.file == nil {
+			if found, err := r.open(); !found || err != nil {
+				return 0, err
+			}
+			continue
+		}
+		n, err := r.file.Read(p)
+		r.offset += int64(n)
+		if n > 0 || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		if r.offset < r.layout.size(r.piece) {
+			return 0, nil
+		}
+		r.file.Close()
+		r.file, r.offset = nil, 0
+		r.piece++
+	}
+}
+
+// open opens the present piece or, if that was dropped, the oldest one after it. It finds none when none is written yet.
+func (r *outputReader) open() (bool, error) {
+	for {
+		file, err := os.Open(piecePath(r.dir, r.piece))
+		if err == nil {
+			r.file = file
+			return true, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
+		next, err := r.oldest()
+		if err != nil || next < 0 {
+			return false, err
+		}
+		if next == r.piece {
+			continue // made since
+		}
+		r.note = fmt.Appendf(nil, "\n[%d bytes of output dropped]\n", int64(next-r.piece)*r.layout.tail)
+		r.piece = next
+	}
+}
+
+// oldest returns the lowest piece from the present one on, or -1.
+func (r *outputReader) oldest() (int, error) {
+	numbers, err := pieces(r.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("output: sandbox removed: %w", executor.ErrNotFound)
+	}
+	if err != nil {
+		return 0, err
+	}
+	lowest := -1
+	for _, n := range numbers {
+		if n >= r.piece && (lowest < 0 || n < lowest) {
+			lowest = n
+		}
+	}
+	return lowest, nil
+}
+
+// Close ends a Read that waits. It may be called more than once.
+func (r *outputReader) Close() error {
+	r.cancel(os.ErrClosed)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Close()
+	r.file = nil
+	return err
+}

@@ -1,0 +1,90 @@
+//go:build linux
+
+package local
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/oz-platform/cloudagents/executor"
+)
+
+const (
+	stateFile = "state.json"
+	exitFile  = "exit"
+
+	stateVersion = 1
+)
+
+// state is what the next worker must know of a sandbox. The supervisor writes it once, before it starts the main
+// command: a sandbox without one never ran.
+type state struct {
+	Version    int             `json:"version"`
+	ID         string          `json:"id"`
+	Workspace  string          `json:"workspace"`
+	Supervisor process         `json:"supervisor"`
+	Mark       uint64          `json:"mark"`             // 0: none
+	Output     int64           `json:"output"`           // limit, in bytes
+	Cgroup     string          `json:"cgroup,omitempty"` // path of the sandbox's own group
+	Enforced   executor.Limits `json:"enforced"`
+}
+
+func readState(dir string) (state, error) {
+	var st state
+	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return st, err
+	}
+	if err := json.Unmarshal(data, &st); err != nil {
+		return st, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
+	}
+	if st.Version != stateVersion {
+		return st, fmt.Errorf("%s: version %d, this program knows %d", filepath.Join(dir, stateFile), st.Version, stateVersion)
+	}
+	return st, nil
+}
+
+// exitRecord is executor.Exit as it is stored.
+type exitRecord struct {
+	Code    int            `json:"code"`
+	Signal  syscall.Signal `json:"signal,omitempty"`
+	OOM     bool           `json:"oom,omitempty"`
+	Unknown bool           `json:"unknown,omitempty"`
+}
+
+// unknownExit stands for a status that is lost.
+var unknownExit = executor.Exit{Code: -1, Unknown: true}
+
+// readExit returns os.ErrNotExist while the sandbox has not ended. An unreadable record, as a power loss leaves it, is
+// an unknown status.
+func readExit(dir string) (executor.Exit, error) {
+	data, err := os.ReadFile(filepath.Join(dir, exitFile))
+	if err != nil {
+		return executor.Exit{}, err
+	}
+	var record exitRecord
+	if json.Unmarshal(data, &record) != nil {
+		return unknownExit, nil
+	}
+	return executor.Exit(record), nil
+}
+
+func writeExit(dir string, exit executor.Exit) error {
+	return writeJSON(filepath.Join(dir, exitFile), exitRecord(exit))
+}
+
+// writeJSON replaces a file in one step. It does not sync: these files matter to processes that a crash of the machine
+// ends too.
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
