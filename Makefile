@@ -1,0 +1,36 @@
+# What a developer runs. CI runs the same: .ci/run calls `make test`.
+
+GO    ?= go
+TOOL  := $(GO) tool -modfile=internal/tools/go.mod
+export CGO_ENABLED ?= 1
+
+.PHONY: help build test check lint fresh race bench quickstart
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+build: ## static binaries in ./bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+test: lint fresh race ## everything: linters, generated code, all tests with -race, SPECIFICATION.md
+
+lint: ## gofmt, vet, staticcheck, go.mod
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-clean:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags crashpoints ./...
+	$(TOOL) staticcheck -checks inherit,ST1000 ./...
+	$(GO) mod tidy -diff
+
+fresh: ## generated code is what `go generate` makes
+	$(GO) generate ./...
+	@git diff --exit-code --stat -- '*.gen.go' || { echo 'run go generate ./... and commit the result'; exit 1; }
+
+race: ## all tests, then the promises of SPECIFICATION.md
+	@mkdir -p bin && $(GO) build -o bin/speccheck ./internal/speccheck
+	OZ_TEST_REQUIRE=1 $(GO) test -race -count=1 -timeout 20m -json ./... | bin/speccheck SPECIFICATION.md
+
+bench: ## the figures, as ratios measured in one run
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./...
+
+quickstart: ## a run from prompt to pushed branch, on this machine
+	$(GO) run ./examples/quickstart

@@ -1,0 +1,259 @@
+// Package console shows a run's events on a terminal, live, and as the event
+// objects that scripts read.
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Printer shows events as text: phases, the agent's words, its tools with
+// their output, diffs, artifacts and states. Not safe for concurrent use.
+type Printer struct {
+	w     io.Writer
+	color bool
+	// inText is the ID of the message whose pieces are being printed.
+	inText string
+	// midLine says that the last thing printed did not end its line.
+	midLine bool
+	inputs  int
+	err     error
+}
+
+// NewPrinter makes a printer. color adds ANSI colours.
+func NewPrinter(w io.Writer, color bool) *Printer { return &Printer{w: w, color: color} }
+
+// Err gives the first error of the writer.
+func (p *Printer) Err() error { return p.err }
+
+// Event shows one event.
+func (p *Printer) Event(e task.Event) {
+	switch d := e.Payload.(type) {
+	case *task.Message:
+		p.text(d.ID, "", d.Text, d.More)
+	case *task.Reasoning:
+		p.text(d.ID, "2", d.Text, d.More)
+	case *task.ToolOutput:
+		p.output(d.Text)
+	default:
+		p.endLine()
+		p.line(e)
+	}
+}
+
+// line shows an event that stands on lines of its own.
+func (p *Printer) line(e task.Event) {
+	switch d := e.Payload.(type) {
+	case *task.StateChanged:
+		p.state(d)
+	case *task.Phase:
+		p.phase(d)
+	case *task.Input:
+		p.input(d)
+	case *task.ToolCall:
+		p.printf("36", "› %s", CallTitle(d))
+	case *task.ToolResult:
+		p.result(d)
+	case *task.Todos:
+		p.todos(d)
+	case *task.ArtifactReported:
+		p.printf("35", "◆ %s", ArtifactTitle(d.Artifact))
+	case *task.Notice:
+		p.printf("33", "! %s", d.Text)
+	case *task.ErrorReported:
+		p.printf("31", "✗ %s: %s", d.Code, d.Message)
+	case *task.Compaction:
+		p.printf("2", "· the conversation was summarised to fit the model's context")
+	}
+}
+
+func (p *Printer) state(d *task.StateChanged) {
+	switch {
+	case d.To == task.StateClaimed && d.Worker != "":
+		p.printf("2", "· %s by worker %s", d.To, d.Worker)
+	case d.To.Ended() && d.Status.Message != "":
+		p.printf(stateColor(d.To), "■ %s  %s", d.To, d.Status.Message)
+	case d.To.Ended():
+		p.printf(stateColor(d.To), "■ %s", d.To)
+	default:
+		p.printf("2", "· %s", d.To)
+	}
+}
+
+func stateColor(s task.State) string {
+	switch s {
+	case task.StateSucceeded:
+		return "32"
+	case task.StateFailed, task.StateError:
+		return "31"
+	}
+	return "33"
+}
+
+func (p *Printer) phase(d *task.Phase) {
+	took := time.Duration(d.DurationMS) * time.Millisecond
+	switch d.Status {
+	case task.PhaseStarted:
+		if d.Detail != "" {
+			p.printf("1", "▸ %s: %s", d.Name, d.Detail)
+			return
+		}
+		p.printf("1", "▸ %s", d.Name)
+	case task.PhaseDone:
+		p.printf("2", "  %s took %s%s", d.Name, took, suffix(d.Detail))
+	case task.PhaseFailed:
+		p.printf("31", "  %s failed after %s%s", d.Name, took, suffix(d.Detail))
+	}
+}
+
+func suffix(detail string) string {
+	if detail == "" {
+		return ""
+	}
+	return " (" + detail + ")"
+}
+
+// input shows messages after the prompt, which the person has just typed.
+func (p *Printer) input(d *task.Input) {
+	p.inputs++
+	if p.inputs == 1 {
+		return
+	}
+	p.printf("34", "» %s", d.Text)
+}
+
+func (p *Printer) result(d *task.ToolResult) {
+	var out struct {
+		ExitCode *int   `json:"exit_code"`
+		Diff     string `json:"diff"`
+	}
+	_ = json.Unmarshal(d.Output, &out) // a result without them just shows less
+	if out.Diff != "" {
+		p.diff(out.Diff)
+	}
+	took := time.Duration(d.DurationMS) * time.Millisecond
+	switch {
+	case d.State == task.ToolFailed || d.State == task.ToolDenied:
+		p.printf("31", "  %s %s: %s", d.Name, d.State, firstLine(d.Content))
+	case out.ExitCode != nil:
+		p.printf("2", "  exit %d after %s", *out.ExitCode, took)
+	}
+}
+
+func (p *Printer) diff(diff string) {
+	for line := range strings.SplitSeq(strings.TrimRight(diff, "\n"), "\n") {
+		color := ""
+		switch {
+		case strings.HasPrefix(line, "+"):
+			color = "32"
+		case strings.HasPrefix(line, "-"):
+			color = "31"
+		}
+		p.printf(color, "  %s", line)
+	}
+}
+
+func (p *Printer) todos(d *task.Todos) {
+	for _, t := range d.Items {
+		mark := " "
+		if t.Done {
+			mark = "x"
+		}
+		p.printf("", "  [%s] %s", mark, t.Title)
+	}
+}
+
+// text shows a piece of a message that may go on.
+func (p *Printer) text(id, color, text string, more bool) {
+	if p.inText != id {
+		p.endLine()
+		p.inText = id
+	}
+	p.write(p.paint(color, clean(text)))
+	p.midLine = p.midLine || text != ""
+	if !more {
+		p.endLine()
+	}
+}
+
+// output shows what a tool prints, indented.
+func (p *Printer) output(text string) {
+	if p.inText != "" {
+		p.endLine()
+	}
+	for line := range strings.Lines(clean(text)) {
+		if !p.midLine {
+			p.write("  ")
+		}
+		p.write(line)
+		p.midLine = !strings.HasSuffix(line, "\n")
+	}
+}
+
+func (p *Printer) endLine() {
+	if p.midLine {
+		p.write("\n")
+	}
+	p.midLine, p.inText = false, ""
+}
+
+func (p *Printer) printf(color, format string, args ...any) {
+	p.write(p.paint(color, clean(fmt.Sprintf(format, args...))) + "\n")
+}
+
+func (p *Printer) paint(color, s string) string {
+	if !p.color || color == "" || s == "" {
+		return s
+	}
+	return "\x1b[" + color + "m" + s + "\x1b[0m"
+}
+
+func (p *Printer) write(s string) {
+	if _, err := io.WriteString(p.w, s); err != nil && p.err == nil {
+		p.err = err
+	}
+}
+
+// clean drops control characters, so that an agent cannot steer the terminal
+// of whoever watches it. Tabs and newlines stay.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if (r < 0x20 && r != '\n' && r != '\t') || (r >= 0x7f && r < 0xa0) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
+
+// CallTitle says in one line what a tool call is about.
+func CallTitle(d *task.ToolCall) string {
+	var in map[string]any
+	_ = json.Unmarshal(d.Input, &in) // an odd input shows the bare name
+	for _, key := range []string{"command", "path", "file_path", "pattern", "query", "message", "summary", "title"} {
+		if s, ok := in[key].(string); ok && s != "" {
+			return d.Name + " " + firstLine(s)
+		}
+	}
+	return d.Name
+}
+
+// ArtifactTitle says in one line what an artifact is.
+func ArtifactTitle(a task.Artifact) string {
+	switch a.Type {
+	case task.ArtifactPullRequest:
+		return "pull request " + a.URL + " (branch " + a.Branch + ")"
+	case task.ArtifactReference:
+		return strings.ReplaceAll(a.ReferenceType, "_", " ") + " " + strings.TrimSpace(a.Title+" "+a.URL)
+	}
+	return strings.ToLower(string(a.Type)) + " " + a.Path + a.Title
+}
