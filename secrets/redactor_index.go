@@ -1,0 +1,201 @@
+package secrets
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"sort"
+	"strings"
+)
+
+const (
+	// keyBytes is how much of a pattern's beginning is looked up at once. No
+	// pattern is shorter.
+	keyBytes = 8
+
+	// filterBitsPerKey makes about one position in 64 pass the filter by chance.
+	filterBitsPerKey = 64
+	minFilterLog     = 12 // 512 B
+	maxFilterLog     = 24 // 2 MiB
+
+	// unwrapped is how many characters of an encoded pattern must stand together
+	// before the first line break. Without it, every line that ends with a
+	// letter would have to be held back.
+	unwrapped = 4
+)
+
+// index finds patterns in a view: a bitmap over hashed keys rejects nearly every
+// position, and what passes is compared. Patterns are sorted, so those with the same
+// key lie together.
+type index struct {
+	patterns []pattern
+	buckets  map[uint64]bucket
+	filter   []uint64
+	shift    uint
+}
+
+// bucket is the range of the patterns that begin with one key.
+type bucket struct{ from, to int32 }
+
+// matcher is what a set of secrets compiles to. It is immutable.
+type matcher struct {
+	plain    *index
+	joined   *index
+	decoders []decoder
+}
+
+func newMatcher(all []pattern) *matcher {
+	m := &matcher{plain: newIndex(all), decoders: []decoder{backslashDecoder(), quoteDecoder(), percentDecoder(), htmlDecoder()}}
+	if slices.ContainsFunc(all, func(p pattern) bool { return strings.Contains(p.text, " ") && !p.encoded }) {
+		m.decoders = append(m.decoders, formDecoder())
+	}
+	var wrappable []pattern
+	for _, p := range all {
+		if !p.encoded {
+			continue
+		}
+		// A secret may begin in the last characters of a line.
+		for range unwrapped {
+			if len(p.text) >= keyBytes {
+				wrappable = append(wrappable, p)
+				p.text = p.text[1:]
+			}
+		}
+	}
+	m.joined = newIndex(wrappable)
+	return m
+}
+
+func newIndex(patterns []pattern) *index {
+	x := &index{patterns: slices.Clone(patterns)}
+	slices.SortStableFunc(x.patterns, func(a, b pattern) int { return cmp.Compare(a.text, b.text) })
+	x.patterns = slices.CompactFunc(x.patterns, func(a, b pattern) bool { return a.text == b.text })
+	log := uint(minFilterLog)
+	for log < maxFilterLog && 1<<log < filterBitsPerKey*len(x.patterns) {
+		log++
+	}
+	x.filter, x.shift = make([]uint64, 1<<log/64), 64-log
+	x.buckets = make(map[uint64]bucket, len(x.patterns))
+	for i, p := range x.patterns {
+		key := binary.LittleEndian.Uint64([]byte(p.text[:keyBytes]))
+		b, ok := x.buckets[key]
+		if !ok {
+			b.from = int32(i)
+			h := hash(key) >> x.shift
+			x.filter[h/64] |= 1 << (h % 64)
+		}
+		b.to = int32(i + 1)
+		x.buckets[key] = b
+	}
+	return x
+}
+
+// hash spreads keys by multiplication with 2^64 divided by the golden ratio.
+func hash(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 }
+
+// scan reports to s every match in v, and the first position from which a match may
+// still be completed by text to come.
+func (x *index) scan(v *view, s *scanner) {
+	data, filter, shift := v.data, x.filter, x.shift
+	i := 0
+	for ; i+keyBytes <= len(data); i++ {
+		key := binary.LittleEndian.Uint64(data[i : i+keyBytes])
+		h := hash(key) >> shift
+		if filter[h/64]&(1<<(h%64)) != 0 {
+			if b, ok := x.buckets[key]; ok {
+				x.compare(v, i, x.patterns[b.from:b.to], s)
+			}
+		}
+	}
+	if s.eof {
+		return
+	}
+	for ; i < len(data); i++ {
+		if name, ok := x.begins(data[i:]); ok && x.together(v, i) {
+			s.hold(v.start(i), name)
+			return
+		}
+	}
+}
+
+// begins returns the name of a pattern that begins with text, which is shorter than a key.
+func (x *index) begins(text []byte) (string, bool) {
+	k, _ := slices.BinarySearchFunc(x.patterns, text, func(p pattern, text []byte) int {
+		return cmp.Compare(p.text[:len(text)], string(text))
+	})
+	if k == len(x.patterns) || x.patterns[k].text[:len(text)] != string(text) {
+		return "", false
+	}
+	return x.patterns[k].name, true
+}
+
+// together reports whether no line break was removed within the first characters at
+// v.data[i].
+func (x *index) together(v *view, i int) bool {
+	k := sort.SearchInts(v.joins, i+1)
+	return k == len(v.joins) || v.joins[k]-i >= unwrapped
+}
+
+// compare reports the longest pattern of a bucket that stands at v.data[i], and
+// whether another one may yet turn out to.
+func (x *index) compare(v *view, i int, bucket []pattern, s *scanner) {
+	if !x.together(v, i) {
+		return
+	}
+	best, length := -1, 0
+	for k := range bucket {
+		n, open := bucket[k].at(v.data[i:], s.eof)
+		if open {
+			s.hold(v.start(i), bucket[k].name)
+		}
+		if n > length {
+			best, length = k, n
+		}
+	}
+	if best >= 0 {
+		s.match(v.start(i), v.end(i+length-1), bucket[best].name)
+	}
+}
+
+// at returns how much of text, from its start, p redacts: 0 if p is not there. open
+// says that this depends on text to come. At the end (eof) half a secret is enough:
+// what cut the text off there must not save it.
+func (p *pattern) at(text []byte, eof bool) (n int, open bool) {
+	n = commonPrefix(text, p.text)
+	if n < len(p.text) {
+		if n < len(text) {
+			return 0, false
+		}
+		if eof && n >= MinValueBytes && 2*n >= len(p.text) {
+			return n, false
+		}
+		return 0, !eof
+	}
+	if !p.partial {
+		return n, false
+	}
+	if n < len(text) && isBase64(text[n]) {
+		n++
+	}
+	for k := 0; k < 2 && n < len(text) && text[n] == '='; k++ {
+		n++
+	}
+	return n, n == len(text) && !eof
+}
+
+func commonPrefix(a []byte, b string) int {
+	n := min(len(a), len(b))
+	if string(a[:n]) == b[:n] {
+		return n
+	}
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+func isBase64(c byte) bool {
+	return isAlphanumeric(c) || c == '+' || c == '/' || c == '-' || c == '_'
+}

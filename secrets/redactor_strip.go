@@ -1,0 +1,125 @@
+package secrets
+
+import "bytes"
+
+// control marks the bytes that carry no text: C0 controls without tab and line
+// feed, and DEL. Carriage returns are among them, so that CRLF and LF read alike,
+// and NUL, so that UTF-16 reads like ASCII.
+var control = func() (t [256]bool) {
+	for c := range 0x20 {
+		t[c] = c != '\n' && c != '\t'
+	}
+	t[0x7f] = true
+	return t
+}()
+
+const escape = 0x1b
+
+// hasControl reports whether stripping would change b.
+func hasControl(b []byte) bool {
+	for _, c := range b {
+		if control[c] {
+			return true
+		}
+	}
+	return false
+}
+
+// strip builds in dst the text of src without control bytes and without the
+// terminal's escape sequences.
+func strip(dst, src *view) {
+	b := dst.build(src)
+	data := src.data
+	gapStart, barred := -1, false
+	for i := 0; i < len(data); {
+		if !control[data[i]] {
+			j := i + 1
+			for j < len(data) && !control[data[j]] {
+				j++
+			}
+			b.copy(i, j)
+			i, gapStart, barred = j, -1, false
+			continue
+		}
+		if gapStart < 0 {
+			gapStart = i
+		}
+		j := i + 1
+		if data[i] == escape {
+			j = i + sequenceLength(data[i:])
+		}
+		if !barred && j-gapStart > maxGap {
+			b.decoded(i, j, barrier)
+			barred = true
+		}
+		i = j
+	}
+}
+
+// sequenceLength returns the length of the escape sequence (ECMA-48) that b, which
+// begins with ESC, begins with. A sequence cut off by the end of b is as long as b;
+// a malformed one ends before the byte that cannot belong to it.
+func sequenceLength(b []byte) int {
+	if len(b) < 2 {
+		return len(b)
+	}
+	switch c := b[1]; {
+	case c == '[':
+		return controlSequenceLength(b)
+	case c == ']' || c == 'P' || c == 'X' || c == '^' || c == '_':
+		return controlStringLength(b)
+	default:
+		i := 1
+		for i < len(b) && b[i] >= 0x20 && b[i] <= 0x2f {
+			i++
+		}
+		if i < len(b) && b[i] >= 0x30 && b[i] <= 0x7e {
+			i++
+		}
+		return i
+	}
+}
+
+// controlSequenceLength measures a CSI sequence: parameters, intermediates, final byte.
+func controlSequenceLength(b []byte) int {
+	i := 2
+	for i < len(b) && b[i] >= 0x30 && b[i] <= 0x3f {
+		i++
+	}
+	for i < len(b) && b[i] >= 0x20 && b[i] <= 0x2f {
+		i++
+	}
+	if i < len(b) && b[i] >= 0x40 && b[i] <= 0x7e {
+		i++
+	}
+	return i
+}
+
+// controlStringLength measures an OSC, DCS, SOS, PM or APC string, which ends with
+// BEL or ST, or is broken off by CAN, SUB or another escape sequence.
+func controlStringLength(b []byte) int {
+	k := bytes.IndexAny(b[2:], "\a\x18\x1a\x1b")
+	if k < 0 {
+		return len(b)
+	}
+	end := 2 + k
+	if b[end] != escape {
+		return end + 1
+	}
+	if end+1 < len(b) && b[end+1] == '\\' {
+		return end + 2
+	}
+	return end
+}
+
+// normalise returns text as it reads in a stripped view, without white space
+// around it: the shape in which patterns are kept.
+func normalise(text string) string {
+	b := bytes.TrimSpace([]byte(text))
+	if hasControl(b) {
+		var v view
+		strip(&v, &view{data: b})
+		b = bytes.TrimSpace(bytes.ReplaceAll(v.data, []byte{barrier}, nil))
+	}
+	return string(b)
+}
