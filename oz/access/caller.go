@@ -1,0 +1,82 @@
+package access
+
+import (
+	"slices"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Role is a member's standing in a team.
+type Role string
+
+// The roles, from the one that may do everything in its team downwards.
+const (
+	RoleOwner  Role = "owner"
+	RoleAdmin  Role = "admin"
+	RoleMember Role = "member"
+)
+
+// Known reports whether r is one of the three roles.
+func (r Role) Known() bool { return r == RoleOwner || r == RoleAdmin || r == RoleMember }
+
+// leads reports that r may manage what others of the team have made.
+func (r Role) leads() bool { return r == RoleOwner || r == RoleAdmin }
+
+// Membership is a place in a team.
+type Membership struct {
+	UID  string `json:"uid"` // the team's
+	Role Role   `json:"role"`
+}
+
+// Caller is who makes a request. The zero Caller is nobody and may do nothing.
+type Caller struct {
+	// Principal is the person or service account that acts.
+	Principal task.Principal
+	// Teams are those that the principal belongs to.
+	Teams []Membership
+	// Key is the uid of the API key that was used, "" for the embedding program.
+	Key string
+	// Execution and TaskID are set for run tokens. Such a caller may do only
+	// what its execution may, whatever the other fields say.
+	Execution task.ExecutionID
+	TaskID    task.ID
+	// System marks the embedding program itself, which may do everything.
+	System bool
+}
+
+// System is the embedding program as a caller.
+func System() Caller {
+	return Caller{System: true, Principal: task.Principal{
+		Type: task.PrincipalServiceAccount, UID: "system", DisplayName: "system"}}
+}
+
+// Scopes are the owners whose things the caller may see: the person and their
+// teams. A run token has none, and neither has System, which sees everything.
+func (c Caller) Scopes() []task.Scope {
+	if c.System || c.Execution != "" {
+		return nil
+	}
+	var scopes []task.Scope
+	if c.Principal.IsPerson() {
+		scopes = append(scopes, task.Scope{Type: task.ScopeUser, UID: c.Principal.UID})
+	}
+	for _, m := range c.Teams {
+		scopes = append(scopes, task.Scope{Type: task.ScopeTeam, UID: m.UID})
+	}
+	return scopes
+}
+
+// SignedIn reports that the caller is a person or service account known by an
+// API key, as opposed to nobody and to a run token.
+func (c Caller) SignedIn() bool {
+	return c.Execution == "" && c.Principal.UID != "" && c.Principal.Type != ""
+}
+
+// member gives the caller's role in a team; ok is false for outsiders.
+func (c Caller) member(team string) (role Role, ok bool) {
+	i := slices.IndexFunc(c.Teams, func(m Membership) bool { return m.UID == team })
+	if i < 0 || team == "" || !c.Teams[i].Role.Known() {
+		return "", false
+	}
+	return c.Teams[i].Role, true
+}

@@ -1,0 +1,168 @@
+package access
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Action is something a caller may want to do.
+type Action string
+
+// The actions. Those marked "of none in particular" concern no single object
+// (a list, a catalogue): everybody who is signed in may ask, and is answered
+// with what they may see.
+const (
+	AccountView       Action = "account.view" // who am I; of none in particular
+	ModelView         Action = "model.view"   // of none in particular
+	RunCreate         Action = "run.create"
+	RunExecute        Action = "run.execute" // start a run that the caller itself carries out
+	RunList           Action = "run.list"    // of none in particular
+	RunView           Action = "run.view"    // its record, log, transcript and artifacts
+	RunSteer          Action = "run.steer"   // send it a message
+	RunCancel         Action = "run.cancel"
+	EnvironmentCreate Action = "environment.create"
+	EnvironmentView   Action = "environment.view" // also to run in it
+	EnvironmentManage Action = "environment.manage"
+	SecretCreate      Action = "secret.create"
+	SecretView        Action = "secret.view" // its metadata; nobody may see a value
+	SecretManage      Action = "secret.manage"
+	KeyCreate         Action = "key.create"
+	KeyView           Action = "key.view"
+	KeyManage         Action = "key.manage"
+	ExecutionAct      Action = "execution.act" // what a runner does, by its run token
+)
+
+// Object is what an action is done to. For something about to be made, Creator
+// is the caller. The zero Object stands for none in particular.
+type Object struct {
+	Owner   task.Scope
+	Creator task.Principal
+	TaskID  task.ID // of runs and what belongs to them
+}
+
+// grade says who of a team may do something to the team's object.
+type grade int
+
+const (
+	nobody  grade = iota
+	leaders       // owners and admins of the team
+	creator       // who made the object, and leaders
+	members       // everybody on the team
+)
+
+// rule is one row of the table. What a row does not say is denied.
+type rule struct {
+	personal bool  // the person who owns a personal object may
+	team     grade // who may when a team owns the object
+	runner   bool  // the run token of the object's own run may
+	none     bool  // whoever is signed in may when there is no object in particular
+}
+
+// table is the one place that gives rights (Oz platform, ACC-4).
+func table() map[Action]rule {
+	return map[Action]rule{
+		AccountView:       {none: true},
+		ModelView:         {none: true},
+		RunCreate:         {personal: true, team: members},
+		RunExecute:        {personal: true, team: members},
+		RunList:           {none: true},
+		RunView:           {personal: true, team: members},
+		RunSteer:          {personal: true, team: members},
+		RunCancel:         {personal: true, team: creator},
+		EnvironmentCreate: {personal: true, team: members},
+		EnvironmentView:   {personal: true, team: members, none: true},
+		EnvironmentManage: {personal: true, team: creator},
+		SecretCreate:      {personal: true, team: members},
+		SecretView:        {personal: true, team: members, none: true},
+		SecretManage:      {personal: true, team: leaders},
+		KeyCreate:         {personal: true, team: leaders},
+		KeyView:           {personal: true, team: creator, none: true},
+		KeyManage:         {personal: true, team: creator},
+		ExecutionAct:      {runner: true},
+	}
+}
+
+// Actions lists every action that the table knows, sorted.
+func Actions() []Action { return slices.Sorted(maps.Keys(table())) }
+
+// Known reports whether the table has a row for a.
+func (a Action) Known() bool { _, ok := table()[a]; return ok }
+
+// Allow reports whether c may do a to o: nil, or a *task.Error. An action that
+// the table does not know is denied to everybody but System.
+func Allow(c Caller, a Action, o Object) error {
+	if c.System && a.Known() {
+		return nil
+	}
+	r := table()[a] // the zero rule denies
+	if c.Execution != "" {
+		return allowRunner(c, r, o)
+	}
+	if !c.SignedIn() {
+		return task.Errorf(task.CodeAuthenticationRequired, "send an API key as a bearer token")
+	}
+	if o == (Object{}) {
+		if r.none {
+			return nil
+		}
+		return denied(a)
+	}
+	if !c.sees(o) {
+		return hidden()
+	}
+	if r.allows(c, o) {
+		return nil
+	}
+	return denied(a)
+}
+
+// allowRunner judges run tokens: they reach their own run and nothing else.
+func allowRunner(c Caller, r rule, o Object) error {
+	switch {
+	case o.TaskID == "" || o.TaskID != c.TaskID:
+		return hidden()
+	case !r.runner:
+		return task.Errorf(task.CodeNotAuthorized, "a run token is good for its own execution only; use an API key for this")
+	}
+	return nil
+}
+
+// sees reports whether the object exists as far as the caller is concerned.
+func (c Caller) sees(o Object) bool {
+	switch o.Owner.Type {
+	case task.ScopeUser:
+		return c.Principal.IsPerson() && c.Principal.UID == o.Owner.UID
+	case task.ScopeTeam:
+		_, ok := c.member(o.Owner.UID)
+		return ok
+	}
+	return false
+}
+
+// allows judges an object that the caller sees.
+func (r rule) allows(c Caller, o Object) bool {
+	if o.Owner.Type == task.ScopeUser {
+		return r.personal
+	}
+	role, _ := c.member(o.Owner.UID)
+	made := o.Creator.UID != "" && o.Creator.UID == c.Principal.UID && o.Creator.Type == c.Principal.Type
+	switch r.team {
+	case members:
+		return true
+	case creator:
+		return made || role.leads()
+	case leaders:
+		return role.leads()
+	}
+	return false
+}
+
+func denied(a Action) error {
+	return task.Errorf(task.CodeNotAuthorized, "you may not do this (%s): ask who made it, or an admin of the team", string(a))
+}
+
+func hidden() error {
+	return task.Errorf(task.CodeNotFound, "there is no such thing, or you may not see it: check the id and whose key you use")
+}
