@@ -1,0 +1,40 @@
+// Package sqlitestore is the default [task.Store]: one SQLite file, one
+// process, no server to run.
+//
+//	store, err := sqlitestore.Open(ctx, "/var/lib/oz/oz.db", nil)
+//	if err != nil {
+//		return err
+//	}
+//	defer store.Close()
+//
+// One goroutine writes, with its own connection. What callers ask for while
+// it commits shares its next transaction (group commit), so that many runs
+// append as fast as one; every call answers only after its transaction is on
+// the disk (WAL, synchronous=FULL). Readers use a pool of connections beside
+// it and never wait for the writer.
+//
+// # Layout
+//
+// runs holds what lists filter and sort by, and the head as JSON. Runs that an
+// execution is writing to (runs.idle_at is NULL) are few, as many as there are
+// workers; they stand in none of the list indexes, so that an append touches
+// three rows and no index. Lists look at them apart. specs holds the
+// immutable rest; events, executions, artifacts, tags (metadata and artifact
+// types) and run_text (the search) hang off runs.n, a small integer.
+//
+// # Errors
+//
+// Those of task.Store. A full or read-only disk, or an I/O error, is
+// [task.CodeResourceUnavailable]; the store goes on by itself once there is
+// room again. A damaged or newer database is refused by Open.
+//
+// # Concurrency
+//
+// A Store is safe for concurrent use. A second Open of the same file fails,
+// in this process and in others, by a lock on the file path + ".lock".
+//
+// # Limits
+//
+// Times are kept between the years 1678 and 2262. The search sees the title,
+// the skill and the first 16 KiB of the prompt. A run has at most 4 billion events.
+package sqlitestore

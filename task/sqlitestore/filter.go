@@ -1,0 +1,169 @@
+package sqlitestore
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// filter is one condition of a query on the table runs, called r.
+type filter struct {
+	// any are alternatives of which a run fulfils at most one.
+	any []cond
+	// index serves each alternative in order of idle_at.
+	index string
+	// from finds the runs of the only alternative by itself, in no order.
+	from string
+	// few says that one value is rarely that of very many runs.
+	few bool
+}
+
+// cond gives the filter as one condition.
+func (f filter) cond() cond {
+	if len(f.any) == 1 {
+		return f.any[0]
+	}
+	var parts []string
+	var args []any
+	for _, c := range f.any {
+		parts = append(parts, c.sql)
+		args = append(args, c.args...)
+	}
+	if len(parts) == 0 {
+		return cond{`0`, nil} // any of nothing
+	}
+	return cond{`(` + strings.Join(parts, ` OR `) + `)`, args}
+}
+
+// filtersOf gives the filters of a query, those that find few runs first.
+func filtersOf(q task.Query) []filter {
+	var out []filter
+	add := func(f ...filter) { out = append(out, f...) }
+	if q.AncestorID != "" {
+		add(descendants(q.AncestorID))
+	}
+	add(textFilter(q.Text)...)
+	if q.ScheduleID != "" {
+		add(tagged(metadataTag("schedule_id", q.ScheduleID), true))
+	}
+	for _, k := range sortedKeys(q.Metadata) {
+		add(tagged(metadataTag(k, q.Metadata[k]), true))
+	}
+	add(equal("skill", q.Skill, true)...)
+	add(equal("name", q.Name, true)...)
+	if q.EnvironmentID != task.EmptyEnvironment {
+		add(equal("environment", q.EnvironmentID, true)...)
+	}
+	add(equal("creator", q.CreatorUID, true)...)
+	add(equal("executor", q.ExecutorUID, true)...)
+	add(ownersAndStates(q)...)
+	add(equal("model", q.ModelID, false)...)
+	if q.ArtifactType != "" {
+		add(tagged("a:"+string(q.ArtifactType), false))
+	}
+	add(equal("source", string(q.Source), false)...)
+	add(equal("location", string(q.Where), false)...)
+	if q.EnvironmentID == task.EmptyEnvironment {
+		add(filter{any: []cond{{`r.environment = ''`, nil}}, index: "runs_environment"})
+	}
+	return append(out, times(q)...)
+}
+
+// equal filters by one column; an empty value does not filter. The literal
+// comparison lets SQLite use indexes that leave empty values out.
+func equal(column, value string, few bool) []filter {
+	if value == "" {
+		return nil
+	}
+	text := `r.` + column + ` = ? AND r.` + column + ` <> ''`
+	return []filter{{any: []cond{{text, []any{value}}}, index: "runs_" + column, few: few}}
+}
+
+// ownersAndStates filters by both, with an index for the two together.
+func ownersAndStates(q task.Query) []filter {
+	var owners, states []cond
+	for _, o := range distinct(q.Owners) {
+		owners = append(owners, cond{`r.owner = ?`, []any{o.String()}})
+	}
+	for _, s := range distinct(q.States) {
+		states = append(states, cond{`r.state = ?`, []any{string(s)}})
+	}
+	byOwner := filter{any: owners, index: "runs_owner"}
+	byState := filter{any: states, index: "runs_state"}
+	switch {
+	case q.Owners == nil && len(states) == 0:
+		return nil
+	case q.Owners == nil:
+		return []filter{byState}
+	case len(states) == 0:
+		return []filter{byOwner}
+	case len(owners)*len(states) > maxArms:
+		return []filter{byOwner, byState}
+	}
+	both := filter{index: "runs_owner_state"}
+	for _, o := range owners {
+		for _, s := range states {
+			both.any = append(both.any, cond{o.sql + ` AND ` + s.sql, []any{o.args[0], s.args[0]}})
+		}
+	}
+	return []filter{both}
+}
+
+// tagged filters by a row of the table tags.
+func tagged(tag string, few bool) filter {
+	return filter{any: []cond{{`EXISTS (SELECT 1 FROM tags t WHERE t.n = r.n AND t.tag = ?)`, []any{tag}}}, index: "tags_idle", few: few}
+}
+
+// textFilter filters by words. A text without any word does not filter.
+func textFilter(text string) []filter {
+	expr, ok := matchAll(text)
+	if !ok {
+		return nil
+	}
+	const found = `r.n IN (SELECT rowid FROM run_text WHERE run_text MATCH ?)`
+	return []filter{{from: `runs r NOT INDEXED`, any: []cond{{found, []any{expr}}}, few: true}}
+}
+
+// descendants filters by the tree below a run.
+func descendants(id task.ID) filter {
+	const tree = `r.n IN (WITH RECURSIVE below (n, id) AS (
+		SELECT n, id FROM runs INDEXED BY runs_parent WHERE parent = ? AND parent <> ''
+		UNION SELECT c.n, c.id FROM below CROSS JOIN runs c INDEXED BY runs_parent ON c.parent = below.id AND c.parent <> '')
+		SELECT n FROM below)`
+	return filter{from: `runs r NOT INDEXED`, any: []cond{{tree, []any{string(id)}}}, few: true}
+}
+
+func times(q task.Query) []filter {
+	var out []filter
+	add := func(text string, at int64) { out = append(out, filter{any: []cond{{text, []any{at}}}}) }
+	if !q.CreatedAfter.IsZero() {
+		add(`r.created_at > ?`, nanos(q.CreatedAfter))
+	}
+	if !q.CreatedBefore.IsZero() {
+		add(`r.created_at < ?`, nanos(q.CreatedBefore))
+	}
+	if !q.UpdatedAfter.IsZero() {
+		add(`r.updated_at > ?`, nanos(q.UpdatedAfter))
+	}
+	return out
+}
+
+func distinct[T comparable](in []T) []T {
+	var out []T
+	for _, v := range in {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

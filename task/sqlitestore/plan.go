@@ -1,0 +1,220 @@
+package sqlitestore
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// plan is a change of a run, encoded, so that nothing but the database can
+// fail any more once the first row is written.
+type plan struct {
+	id        task.ID
+	old, next entry
+	head      []byte
+	execs     []encodedExecution
+	events    []encodedEvent
+	artifacts []encodedArtifact
+}
+
+type encodedExecution struct {
+	task.Execution
+	data []byte
+}
+
+// add encodes what a decision changed, after what was planned before. data is
+// that of encodeEvents.
+func (p *plan) add(c task.Change, data [][]byte) error {
+	p.next.head = c.Head
+	if x := c.Execution; x != nil {
+		encoded, err := json.Marshal(x)
+		if err != nil {
+			return err
+		}
+		p.execs = append(p.execs, encodedExecution{*x, encoded})
+		if x.ID == c.Head.Execution {
+			p.next.exec = *x
+		}
+	}
+	if c.Head.Execution == "" {
+		p.next.exec = task.Execution{}
+	}
+	events, err := encodeEvents(c.Events, data)
+	if err != nil {
+		return err
+	}
+	artifacts, err := encodeArtifacts(c.Artifacts)
+	if err != nil {
+		return err
+	}
+	p.events = append(p.events, events...)
+	p.artifacts = append(p.artifacts, artifacts...)
+	p.head, err = json.Marshal(c.Head)
+	return err
+}
+
+// fresh reports that the plan makes execution x.
+func (p *plan) fresh(x encodedExecution) bool { return x.Number > p.old.head.Executions }
+
+// lastWorker is the worker of the newest execution that the plan makes, nil
+// when it makes none.
+func (p *plan) lastWorker() (worker any) {
+	for _, x := range p.execs {
+		if p.fresh(x) {
+			worker = x.Worker
+		}
+	}
+	return worker
+}
+
+// checkNewExecutions refuses IDs that other executions have had.
+func (w *writer) checkNewExecutions(p plan) error {
+	made := map[task.ExecutionID]int{}
+	for _, x := range p.execs {
+		if !p.fresh(x) {
+			continue
+		}
+		vals, err := w.row(`SELECT 1 FROM executions WHERE id = ?`, string(x.ID))
+		if err != nil {
+			return err
+		}
+		if vals != nil || (made[x.ID] != 0 && made[x.ID] != x.Number) {
+			return task.Errorf(task.CodeConflict, "execution %q exists already; every offer needs an ID of its own", string(x.ID))
+		}
+		made[x.ID] = x.Number
+	}
+	return nil
+}
+
+// write stores a plan for a run that exists and remembers its outcome.
+func (w *writer) write(p plan) error {
+	if len(p.execs) == 0 && len(p.events) == 0 {
+		return nil // nothing has changed
+	}
+	if err := w.writeHead(p); err != nil {
+		return err
+	}
+	return w.writeRest(p)
+}
+
+// writeHead updates the run's row; the list indexes only when they must.
+func (w *writer) writeHead(p plan) error {
+	h, old := p.next.head, p.old.head
+	idle, wasIdle := idleAt(h), idleAt(old)
+	if h.State == old.State && h.ReadyAt.Equal(old.ReadyAt) && idle == wasIdle {
+		_, err := w.exec(`UPDATE runs SET head = ?, updated_at = ? WHERE n = ?`, p.head, nanos(h.UpdatedAt), p.next.n)
+		return err
+	}
+	_, err := w.exec(`UPDATE runs SET head = ?, updated_at = ?, state = ?, ready_at = ?, idle_at = ?, last_worker = coalesce(?, last_worker) WHERE n = ?`,
+		p.head, nanos(h.UpdatedAt), string(h.State), nanosOrNull(h.ReadyAt), idle, p.lastWorker(), p.next.n)
+	if err == nil && idle != wasIdle {
+		_, err = w.exec(`UPDATE tags SET idle_at = ? WHERE n = ?`, idle, p.next.n)
+	}
+	return err
+}
+
+// writeRest stores all of a plan but the run's row, and remembers it.
+func (w *writer) writeRest(p plan) error {
+	for _, x := range p.execs {
+		if err := w.writeExecution(p, x); err != nil {
+			return err
+		}
+	}
+	if err := w.writeEvents(p.next.n, p.events); err != nil {
+		return err
+	}
+	if err := w.writeArtifacts(p); err != nil {
+		return err
+	}
+	w.heads.put(p.id, p.next)
+	w.note(p)
+	return nil
+}
+
+func (w *writer) writeExecution(p plan, x encodedExecution) (err error) {
+	n, number := p.next.n, int64(x.Number)
+	switch {
+	case p.fresh(x): // twice when a creation offers and accepts
+		_, err = w.exec(`INSERT INTO executions (n, number, id, live, data) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (n, number) DO UPDATE SET live = excluded.live, data = excluded.data`, n, number, string(x.ID), x.Live(), x.data)
+	case x.Live():
+		_, err = w.exec(`UPDATE executions SET data = ? WHERE n = ? AND number = ?`, x.data, n, number)
+	default:
+		_, err = w.exec(`UPDATE executions SET data = ?, live = 0 WHERE n = ? AND number = ?`, x.data, n, number)
+	}
+	return err
+}
+
+// eventKey is the key of an event's row.
+func eventKey(n, seq int64) int64 { return n<<32 | seq }
+
+// eventChunk is how many events one statement inserts, when there are so many.
+const eventChunk = 16
+
+var (
+	insertEvent  = insertEvents(1)
+	insertChunk  = insertEvents(eventChunk)
+	eventColumns = 5
+)
+
+func insertEvents(rows int) string {
+	return `INSERT INTO events (key, execution, time, type, data) VALUES (?, ?, ?, ?, ?)` + strings.Repeat(`, (?, ?, ?, ?, ?)`, rows-1)
+}
+
+func (w *writer) writeEvents(n int64, events []encodedEvent) error {
+	for len(events) > 0 {
+		text, rows := insertEvent, 1
+		if len(events) >= eventChunk {
+			text, rows = insertChunk, eventChunk
+		}
+		args := make([]any, 0, rows*eventColumns)
+		for _, e := range events[:rows] {
+			args = append(args, eventKey(n, e.seq), e.execution, e.time, e.typ, e.data)
+		}
+		if _, err := w.exec(text, args...); err != nil {
+			return err
+		}
+		events = events[rows:]
+	}
+	return nil
+}
+
+// writeArtifacts adds those that the run does not have yet, up to
+// task.MaxArtifacts; more of them stay in the log alone.
+func (w *writer) writeArtifacts(p plan) error {
+	n := p.next.n
+	for _, a := range p.artifacts {
+		_, err := w.exec(`INSERT OR IGNORE INTO artifacts (n, uid, number, data)
+			SELECT ?1, ?2, count(*), ?3 FROM artifacts WHERE n = ?1 HAVING count(*) < ?4`, n, a.uid, a.data, int64(task.MaxArtifacts))
+		if err != nil {
+			return err
+		}
+		if err := w.writeTag(n, "a:"+a.typ, p.next.head); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTag adds a tag to a run, unless it has it.
+func (w *writer) writeTag(n int64, tag string, h task.Head) error {
+	_, err := w.exec(`INSERT OR IGNORE INTO tags (n, tag, idle_at) VALUES (?, ?, ?)`, n, tag, idleAt(h))
+	return err
+}
+
+// note records what the commit will mean to subscribers and to MaxWaiting.
+func (w *writer) note(p plan) {
+	was, is := !p.old.head.ReadyAt.IsZero(), !p.next.head.ReadyAt.IsZero()
+	if was {
+		w.waiting--
+	}
+	if is {
+		w.waiting++
+	}
+	freed := p.old.head.Execution != "" && p.old.head.Execution != p.next.head.Execution
+	if freed || (is && !p.old.head.ReadyAt.Equal(p.next.head.ReadyAt)) {
+		w.changed[""] = struct{}{}
+	}
+	w.changed[p.id] = struct{}{}
+}

@@ -1,0 +1,259 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+
+	"modernc.org/sqlite"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Options holds what a Store can do without. The zero value is ready to use.
+type Options struct {
+	// Readers is how many reads may run at once. Default: twice the
+	// processors, at least 4.
+	Readers int
+	// CacheBytes is the page cache of the writer; each reader has a quarter of
+	// it. It is used as the database grows. Default 32 MiB.
+	CacheBytes int
+	// MaxBatch bounds how many writes share a transaction. Default 256; 1
+	// gives every write a transaction of its own.
+	MaxBatch int
+	// Clock gives the time of commands. Default: the machine's.
+	Clock task.Clock
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	var out Options
+	if o != nil {
+		out = *o
+	}
+	if out.Readers < 0 || out.CacheBytes < 0 || out.MaxBatch < 0 {
+		return out, errors.New("no option may be negative")
+	}
+	if out.Readers == 0 {
+		out.Readers = max(4, 2*runtime.GOMAXPROCS(0))
+	}
+	if out.CacheBytes == 0 {
+		out.CacheBytes = 32 << 20
+	}
+	if out.MaxBatch == 0 {
+		out.MaxBatch = 256
+	}
+	if out.Clock == nil {
+		out.Clock = task.SystemClock()
+	}
+	return out, nil
+}
+
+// busyTimeout is how long SQLite waits for locks that another program, such
+// as a backup, holds for a moment: 5 s, in milliseconds.
+const busyTimeout = 5000
+
+// walLimit is what the write-ahead log shrinks to after a checkpoint: 64 MiB.
+const walLimit = 64 << 20
+
+// Store keeps runs in one SQLite file. See the package comment.
+type Store struct {
+	path string
+	lock *os.File
+	read *sql.DB
+	w    *writer
+	subs subscriptions
+}
+
+var _ task.Store = (*Store)(nil)
+
+// Open opens the database at path, makes it when there is none, and brings it
+// to this version. The directory must exist. The file can be read by its owner
+// alone. Open fails when another Store has the file open, and when a newer
+// program has written it. opts may be nil.
+func Open(ctx context.Context, path string, opts *Options) (*Store, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{path: path}
+	if err := s.open(ctx, o); err != nil {
+		return nil, errors.Join(explain("open store "+path, err), s.release())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, o Options) (err error) {
+	if s.lock, err = lockFile(s.path); err != nil {
+		return err
+	}
+	if err := private(s.path); err != nil {
+		return err
+	}
+	if s.read, err = sql.Open("sqlite", dsn(s.path, o.CacheBytes/4)); err != nil {
+		return err
+	}
+	s.read.SetMaxOpenConns(o.Readers)
+	s.read.SetMaxIdleConns(o.Readers)
+	if err := migrate(ctx, s.read); err != nil {
+		return err
+	}
+	c, err := openConn(s.path, o.CacheBytes)
+	if err != nil {
+		return err
+	}
+	s.w, err = newWriter(c, &s.subs, o)
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	return nil
+}
+
+// release closes whatever is open.
+func (s *Store) release() error {
+	var errs []error
+	if s.read != nil {
+		errs = append(errs, s.read.Close())
+	}
+	if s.w != nil {
+		errs = append(errs, s.w.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Close implements task.Store.
+func (s *Store) Close() error {
+	if !s.w.stop() {
+		return nil
+	}
+	return explain("close store "+s.path, s.release())
+}
+
+// lockFile takes the lock that keeps other Stores away from path.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := tryLock(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("the database is in use by another process or store (lock file %s.lock): stop that one first (%w)", path, err)
+	}
+	return f, nil
+}
+
+// private makes the database file, if need be, and takes it from the reach of
+// other users. SQLite gives its companions (-wal, -shm) the same mode.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+// dsn names the database with the settings of every connection.
+func dsn(path string, cacheBytes int) string {
+	pragmas := []string{
+		"busy_timeout(" + strconv.Itoa(busyTimeout) + ")",
+		"journal_mode(WAL)",
+		"synchronous(FULL)",
+		"foreign_keys(ON)",
+		"cache_size(-" + strconv.Itoa(max(1, cacheBytes>>10)) + ")",
+		"journal_size_limit(" + strconv.Itoa(walLimit) + ")",
+		"temp_store(MEMORY)",
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: url.Values{"_pragma": pragmas}.Encode()}
+	return u.String()
+}
+
+// conn is the writer's connection with its prepared statements. It is used by
+// one goroutine at a time and goes past database/sql, whose share of a short
+// statement is a third of its time.
+type conn struct {
+	c     driver.Conn
+	stmts map[string]driver.Stmt
+	args  []driver.NamedValue
+}
+
+func openConn(path string, cacheBytes int) (*conn, error) {
+	c, err := (&sqlite.Driver{}).Open(dsn(path, cacheBytes))
+	if err != nil {
+		return nil, err
+	}
+	return &conn{c: c, stmts: map[string]driver.Stmt{}}, nil
+}
+
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, c.c.Close())...)
+}
+
+// prepare gives the statement of a constant text; texts made at run time
+// would fill the map.
+func (c *conn) prepare(text string) (driver.Stmt, error) {
+	if s, ok := c.stmts[text]; ok {
+		return s, nil
+	}
+	s, err := c.c.Prepare(text)
+	if err != nil {
+		return nil, err
+	}
+	c.stmts[text] = s
+	return s, nil
+}
+
+func (c *conn) named(args []any) []driver.NamedValue {
+	c.args = c.args[:0]
+	for i, a := range args {
+		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return c.args
+}
+
+// exec runs a statement and gives the row it inserted last. Arguments are of
+// the types of driver.Value.
+func (c *conn) exec(text string, args ...any) (rowID int64, err error) {
+	s, err := c.prepare(text)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.(driver.StmtExecContext).ExecContext(context.Background(), c.named(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.LastInsertId()
+}
+
+// row gives the first row of a query, nil when there is none.
+func (c *conn) row(text string, args ...any) (vals []driver.Value, err error) {
+	s, err := c.prepare(text)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.(driver.StmtQueryContext).QueryContext(context.Background(), c.named(args))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	vals = make([]driver.Value, len(rows.Columns()))
+	if err := rows.Next(vals); err != nil {
+		return nil, noRow(err)
+	}
+	return vals, nil
+}
