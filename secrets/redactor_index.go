@@ -3,6 +3,7 @@ package secrets
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"sort"
 	"strings"
@@ -13,10 +14,16 @@ const (
 	// pattern is shorter.
 	keyBytes = 8
 
-	// filterBitsPerKey makes about one position in 64 pass the filter by chance.
-	filterBitsPerKey = 64
-	minFilterLog     = 12 // 512 B
-	maxFilterLog     = 24 // 2 MiB
+	// stride is how many positions of a text are tested at once, by the gram of
+	// keyBytes-stride+1 bytes at one of them: of stride neighbouring starts of a
+	// key, each has that gram at another offset.
+	stride   = 4
+	gramMask = 1<<(8*(keyBytes-stride+1)) - 1
+
+	// filterPerGram makes one gram in 16 pass the filter by chance.
+	filterPerGram = 16
+	minFilterLog  = 12 // 4 KiB
+	maxFilterLog  = 24 // 16 MiB
 
 	// unwrapped is how many characters of an encoded pattern must stand together
 	// before the first line break. Without it, every line that ends with a
@@ -24,14 +31,17 @@ const (
 	unwrapped = 4
 )
 
-// index finds patterns in a view: a bitmap over hashed keys rejects nearly every
+// index finds patterns in a view: a filter over hashed grams rejects nearly every
 // position, and what passes is compared. Patterns are sorted, so those with the same
 // key lie together.
 type index struct {
 	patterns []pattern
 	buckets  map[uint64]bucket
-	filter   []uint64
-	shift    uint
+
+	// filter has, for the hash of a gram, a bit for each offset at which some key
+	// holds it.
+	filter []uint8
+	shift  uint
 }
 
 // bucket is the range of the patterns that begin with one key.
@@ -71,18 +81,19 @@ func newIndex(patterns []pattern) *index {
 	slices.SortStableFunc(x.patterns, func(a, b pattern) int { return cmp.Compare(a.text, b.text) })
 	x.patterns = slices.CompactFunc(x.patterns, func(a, b pattern) bool { return a.text == b.text })
 	log := uint(minFilterLog)
-	for log < maxFilterLog && 1<<log < filterBitsPerKey*len(x.patterns) {
+	for log < maxFilterLog && 1<<log < filterPerGram*stride*len(x.patterns) {
 		log++
 	}
-	x.filter, x.shift = make([]uint64, 1<<log/64), 64-log
+	x.filter, x.shift = make([]uint8, 1<<log), 64-log
 	x.buckets = make(map[uint64]bucket, len(x.patterns))
 	for i, p := range x.patterns {
 		key := binary.LittleEndian.Uint64([]byte(p.text[:keyBytes]))
 		b, ok := x.buckets[key]
 		if !ok {
 			b.from = int32(i)
-			h := hash(key) >> x.shift
-			x.filter[h/64] |= 1 << (h % 64)
+			for offset := range stride {
+				x.filter[hash(key>>(8*offset)&gramMask)>>x.shift] |= 1 << offset
+			}
 		}
 		b.to = int32(i + 1)
 		x.buckets[key] = b
@@ -97,24 +108,42 @@ func hash(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 }
 // still be completed by text to come.
 func (x *index) scan(v *view, s *scanner) {
 	data, filter, shift := v.data, x.filter, x.shift
-	i := 0
-	for ; i+keyBytes <= len(data); i++ {
-		key := binary.LittleEndian.Uint64(data[i : i+keyBytes])
-		h := hash(key) >> shift
-		if filter[h/64]&(1<<(h%64)) != 0 {
-			if b, ok := x.buckets[key]; ok {
-				x.compare(v, i, x.patterns[b.from:b.to], s)
-			}
+	for i := 0; i+keyBytes <= len(data); i += stride {
+		gram := binary.LittleEndian.Uint64(data[i:i+keyBytes]) & gramMask
+		if offsets := filter[hash(gram)>>shift]; offsets != 0 {
+			x.around(v, i, offsets, s)
 		}
+	}
+	// The last grams begin too close to the end to be read above.
+	tail := max(0, len(data)-keyBytes+1)
+	for start := max(0, (tail+stride-1)/stride*stride-stride+1); start < tail; start++ {
+		x.lookup(v, start, s)
 	}
 	if s.eof {
 		return
 	}
-	for ; i < len(data); i++ {
+	for i := tail; i < len(data); i++ {
 		if name, ok := x.begins(data[i:]); ok && x.together(v, i) {
 			s.hold(v.start(i), name)
 			return
 		}
+	}
+}
+
+// around looks at the starts from which a key may have the gram at i.
+func (x *index) around(v *view, i int, offsets uint8, s *scanner) {
+	for ; offsets != 0; offsets &= offsets - 1 {
+		if start := i - bits.TrailingZeros8(offsets); start >= 0 {
+			x.lookup(v, start, s)
+		}
+	}
+}
+
+// lookup compares the patterns that have their key at start.
+func (x *index) lookup(v *view, start int, s *scanner) {
+	key := binary.LittleEndian.Uint64(v.data[start : start+keyBytes])
+	if b, ok := x.buckets[key]; ok {
+		x.compare(v, start, x.patterns[b.from:b.to], s)
 	}
 }
 

@@ -1,6 +1,9 @@
 package secrets
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // control marks the bytes that carry no text: C0 controls without tab and line
 // feed, and DEL. Carriage returns are among them, so that CRLF and LF read alike,
@@ -15,8 +18,25 @@ var control = func() (t [256]bool) {
 
 const escape = 0x1b
 
-// hasControl reports whether stripping would change b.
+// hasControl reports whether stripping would change b. It tests eight bytes at once
+// for one below 0x20 or equal to 0x7f, and looks closer at those eight only.
 func hasControl(b []byte) bool {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x80 * ones
+	)
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i : i+8])
+		del := x ^ 0x7f*ones
+		if ((x-0x20*ones)&^x|(del-ones)&^del)&highs != 0 && anyControl(b[i:i+8]) {
+			return true
+		}
+	}
+	return anyControl(b[i:])
+}
+
+func anyControl(b []byte) bool {
 	for _, c := range b {
 		if control[c] {
 			return true
