@@ -46,7 +46,7 @@ func (g *Git) exec(ctx context.Context, c command) (Result, error) {
 	cmd.Env = append(cmd.Env, configEnv(append(hardened(), c.settings...))...)
 	cmd.Stdin = bytes.NewReader([]byte(c.stdin))
 	stdout := &proc.Head{Limit: g.opts.MaxOutputBytes}
-	stderr := &proc.Tail{Limit: stderrTailBytes + longest(c.secrets)}
+	stderr := &proc.Tail{Limit: stderrTailBytes + proc.LongestBytes(c.secrets)}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 
 	err := cmd.Run()
@@ -62,7 +62,7 @@ func (g *Git) exec(ctx context.Context, c command) (Result, error) {
 var errTimeLimit = errors.New("time limit reached")
 
 func newError(ctx context.Context, c command, err error, stderr string) *Error {
-	e := &Error{Op: c.op, ExitCode: -1, Stderr: lastBytes(scrub(stderr, c.secrets), stderrTailBytes), Err: err}
+	e := &Error{Op: c.op, ExitCode: -1, Stderr: scrub(stderr, c.secrets), Err: err}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		e.ExitCode = exit.ExitCode()
@@ -75,19 +75,4 @@ func newError(ctx context.Context, c command, err error, stderr string) *Error {
 		e.Reason, e.Err = ReasonCancelled, cause
 	}
 	return e
-}
-
-func longest(list []string) int {
-	n := 0
-	for _, s := range list {
-		n = max(n, len(s))
-	}
-	return n
-}
-
-func lastBytes(s string, n int) string {
-	if len(s) > n {
-		return s[len(s)-n:]
-	}
-	return s
 }

@@ -33,7 +33,8 @@ func hardened() []setting {
 		{"tag.gpgSign", "false"},
 		{"push.gpgSign", "false"},
 		{"log.showSignature", "false"},
-		{"gc.auto", "0"}, // no background work in a workspace
+		{"fetch.unpackLimit", "1"}, // packs carry a checksum, loose objects do not
+		{"gc.auto", "0"},           // no background work in a workspace
 		{"maintenance.auto", "false"},
 		{"fetch.recurseSubmodules", "false"},
 		{"submodule.recurse", "false"},

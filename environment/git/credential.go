@@ -50,7 +50,7 @@ func (g *Git) remote(ctx context.Context, raw string) (remote, error) {
 		url:      overHTTPS(raw),
 		env:      []string{usernameVar + "=" + cred.Username, passwordVar + "=" + cred.Password},
 		settings: []setting{{"credential." + base + ".helper", helper}},
-		secrets:  []string{cred.Password, basic},
+		secrets:  []string{cred.Password, url.QueryEscape(cred.Password), url.PathEscape(cred.Password), basic},
 	}, nil
 }
 

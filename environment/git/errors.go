@@ -3,9 +3,10 @@ package git
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/oz-platform/cloudagents/environment/internal/proc"
 )
 
 // Reason sorts failures by what somebody can do about them.
@@ -100,12 +101,5 @@ var userInfo = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^/\s@'"]*@`)
 
 // scrub removes credentials from what git said.
 func scrub(s string, secrets []string) string {
-	for _, secret := range secrets {
-		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
-			if form != "" {
-				s = strings.ReplaceAll(s, form, "***")
-			}
-		}
-	}
-	return userInfo.ReplaceAllString(s, "${1}***@")
+	return userInfo.ReplaceAllString(proc.Mask(s, secrets, stderrTailBytes), "${1}***@")
 }

@@ -3,7 +3,7 @@ package git
 import (
 	"context"
 	"fmt"
-	"slices"
+	"path/filepath"
 	"strings"
 )
 
@@ -148,14 +148,11 @@ func (g *Git) CloneCopy(ctx context.Context, mirror, url, dest string) error {
 // has touched: its configuration is read by a process with credentials.
 func (g *Git) Fetch(ctx context.Context, dir, url string, refspecs ...string) error {
 	if len(refspecs) == 0 {
-		refspecs = []string{"+refs/heads/*:refs/remotes/origin/*"}
+		refspecs = []string{"+refs/heads/*:" + remotePrefix + "*"}
 	}
-	_, err := g.remoteExec(ctx, url, dir, "fetch", func(url string) []string {
-		from := "origin" // by its name, a partial clone stays partial
-		if slices.ContainsFunc(refspecs, func(s string) bool { return strings.HasSuffix(s, ":refs/heads/*") }) {
-			from = url // a mirror has no remote of that name
-		}
-		return append([]string{"fetch", "--quiet", "--force", "--prune", "--no-recurse-submodules", "--", from}, refspecs...)
+	_, err := g.remoteExec(ctx, url, dir, "fetch", func(string) []string {
+		// By its name, so that a partial clone stays partial.
+		return append([]string{"fetch", "--quiet", "--force", "--prune", "--no-recurse-submodules", "--", "origin"}, refspecs...)
 	})
 	return err
 }
@@ -168,7 +165,7 @@ func (g *Git) CheckoutBranch(ctx context.Context, dir, url, branch string) error
 	if err := CheckRef(branch); err != nil {
 		return fmt.Errorf("branch %q %w", branch, err)
 	}
-	return g.checkout(ctx, dir, url, "-B", branch, "--track", "refs/remotes/origin/"+branch)
+	return g.checkout(ctx, dir, url, "-B", branch, "--track", remotePrefix+branch)
 }
 
 // CheckoutCommit is like CheckoutBranch for a commit or a full ref name, on
@@ -200,4 +197,71 @@ func (g *Git) remoteExec(ctx context.Context, url, dir, op string, args func(url
 // own runs a local command in a repository that nobody else has touched.
 func (g *Git) own(ctx context.Context, dir string, args ...string) (Result, error) {
 	return g.exec(ctx, command{op: args[0], dir: dir, args: args, timeout: g.opts.LocalTimeout})
+}
+
+// OriginRefs gives the branches of origin as last fetched into dir, with the
+// current branch and its commit as DefaultBranch and Head. The repository must
+// be one that this package made, as for Fetch.
+func (g *Git) OriginRefs(ctx context.Context, dir string) (Refs, error) {
+	res, err := g.own(ctx, dir, "for-each-ref", "--format=%(objectname) %(HEAD) %(refname)", "refs/heads", remotePrefix)
+	if err != nil {
+		return Refs{}, err
+	}
+	if res.Truncated {
+		return Refs{}, fmt.Errorf("git for-each-ref: more than %d bytes of branches", g.opts.MaxOutputBytes)
+	}
+	refs := Refs{Branches: map[string]string{}}
+	for line := range strings.Lines(string(res.Stdout)) {
+		sha, rest, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
+		name, isCurrent := strings.CutPrefix(rest, "* ")
+		name = strings.TrimSpace(name)
+		if isCurrent {
+			refs.DefaultBranch, refs.Head = strings.TrimPrefix(name, branchPrefix), sha
+		}
+		if branch, ok := strings.CutPrefix(name, remotePrefix); ok && branch != "HEAD" {
+			refs.Branches[branch] = sha
+		}
+	}
+	return refs, nil
+}
+
+const remotePrefix = "refs/remotes/origin/"
+
+// UpdateMirror makes the bare repository dir hold the branches and tags of url,
+// with branch (if not "") as the default one, and packs it anew when it has
+// gathered many packs.
+func (g *Git) UpdateMirror(ctx context.Context, dir, url, branch string) error {
+	_, err := g.remoteExec(ctx, url, dir, "fetch", func(url string) []string {
+		return []string{"fetch", "--quiet", "--force", "--prune", "--no-recurse-submodules", "--", url,
+			"+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"}
+	})
+	if err != nil {
+		return err
+	}
+	if branch != "" {
+		if _, err := g.own(ctx, dir, "symbolic-ref", "HEAD", branchPrefix+branch); err != nil {
+			return err
+		}
+	}
+	packs, err := filepath.Glob(filepath.Join(dir, "objects", "pack", "*.pack"))
+	if err != nil || len(packs) <= maxPacks {
+		return err
+	}
+	_, err = g.exec(ctx, command{op: "repack", dir: dir, args: []string{"repack", "-a", "-d", "--quiet"}, timeout: g.opts.RemoteTimeout})
+	return err
+}
+
+// maxPacks is when a mirror is packed anew; git's own gc.autoPackLimit is 50,
+// but each clone copies them all.
+const maxPacks = 20
+
+// RemoveOrigin forgets origin in the work tree whose top is dir. It is no error
+// if there is none.
+func (g *Git) RemoveOrigin(ctx context.Context, dir string) error {
+	url, err := g.optional(ctx, dir, "config", "--get", "remote.origin.url")
+	if err != nil || url == "" {
+		return err
+	}
+	_, err = g.local(ctx, dir, "", "remote", "remove", "origin")
+	return err
 }

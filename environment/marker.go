@@ -1,0 +1,87 @@
+package environment
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// stateDir, below Options.Dir, holds what Prepare remembers.
+const stateDir = ".oz"
+
+// marker says how far the preparation of a workspace has come.
+type marker struct {
+	path string
+
+	// Key identifies the configuration that the rest is about.
+	Key string `json:"key"`
+	// SetupDone counts the finished setup commands.
+	SetupDone int `json:"setup_done"`
+	// Running tags the processes of the setup command that was started last
+	// and has not finished.
+	Running string `json:"running,omitempty"`
+	// Workspace is set when all is done.
+	Workspace *Workspace `json:"workspace,omitempty"`
+}
+
+// configKey changes whenever the preparation would be another one.
+func configKey(o Options, forge string) (string, error) {
+	data, err := json.Marshal(struct {
+		Repos      []Repo
+		Commands   []string
+		Dir        string
+		WorkingDir string
+		Forge      string
+		Strip      bool
+	}{o.Config.Repos, o.Config.SetupCommands, o.Dir, o.WorkingDir, forge, o.StripRemotes})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// loadMarker reads the marker of dir. One of another configuration keeps only
+// what must still be cleaned up; one that cannot be read counts as none.
+func loadMarker(dir, key string) (*marker, error) {
+	m := &marker{path: filepath.Join(dir, stateDir, "prepared.json"), Key: key}
+	data, err := os.ReadFile(m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found marker
+	if json.Unmarshal(data, &found) != nil {
+		return m, nil
+	}
+	m.Running = found.Running
+	if found.Key == key {
+		m.SetupDone, m.Workspace = max(found.SetupDone, 0), found.Workspace
+	}
+	return m, nil
+}
+
+// save replaces the marker as a whole: a kill leaves the old or the new one.
+func (m *marker) save() error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(m.path), "marker-*")
+	if err != nil {
+		return fmt.Errorf("remember the preparation: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("remember the preparation: %w", err)
+	}
+	return os.Rename(tmp.Name(), m.path)
+}
