@@ -53,8 +53,11 @@ func (c *collector) part(text string, depth int) {
 	}
 	c.seen[whole] = true
 	for _, block := range blocks(whole) {
-		c.forms(block)
+		c.texts(block)
+		c.base64(block)
+		c.hex(block)
 	}
+	c.exact(strings.TrimSpace(text), whole)
 	if lines := strings.Split(whole, "\n"); len(lines) > 1 {
 		for _, line := range lines {
 			c.part(line, depth-1)
@@ -118,8 +121,23 @@ func (c *collector) add(p pattern) {
 	c.found = append(c.found, p)
 }
 
-// forms adds the texts that stand for block where no decoder leads back to it.
-func (c *collector) forms(block string) {
+// exact adds what the control bytes in a text make different from its normalised
+// form: encodings keep them, and so does text that contains escape sequences.
+func (c *collector) exact(text, normalised string) {
+	if text == normalised {
+		return
+	}
+	for _, block := range blocks(text) {
+		c.base64(block)
+		c.hex(block)
+		if strings.IndexByte(text, escape) >= 0 {
+			c.add(pattern{text: block})
+		}
+	}
+}
+
+// texts adds the ways of writing block in which no decoder recognises it.
+func (c *collector) texts(block string) {
 	c.add(pattern{text: block})
 	for _, quote := range []string{`'`, `"`} { // SQL, YAML, CSV
 		if strings.Contains(block, quote) {
@@ -131,8 +149,6 @@ func (c *collector) forms(block string) {
 			c.add(pattern{text: r})
 		}
 	}
-	c.base64(block)
-	c.hex(block)
 }
 
 // base64 adds the characters that block alone decides, for each way it can lie in

@@ -21,7 +21,7 @@ type span struct {
 	name       string
 }
 
-// unit is a part of the buffer that one decoder reads as a whole.
+// unit is a part of the buffer that is read as a whole: an escape, a terminal sequence.
 type unit struct{ start, end int }
 
 // scanner looks for secrets in one buffer at a time. It keeps its memory between
@@ -69,6 +69,9 @@ func (s *scanner) hold(from int, name string) {
 	}
 }
 
+// unit notes a part of the buffer that is read as a whole.
+func (s *scanner) unit(start, end int) { s.units = append(s.units, unit{start, end}) }
+
 // giveUp decides what is held back: it is the secret it looks like.
 func (s *scanner) giveUp(buf []byte) {
 	k := slices.IndexFunc(s.spans, func(p span) bool { return p.start >= s.cut })
@@ -83,7 +86,8 @@ func (s *scanner) match(start, end int, name string) {
 	s.spans = append(s.spans, span{start, end, name})
 }
 
-// align moves the cut out of escapes, which must be read as a whole next time too.
+// align moves the cut out of escapes and terminal sequences, which must be read as a
+// whole next time too.
 func (s *scanner) align() {
 	for moved := s.cut; ; moved = s.cut {
 		for _, u := range s.units {
@@ -102,7 +106,9 @@ func (s *scanner) align() {
 func (s *scanner) explore(v *view, depth int) {
 	if hasControl(v.data) {
 		stripped := &s.levels[depth].stripped
-		strip(stripped, v)
+		if open := strip(stripped, v, s.unit); open >= 0 && !s.eof {
+			s.hold(v.start(open), "")
+		}
 		v = stripped
 	}
 	s.decode(v, depth)
@@ -121,7 +127,7 @@ func (s *scanner) decode(v *view, depth int) {
 			continue
 		}
 		decoded := &s.levels[depth+1].decoded
-		found, open := d.apply(decoded, v, s.eof, func(start, end int) { s.units = append(s.units, unit{start, end}) })
+		found, open := d.apply(decoded, v, s.eof, s.unit)
 		if open >= 0 {
 			s.hold(v.start(open), "")
 		}

@@ -46,8 +46,10 @@ func anyControl(b []byte) bool {
 }
 
 // strip builds in dst the text of src without control bytes and without the
-// terminal's escape sequences.
-func strip(dst, src *view) {
+// terminal's escape sequences, and calls unit with the range of the buffer behind each
+// sequence. It returns the position in src of a sequence that the end of the text
+// seems to cut off (-1 if none).
+func strip(dst, src *view, unit func(start, end int)) (open int) {
 	b := dst.build(src)
 	data := src.data
 	gapStart, barred := -1, false
@@ -66,7 +68,12 @@ func strip(dst, src *view) {
 		}
 		j := i + 1
 		if data[i] == escape {
-			j = i + sequenceLength(data[i:])
+			size, whole := sequenceLength(data[i:])
+			if !whole && size <= maxGap {
+				return i
+			}
+			j = i + size
+			unit(b.rawStart(i), b.rawEnd(j-1))
 		}
 		if !barred && j-gapStart > maxGap {
 			b.decoded(i, j, barrier)
@@ -74,62 +81,59 @@ func strip(dst, src *view) {
 		}
 		i = j
 	}
+	return -1
 }
 
 // sequenceLength returns the length of the escape sequence (ECMA-48) that b, which
-// begins with ESC, begins with. A sequence cut off by the end of b is as long as b;
-// a malformed one ends before the byte that cannot belong to it.
-func sequenceLength(b []byte) int {
+// begins with ESC, begins with. One cut off by the end of b is as long as b and not
+// whole; a malformed one ends before the byte that cannot belong to it.
+func sequenceLength(b []byte) (n int, whole bool) {
 	if len(b) < 2 {
-		return len(b)
+		return len(b), false
 	}
-	switch c := b[1]; {
-	case c == '[':
-		return controlSequenceLength(b)
-	case c == ']' || c == 'P' || c == 'X' || c == '^' || c == '_':
-		return controlStringLength(b)
-	default:
-		i := 1
-		for i < len(b) && b[i] >= 0x20 && b[i] <= 0x2f {
-			i++
+	i := 1
+	switch c := b[1]; c {
+	case '[': // CSI: parameters, intermediates, final byte
+		i = skip(b, skip(b, 2, 0x30, 0x3f), 0x20, 0x2f)
+		if i < len(b) && b[i] >= 0x40 && b[i] <= 0x7e {
+			return i + 1, true
 		}
+	case ']', 'P', 'X', '^', '_':
+		return stringLength(b)
+	default: // intermediates, final byte
+		i = skip(b, 1, 0x20, 0x2f)
 		if i < len(b) && b[i] >= 0x30 && b[i] <= 0x7e {
-			i++
+			return i + 1, true
 		}
-		return i
 	}
+	return i, i < len(b)
 }
 
-// controlSequenceLength measures a CSI sequence: parameters, intermediates, final byte.
-func controlSequenceLength(b []byte) int {
-	i := 2
-	for i < len(b) && b[i] >= 0x30 && b[i] <= 0x3f {
-		i++
-	}
-	for i < len(b) && b[i] >= 0x20 && b[i] <= 0x2f {
-		i++
-	}
-	if i < len(b) && b[i] >= 0x40 && b[i] <= 0x7e {
+// skip returns the first position from i on whose byte is not in [low, high].
+func skip(b []byte, i int, low, high byte) int {
+	for i < len(b) && b[i] >= low && b[i] <= high {
 		i++
 	}
 	return i
 }
 
-// controlStringLength measures an OSC, DCS, SOS, PM or APC string, which ends with
-// BEL or ST, or is broken off by CAN, SUB or another escape sequence.
-func controlStringLength(b []byte) int {
+// stringLength measures an OSC, DCS, SOS, PM or APC string, which ends with BEL or
+// ST, or is broken off by CAN, SUB or another escape sequence.
+func stringLength(b []byte) (n int, whole bool) {
 	k := bytes.IndexAny(b[2:], "\a\x18\x1a\x1b")
 	if k < 0 {
-		return len(b)
+		return len(b), false
 	}
 	end := 2 + k
-	if b[end] != escape {
-		return end + 1
+	switch {
+	case b[end] != escape:
+		return end + 1, true
+	case end+1 == len(b):
+		return len(b), false
+	case b[end+1] == '\\':
+		return end + 2, true
 	}
-	if end+1 < len(b) && b[end+1] == '\\' {
-		return end + 2
-	}
-	return end
+	return end, true
 }
 
 // normalise returns text as it reads in a stripped view, without white space
@@ -138,7 +142,7 @@ func normalise(text string) string {
 	b := bytes.TrimSpace([]byte(text))
 	if hasControl(b) {
 		var v view
-		strip(&v, &view{data: b})
+		strip(&v, &view{data: b}, func(int, int) {})
 		b = bytes.TrimSpace(bytes.ReplaceAll(v.data, []byte{barrier}, nil))
 	}
 	return string(b)
