@@ -29,11 +29,12 @@ type outputReader struct {
 	layout layout
 	ended  func() bool // whether no more can be written
 
-	mu     sync.Mutex // held while reading; Close cancels ctx first
-	piece  int
-	file   *os.File // nil: the piece is to be opened
-	offset int64    // in the piece
-	note   []byte   // to return before anything else
+	mu      sync.Mutex // held while reading; Close cancels ctx first
+	piece   int
+	file    *os.File // nil: the piece is to be opened
+	offset  int64    // in the piece
+	dropped int64    // bytes skipped and not yet noted
+	note    []byte   // to return before anything else
 }
 
 func newOutputReader(ctx context.Context, dir string, layout layout, ended func() bool) *outputReader {
@@ -94,12 +95,17 @@ func (r *outputReader) read(p []byte) (int, error) {
 	}
 }
 
-// open opens the present piece or, if that was dropped, the oldest one after it. It finds none when none is written yet.
+// open opens the present piece or, if that was dropped, the oldest one after it, with a note for what lies between. It
+// finds none when none is written yet.
 func (r *outputReader) open() (bool, error) {
 	for {
 		file, err := os.Open(piecePath(r.dir, r.piece))
 		if err == nil {
 			r.file = file
+			if r.dropped > 0 {
+				r.note = fmt.Appendf(nil, "\n[%d bytes of output dropped]\n", r.dropped)
+				r.dropped = 0
+			}
 			return true, nil
 		}
 		if !errors.Is(err, os.ErrNotExist) {
@@ -109,10 +115,7 @@ func (r *outputReader) open() (bool, error) {
 		if err != nil || next < 0 {
 			return false, err
 		}
-		if next == r.piece {
-			continue // made since
-		}
-		r.note = fmt.Appendf(nil, "\n[%d bytes of output dropped]\n", int64(next-r.piece)*r.layout.tail)
+		r.dropped += int64(next-r.piece) * r.layout.tail
 		r.piece = next
 	}
 }

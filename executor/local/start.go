@@ -34,6 +34,9 @@ const (
 
 // Start implements executor.Executor.
 func (e *Executor) Start(ctx context.Context, spec executor.Spec) (executor.Sandbox, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
@@ -77,9 +80,6 @@ func (e *Executor) start(ctx context.Context, spec executor.Spec) (*sandbox, err
 // with ErrNotFound. The caller has called change.
 func (e *Executor) claim(ctx context.Context, id string) (*os.File, *sandbox, error) {
 	for {
-		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
-		}
 		lock, err := e.lockSandbox(id)
 		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, nil, err
@@ -244,7 +244,8 @@ func startSupervisor(dir string, control, lock *os.File) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{supervisorName, filepath.Base(dir)}
 	cmd.Dir = "/"
-	cmd.Env = []string{"GOMAXPROCS=1"} // it mostly sleeps
+	// It mostly sleeps. The second has a meaning in programs built with -race only, which else take a second to exit.
+	cmd.Env = []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"}
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{control, lock} // controlFD, lockFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -1,0 +1,7 @@
+//go:build linux
+
+package local_test
+
+import "os"
+
+func makePrivate(dir string) error { return os.Chmod(dir, 0o700) }
