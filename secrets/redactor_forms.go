@@ -130,8 +130,10 @@ func (c *collector) exact(text, normalised string) {
 	for _, block := range blocks(text) {
 		c.base64(block)
 		c.hex(block)
-		if strings.IndexByte(text, escape) >= 0 {
-			c.add(pattern{text: block})
+	}
+	if strings.IndexByte(text, escape) >= 0 {
+		for _, block := range blocks(stripped(text, escapeOnly)) {
+			c.texts(block)
 		}
 	}
 }

@@ -18,8 +18,7 @@ func TestRedactorSplitProperty(t *testing.T) {
 	tokens := []string{`\`, `\\`, `\"`, `\u00`, `5c`, `\x2`, "%", "%25", "%5", "C", "&", "&#", "39;", "amp;", "'", `'\''`, `'"'`, `"'`, "+", " ", "\n", "\n  ",
 		"\r", "\x00", "\x1b", "\x1b[", "31m", "\x1b]", "0;t", "\a", "\x1b\\", "x", "Zz09", secret, secret[:9], secret[9:], second, second[:5]}
 	for _, f := range forms() {
-		encoded := f.encode(secret)
-		tokens = append(tokens, encoded, encoded[:len(encoded)/2], encoded[len(encoded)/2:])
+		tokens = append(tokens, f.encode(secret))
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(tokens), 0, 30).Draw(t, "text"), "")

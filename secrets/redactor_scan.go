@@ -50,11 +50,11 @@ func (s *scanner) scan(m *matcher, buf []byte, eof bool) {
 		return
 	}
 	raw := &view{data: buf}
-	s.explore(raw, 0)
+	s.explore(raw, 0, sequenceLength)
 	if bytes.IndexByte(buf, escape) >= 0 {
 		// A terminal hides what escape sequences hold (titles, links); a log
 		// does not, and a truncated sequence must not hide what follows it.
-		s.decode(raw, 0)
+		s.explore(raw, 0, escapeOnly)
 	}
 	s.align()
 	slices.SortFunc(s.spans, func(a, b span) int {
@@ -101,20 +101,16 @@ func (s *scanner) align() {
 	}
 }
 
-// explore looks for secrets in v, read as a terminal shows it, and in all that can
-// be decoded from that.
-func (s *scanner) explore(v *view, depth int) {
+// explore looks for secrets in v without terminal control, and in all that can be
+// decoded from that.
+func (s *scanner) explore(v *view, depth int, sequence measure) {
 	if hasControl(v.data) {
 		stripped := &s.levels[depth].stripped
-		if open := strip(stripped, v, s.unit); open >= 0 && !s.eof {
+		if open := strip(stripped, v, sequence, s.unit); open >= 0 && !s.eof {
 			s.hold(v.start(open), "")
 		}
 		v = stripped
 	}
-	s.decode(v, depth)
-}
-
-func (s *scanner) decode(v *view, depth int) {
 	s.plain.scan(v, s)
 	if joined := &s.levels[depth].joined; join(joined, v, s.eof) {
 		s.joined.scan(joined, s)
@@ -132,7 +128,7 @@ func (s *scanner) decode(v *view, depth int) {
 			s.hold(v.start(open), "")
 		}
 		if found || open >= 0 {
-			s.explore(decoded, depth+1)
+			s.explore(decoded, depth+1, sequence)
 		}
 	}
 }

@@ -45,11 +45,11 @@ func anyControl(b []byte) bool {
 	return false
 }
 
-// strip builds in dst the text of src without control bytes and without the
-// terminal's escape sequences, and calls unit with the range of the buffer behind each
-// sequence. It returns the position in src of a sequence that the end of the text
+// strip builds in dst the text of src without control bytes and without what sequence
+// measures from each ESC on, and calls unit with the range of the buffer behind each
+// such sequence. It returns the position in src of a sequence that the end of the text
 // seems to cut off (-1 if none).
-func strip(dst, src *view, unit func(start, end int)) (open int) {
+func strip(dst, src *view, sequence measure, unit func(start, end int)) (open int) {
 	b := dst.build(src)
 	data := src.data
 	gapStart, barred := -1, false
@@ -68,7 +68,7 @@ func strip(dst, src *view, unit func(start, end int)) (open int) {
 		}
 		j := i + 1
 		if data[i] == escape {
-			size, whole := sequenceLength(data[i:])
+			size, whole := sequence(data[i:])
 			if !whole && size <= maxGap {
 				return i
 			}
@@ -83,6 +83,13 @@ func strip(dst, src *view, unit func(start, end int)) (open int) {
 	}
 	return -1
 }
+
+// measure tells how many bytes of b, which begins with ESC, to skip. If they are cut
+// off by the end of b, they are not whole.
+type measure func(b []byte) (n int, whole bool)
+
+// escapeOnly leaves the text within escape sequences visible.
+func escapeOnly([]byte) (n int, whole bool) { return 1, true }
 
 // sequenceLength returns the length of the escape sequence (ECMA-48) that b, which
 // begins with ESC, begins with. One cut off by the end of b is as long as b and not
@@ -138,11 +145,13 @@ func stringLength(b []byte) (n int, whole bool) {
 
 // normalise returns text as it reads in a stripped view, without white space
 // around it: the shape in which patterns are kept.
-func normalise(text string) string {
+func normalise(text string) string { return stripped(text, sequenceLength) }
+
+func stripped(text string, sequence measure) string {
 	b := bytes.TrimSpace([]byte(text))
 	if hasControl(b) {
 		var v view
-		strip(&v, &view{data: b}, func(int, int) {})
+		strip(&v, &view{data: b}, sequence, func(int, int) {})
 		b = bytes.TrimSpace(bytes.ReplaceAll(v.data, []byte{barrier}, nil))
 	}
 	return string(b)
