@@ -90,6 +90,8 @@ func (g *Git) disarm(ctx context.Context, dir string, env []string) ([]setting, 
 			value = "false"
 		case strings.HasPrefix(key, "merge."):
 			value = "false" // the program of that name: the merge conflicts
+		case strings.HasSuffix(key, ".textconv"):
+			value = "cat" // shows the file as it is
 		}
 		off = append(off, setting{key, value})
 	}

@@ -255,13 +255,14 @@ func (g *Git) UpdateMirror(ctx context.Context, dir, url, branch string) error {
 // but each clone copies them all.
 const maxPacks = 20
 
-// RemoveOrigin forgets origin in the work tree whose top is dir. It is no error
-// if there is none.
+// RemoveOrigin forgets the address of origin in the work tree whose top is dir,
+// and keeps what was fetched from it. It is no error if there is none.
 func (g *Git) RemoveOrigin(ctx context.Context, dir string) error {
-	url, err := g.optional(ctx, dir, "config", "--get", "remote.origin.url")
+	url, err := g.optional(ctx, dir, "config", "--local", "--get", "remote.origin.url")
 	if err != nil || url == "" {
 		return err
 	}
-	_, err = g.local(ctx, dir, "", "remote", "remove", "origin")
+	// Not "git remote remove": that one does not heed core.hooksPath.
+	_, err = g.local(ctx, dir, "", "config", "--local", "--remove-section", "remote.origin")
 	return err
 }
