@@ -121,9 +121,9 @@ func Allow(c Caller, a Action, o Object) error {
 // allowRunner judges run tokens: they reach their own run and nothing else.
 func allowRunner(c Caller, r rule, o Object) error {
 	switch {
-	case o.TaskID == "" || o.TaskID != c.TaskID:
+	case o.TaskID != "" && o.TaskID != c.TaskID:
 		return hidden()
-	case !r.runner:
+	case !r.runner || o.TaskID == "":
 		return task.Errorf(task.CodeNotAuthorized, "a run token is good for its own execution only; use an API key for this")
 	}
 	return nil

@@ -1,0 +1,179 @@
+package oz
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Client is the platform as one caller sees it. Every method checks the access
+// table first; what the caller may not see is task.ErrNotFound.
+type Client struct {
+	p      *Platform
+	caller access.Caller
+}
+
+// Caller is who the client acts as.
+func (c *Client) Caller() access.Caller { return c.caller }
+
+// Get implements Service.
+func (c *Client) Get(ctx context.Context, id task.ID) (task.Task, error) {
+	return c.run(ctx, id, access.RunView)
+}
+
+// run reads a run and checks that the caller may do a to it.
+func (c *Client) run(ctx context.Context, id task.ID, a access.Action) (task.Task, error) {
+	t, err := c.p.store.Get(ctx, id)
+	if errors.Is(err, task.ErrNotFound) {
+		return task.Task{}, c.missing(a, id)
+	}
+	if err != nil {
+		return task.Task{}, err
+	}
+	err = access.Allow(c.caller, a, access.Object{Owner: t.Owner, Creator: t.Creator, TaskID: t.ID})
+	if errors.Is(err, task.ErrNotFound) {
+		return task.Task{}, noRun(id)
+	}
+	if err != nil {
+		return task.Task{}, err
+	}
+	return t, nil
+}
+
+// missing answers for a run that does not exist as for one that is hidden.
+func (c *Client) missing(a access.Action, id task.ID) error {
+	if err := access.Allow(c.caller, a, access.Object{TaskID: id}); err != nil && !errors.Is(err, task.ErrNotFound) {
+		return err
+	}
+	return noRun(id)
+}
+
+func noRun(id task.ID) error {
+	return task.Errorf(task.CodeNotFound, "run %q does not exist, or you may not see it", string(id))
+}
+
+// List implements Service. Query.Owners narrows the list further.
+func (c *Client) List(ctx context.Context, q task.Query) (task.Page, error) {
+	if err := access.Allow(c.caller, access.RunList, access.Object{}); err != nil {
+		return task.Page{}, err
+	}
+	if !c.caller.System {
+		q.Owners = narrow(c.caller.Scopes(), q.Owners)
+		if len(q.Owners) == 0 {
+			return task.Page{}, q.Validate()
+		}
+	}
+	if q.AncestorID != "" {
+		if _, err := c.run(ctx, q.AncestorID, access.RunView); err != nil {
+			if errors.Is(err, task.ErrNotFound) {
+				return task.Page{}, task.Invalid("ancestor_run_id", "there is no run %q that you may see", string(q.AncestorID))
+			}
+			return task.Page{}, err
+		}
+	}
+	return c.p.store.List(ctx, q)
+}
+
+// narrow keeps those of the visible scopes that are asked for; nil asks for all.
+func narrow(visible, asked []task.Scope) []task.Scope {
+	if asked == nil {
+		return visible
+	}
+	return slices.DeleteFunc(slices.Clone(visible), func(s task.Scope) bool { return !slices.Contains(asked, s) })
+}
+
+// Cancel implements Service.
+func (c *Client) Cancel(ctx context.Context, id task.ID) error {
+	if _, err := c.run(ctx, id, access.RunCancel); err != nil {
+		return err
+	}
+	_, err := c.p.store.Do(ctx, id, task.Cancel{By: c.caller.Principal, Reason: cancelReason(c.caller)})
+	crashpoint.Hit(crashpoint.CancelCommitted)
+	return err
+}
+
+func cancelReason(c access.Caller) string {
+	if c.Principal.DisplayName == "" {
+		return "cancelled"
+	}
+	return "cancelled by " + c.Principal.DisplayName
+}
+
+// FollowUp implements Service.
+func (c *Client) FollowUp(ctx context.Context, id task.ID, m Message) error {
+	if _, err := c.run(ctx, id, access.RunSteer); err != nil {
+		return err
+	}
+	if err := checkMode(m.Mode); err != nil {
+		return err
+	}
+	if c.p.Draining() {
+		return errDraining()
+	}
+	_, err := c.p.store.Do(ctx, id, task.AddInput{Input: task.Input{Text: m.Text, Mode: m.Mode, From: c.caller.Principal}})
+	return err
+}
+
+// Events returns up to limit events of a run with numbers above after, in
+// order; see task.Store.
+func (c *Client) Events(ctx context.Context, id task.ID, after int64, limit int) ([]task.Event, error) {
+	if _, err := c.run(ctx, id, access.RunView); err != nil {
+		return nil, err
+	}
+	if after < 0 {
+		return nil, task.Invalid("after", "must be 0 or the number of an event")
+	}
+	if limit == 0 {
+		limit = defaultEvents
+	}
+	if limit < 1 || limit > MaxEvents {
+		return nil, task.Invalid("limit", "must be 1 to %d", MaxEvents)
+	}
+	return c.p.store.Events(ctx, id, after, limit)
+}
+
+// MaxEvents bounds one call of Client.Events; 0 asks for defaultEvents.
+const (
+	MaxEvents     = 1000
+	defaultEvents = 100
+)
+
+// Executions returns the run's executions, oldest first. Their token hashes
+// are left out.
+func (c *Client) Executions(ctx context.Context, id task.ID) ([]task.Execution, error) {
+	if _, err := c.run(ctx, id, access.RunView); err != nil {
+		return nil, err
+	}
+	list, err := c.p.store.Executions(ctx, id)
+	for i := range list {
+		list[i].TokenHash = nil
+	}
+	return list, err
+}
+
+// history yields the whole log of a run, page by page.
+func (p *Platform) history(ctx context.Context, id task.ID) iter.Seq2[task.Event, error] {
+	return func(yield func(task.Event, error) bool) {
+		for after := int64(0); ; {
+			page, err := p.store.Events(ctx, id, after, watchBatch)
+			if err != nil {
+				yield(task.Event{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				after = e.Seq
+			}
+			if len(page) < watchBatch {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,277 @@
+package oz
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+const (
+	// pollInterval is how soon the dispatcher looks again without being told:
+	// for runs that become ready by time, and for stores that other processes
+	// write to.
+	pollInterval = time.Second
+
+	// offerTimeout bounds a worker's answer to an offer.
+	offerTimeout = 10 * time.Second
+
+	// firstWindow and lastWindow bound how many waiting runs are looked at. The
+	// window grows while there is room for more and all those in it wait for
+	// workers that cannot take them.
+	firstWindow, lastWindow = 256, 65_536
+)
+
+// dispatch offers waiting runs to workers with room until ctx ends. It knows
+// nothing but what it reads each time, and the offers it has in flight.
+func (p *Platform) dispatch(ctx context.Context) {
+	changed, cancel := p.store.Subscribe("")
+	defer cancel()
+	d := &dispatcher{p: p, inflight: map[task.ID]string{}}
+	defer d.offers.Wait()
+	for {
+		if err := d.place(ctx); err != nil && ctx.Err() == nil {
+			p.opts.Logger.Error("place runs", zap.Error(err))
+		}
+		select {
+		case <-changed:
+		case <-p.poke:
+		case <-p.opts.Clock.After(pollInterval):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// dispatcher places runs. One goroutine calls place; offers run beside it.
+type dispatcher struct {
+	p      *Platform
+	offers sync.WaitGroup
+	turn   int // who is first in the next round
+
+	mu       sync.Mutex
+	inflight map[task.ID]string // worker to which the run is being offered
+}
+
+// room is what a worker can still take.
+type room struct {
+	worker Worker
+	info   WorkerInfo
+	free   int
+}
+
+// place looks once at what waits and at who has room, and starts offers.
+func (d *dispatcher) place(ctx context.Context) error {
+	rooms, total, err := d.rooms(ctx)
+	if err != nil {
+		return err
+	}
+	for window := firstWindow; ; window *= 8 {
+		d.p.full.Store(total <= 0)
+		if total <= 0 || ctx.Err() != nil {
+			return nil
+		}
+		waiting, err := d.p.store.Waiting(ctx, d.p.opts.Clock.Now(), window)
+		if err != nil {
+			return err
+		}
+		total -= d.assign(ctx, waiting, rooms, total)
+		if len(waiting) < window || window >= lastWindow {
+			return nil
+		}
+	}
+}
+
+// rooms counts the free places, over all and by worker. Live executions and
+// offers in flight both take one; an execution that is in both counts once.
+func (d *dispatcher) rooms(ctx context.Context) (rooms []*room, total int, err error) {
+	// In flight first: an offer that is recorded in between counts twice, which
+	// errs on the safe side.
+	used, inflight := map[string]int{}, d.flying()
+	live, err := d.p.store.Live(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	count := 0
+	take := func(worker string) {
+		used[worker]++
+		if worker != callerWorker {
+			count++
+		}
+	}
+	for _, e := range live {
+		delete(inflight, e.TaskID)
+		take(e.Worker)
+	}
+	for _, worker := range inflight {
+		take(worker)
+	}
+	for _, w := range d.p.opts.Workers {
+		r := &room{worker: w, info: w.Info(), free: lastWindow}
+		if r.info.Capacity > 0 {
+			r.free = max(0, r.info.Capacity-max(used[r.info.ID], r.info.Busy))
+		}
+		if d.p.isReady(r.info.ID) {
+			total += r.free
+			rooms = append(rooms, r)
+		}
+	}
+	if m := d.p.opts.MaxConcurrent; m > 0 {
+		total = min(total, m-count)
+	}
+	return rooms, total, nil
+}
+
+func (p *Platform) isReady(worker string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ready[worker]
+}
+
+// flying copies the offers in flight.
+func (d *dispatcher) flying() map[task.ID]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := make(map[task.ID]string, len(d.inflight))
+	for id, w := range d.inflight {
+		m[id] = w
+	}
+	return m
+}
+
+// assign starts offers for at most total of the waiting runs, and says how
+// many it started.
+func (d *dispatcher) assign(ctx context.Context, waiting []task.Waiting, rooms []*room, total int) int {
+	started := 0
+	for _, w := range d.inTurn(waiting) {
+		if started >= total {
+			break
+		}
+		r := choose(rooms, w)
+		if r == nil || !d.takeOff(w.ID, r.info.ID) {
+			continue
+		}
+		r.free--
+		started++
+		d.offers.Go(func() {
+			defer d.land(w.ID)
+			d.p.offer(ctx, w.ID, r.worker, r.info.ID)
+		})
+	}
+	return started
+}
+
+// choose picks a worker for a run: the one that held it last, for its
+// workspace may still be there, else the one with the most room.
+func choose(rooms []*room, w task.Waiting) *room {
+	var best *room
+	for _, r := range rooms {
+		if r.free <= 0 || !r.info.takes(w.WorkerHost) {
+			continue
+		}
+		if r.info.ID == w.LastWorker {
+			return r
+		}
+		if best == nil || r.free > best.free {
+			best = r
+		}
+	}
+	return best
+}
+
+// inTurn orders the runs so that each owner's oldest comes first, then each
+// owner's second, and so on. The owner that begins changes from look to look.
+func (d *dispatcher) inTurn(waiting []task.Waiting) []task.Waiting {
+	queues := map[task.Scope][]task.Waiting{}
+	var owners []task.Scope
+	for _, w := range waiting {
+		if queues[w.Owner] == nil {
+			owners = append(owners, w.Owner)
+		}
+		queues[w.Owner] = append(queues[w.Owner], w)
+	}
+	if len(owners) < 2 {
+		return waiting
+	}
+	slices.SortFunc(owners, func(a, b task.Scope) int { return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.UID, b.UID)) })
+	d.turn++
+	first := d.turn % len(owners)
+	owners = slices.Concat(owners[first:], owners[:first])
+	out := make([]task.Waiting, 0, len(waiting))
+	for round := 0; len(out) < len(waiting); round++ {
+		for _, o := range owners {
+			if q := queues[o]; round < len(q) {
+				out = append(out, q[round])
+			}
+		}
+	}
+	return out
+}
+
+// takeOff notes an offer in flight; false means that there is one already.
+func (d *dispatcher) takeOff(id task.ID, worker string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.inflight[id]; ok {
+		return false
+	}
+	d.inflight[id] = worker
+	return true
+}
+
+func (d *dispatcher) land(id task.ID) {
+	d.mu.Lock()
+	delete(d.inflight, id)
+	d.mu.Unlock()
+	d.p.wake()
+}
+
+// offer gives a run to a worker: recorded first, then asked, then the answer
+// recorded. It may be cut off anywhere: the lease brings the run back.
+func (p *Platform) offer(ctx context.Context, id task.ID, w Worker, worker string) {
+	exec := task.NewExecutionID()
+	token, hash := task.NewToken(exec)
+	log := p.opts.Logger.With(zap.String("task_id", string(id)), zap.String("execution_id", string(exec)), zap.String("worker", worker))
+	now := p.opts.Clock.Now()
+	if _, err := p.store.Do(ctx, id, task.Offer{Execution: exec, Worker: worker, TokenHash: hash, LeaseUntil: now.Add(p.opts.Lease)}); err != nil {
+		log.Debug("run is no longer waiting", zap.Error(err))
+		return
+	}
+	crashpoint.Hit(crashpoint.OfferRecorded)
+	p.fences.token(exec, token)
+	// From here on the answer is recorded even while the platform stops.
+	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*offerTimeout)
+	defer cancel()
+	if err := p.ask(ctx, w, id, exec, token); err != nil {
+		log.Info("worker refused", zap.Error(err))
+		err = p.release(settle, task.Execution{ID: exec, TaskID: id}, task.Release{Execution: exec, Reason: err.Error(),
+			ReadyAt: p.opts.Clock.Now().Add(p.opts.RefusalBackoff)})
+		if err != nil {
+			log.Error("take back a refused run", zap.Error(err))
+		}
+		return
+	}
+	crashpoint.Hit(crashpoint.OfferAccepted)
+	if _, err := p.store.Do(settle, id, task.Accept{Execution: exec, LeaseUntil: p.opts.Clock.Now().Add(p.opts.Lease)}); err != nil {
+		log.Warn("record the worker's yes", zap.Error(err))
+		w.Cancel(settle, exec)
+	}
+}
+
+// ask makes the offer to the worker.
+func (p *Platform) ask(ctx context.Context, w Worker, id task.ID, exec task.ExecutionID, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
+	defer cancel()
+	t, err := p.store.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	return w.Offer(ctx, Assignment{Task: t, Execution: exec, Token: executor.Sensitive(token)})
+}

@@ -1,0 +1,51 @@
+// Package oz is the platform: it takes requests for runs, keeps their record,
+// hands them to workers and sees them through.
+//
+//	store, err := sqlitestore.Open(ctx, "oz.db", nil)
+//	...
+//	worker, err := oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{ServerURL: "http://127.0.0.1:8080"})
+//	...
+//	platform, err := oz.New(store, &oz.Options{Workers: []oz.Worker{worker}})
+//	...
+//	go platform.Run(ctx)
+//	run, err := platform.Submit(ctx, oz.Request{Prompt: "Fix the failing test"})
+//	for event, err := range platform.Watch(ctx, run.ID, 0) {
+//		...
+//	}
+//
+// # Who asks
+//
+// A [Platform] acts as the program that embeds it, which may do everything.
+// [Platform.As] gives a [Client] that acts as somebody else and may do what
+// package access allows them.
+//
+// # Life of a run
+//
+// [Client.Submit] checks a [Request], resolves its configuration and stores the
+// run, QUEUED. [Platform.Run] offers queued runs to workers that have room
+// (PENDING), records their yes (CLAIMED), and from then on the runner reports
+// through its [Platform.Link]. An execution renews its lease with heartbeats;
+// one whose lease ran out is given up and the run waits for another, with a
+// growing delay and a bounded number of attempts. Everything that Run knows it
+// reads from the store: it may be killed at any instruction and started again.
+//
+//	QUEUED --offer--> PENDING --yes--> CLAIMED --begin--> INPROGRESS --end--> SUCCEEDED ...
+//	  ^                  | no             |                  |
+//	  +------------------+----------------+------------------+ lost, up to MaxAttempts
+//
+// # Goroutines
+//
+// Run owns one goroutine that places runs and one per offer in flight, one
+// that gives up lost executions, and one per worker. A LocalWorker has one per
+// sandbox and one that sweeps idle workspaces. When Run returns all have ended.
+//
+// # Errors
+//
+// Methods fail with *task.Error where a caller may see it. A thing that the
+// caller may not see is task.ErrNotFound.
+//
+// # Concurrency
+//
+// Everything here is safe for concurrent use. Several platforms may share one
+// store if the store allows several processes.
+package oz

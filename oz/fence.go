@@ -1,0 +1,98 @@
+package oz
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/oz-platform/cloudagents/secrets"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// fences keeps, for each execution, the redactor that its words pass before
+// they are stored. The runner redacts first, where secrets may be cut in two
+// by streaming; this second fence does not trust it.
+type fences struct {
+	mu sync.Mutex
+	m  map[task.ExecutionID]*fence
+}
+
+type fence struct {
+	redactor *secrets.Redactor
+
+	mu     sync.Mutex
+	loaded bool // the run's secrets are in it
+}
+
+// of finds or makes the fence of an execution.
+func (f *fences) of(id task.ExecutionID) *fence {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m == nil {
+		f.m = map[task.ExecutionID]*fence{}
+	}
+	if f.m[id] == nil {
+		f.m[id] = &fence{redactor: secrets.NewRedactor(nil)}
+	}
+	return f.m[id]
+}
+
+// token makes the execution's token one of its secrets.
+func (f *fences) token(id task.ExecutionID, token string) {
+	_ = f.of(id).redactor.Add("run-token", token) // of 256 random bits: never refused
+}
+
+// keep forgets the executions that are not live.
+func (f *fences) keep(live []task.Execution) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.m
+	f.m = make(map[task.ExecutionID]*fence, len(live))
+	for _, e := range live {
+		if old[e.ID] != nil {
+			f.m[e.ID] = old[e.ID]
+		}
+	}
+}
+
+// redactor gives the execution's redactor with all its secrets in it. After a
+// restart of the platform they are resolved anew.
+func (p *Platform) redactor(ctx context.Context, e task.Execution) (*secrets.Redactor, error) {
+	f := p.fences.of(e.ID)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.loaded {
+		return f.redactor, nil
+	}
+	t, err := p.store.Get(ctx, e.TaskID)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := p.variables(ctx, t, f.redactor); err != nil {
+		return nil, err
+	}
+	f.loaded = true
+	return f.redactor, nil
+}
+
+// guardOwn adds what belongs to the platform itself: the keys of the models
+// and of git. Those never reach the agent, so one that is too weak to be found
+// in a text is no reason to refuse work.
+func (p *Platform) guardOwn(r *secrets.Redactor) {
+	add := func(name, value string) {
+		if value == "" {
+			return
+		}
+		if err := r.Add(name, value); err != nil {
+			p.opts.Logger.Debug("credential cannot be redacted", zap.String("name", name), zap.Error(err))
+		}
+	}
+	for i, m := range p.opts.Models.Providers {
+		add(fmt.Sprintf("model-key-%d", i+1), m.APIKey.Reveal())
+	}
+	for i, g := range p.opts.GitCredentials {
+		add(fmt.Sprintf("git-password-%d", i+1), g.Password.Reveal())
+	}
+}

@@ -1,0 +1,131 @@
+package oz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// reap gives up executions that are silent for longer than their lease or
+// older than the longest runtime, until ctx ends.
+//
+// For one lease after the start it gives up none: while the platform was down
+// nobody could renew.
+func (p *Platform) reap(ctx context.Context) {
+	grace := p.opts.Clock.Now().Add(p.opts.Lease)
+	for {
+		select {
+		case <-p.opts.Clock.After(p.opts.Lease / 3):
+		case <-ctx.Done():
+			return
+		}
+		now := p.opts.Clock.Now()
+		if err := p.reapOnce(ctx, now, now.After(grace)); err != nil && ctx.Err() == nil {
+			p.opts.Logger.Error("look for lost executions", zap.Error(err))
+		}
+	}
+}
+
+// reapOnce judges every live execution once.
+func (p *Platform) reapOnce(ctx context.Context, now time.Time, leases bool) error {
+	live, err := p.store.Live(ctx)
+	if err != nil {
+		return err
+	}
+	p.fences.keep(live)
+	var errs []error
+	for _, e := range live {
+		switch {
+		case now.Sub(e.OfferedAt) > p.opts.MaxRuntime:
+			errs = append(errs, p.endOverdue(ctx, e))
+		case leases && e.LeaseUntil.Before(now):
+			errs = append(errs, p.giveUp(ctx, e, now))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// giveUp takes the run from an execution whose lease has ended. Silence before
+// the worker's yes puts the run back; after it, it counts as an attempt.
+func (p *Platform) giveUp(ctx context.Context, e task.Execution, now time.Time) error {
+	p.opts.Logger.Warn("execution lost", zap.String("task_id", string(e.TaskID)), zap.String("execution_id", string(e.ID)),
+		zap.String("worker", e.Worker), zap.Time("lease_until", e.LeaseUntil))
+	crashpoint.Hit(crashpoint.Release)
+	switch e.State {
+	case task.ExecutionOffered:
+		return p.release(ctx, e, task.Release{Execution: e.ID, Reason: "the worker did not answer",
+			ReadyAt: now.Add(p.opts.RefusalBackoff), ExpiredBy: now})
+	case task.ExecutionClaimed:
+		return p.retry(ctx, e, task.CodeResourceUnavailable, "the worker gave no sign of life", now)
+	}
+	return p.retry(ctx, e, task.CodeAgentProcessFailed, "the agent's process gave no sign of life", now)
+}
+
+// endOverdue ends a run whose execution is too old.
+func (p *Platform) endOverdue(ctx context.Context, e task.Execution) error {
+	_, err := p.store.Do(ctx, e.TaskID, task.End{Execution: e.ID, State: task.StateError, Status: task.Status{
+		Message:   fmt.Sprintf("the run was stopped after the longest runtime of %s; split the work, or raise the server's limit", p.opts.MaxRuntime),
+		ErrorCode: task.CodeInfrastructureTimeout,
+	}})
+	return settled(err)
+}
+
+// retry gives a run back after a fault of the platform: it waits for a delay
+// that grows with every attempt, or ends as ERROR after the last one. expiredBy
+// makes it conditional, see task.Release.
+func (p *Platform) retry(ctx context.Context, e task.Execution, code task.Code, reason string, expiredBy time.Time) error {
+	t, err := p.store.Get(ctx, e.TaskID)
+	if err != nil {
+		return err
+	}
+	return p.release(ctx, e, task.Release{Execution: e.ID, Reason: reason, Code: code, MaxAttempts: p.opts.MaxAttempts,
+		ReadyAt: p.opts.Clock.Now().Add(p.backoff(t.Attempts)), ExpiredBy: expiredBy})
+}
+
+// retryOrFence is retry for a runner that reports its own failure: one that
+// has lost its lease must learn it.
+func (p *Platform) retryOrFence(ctx context.Context, e task.Execution, code task.Code, reason string) error {
+	t, err := p.store.Get(ctx, e.TaskID)
+	if err != nil {
+		return err
+	}
+	_, err = p.store.Do(ctx, e.TaskID, task.Release{Execution: e.ID, Reason: reason, Code: code,
+		MaxAttempts: p.opts.MaxAttempts, ReadyAt: p.opts.Clock.Now().Add(p.backoff(t.Attempts))})
+	return err
+}
+
+// release applies r; that the execution has ended or renewed its lease
+// meanwhile is no error.
+func (p *Platform) release(ctx context.Context, e task.Execution, r task.Release) error {
+	_, err := p.store.Do(ctx, e.TaskID, r)
+	if !r.ExpiredBy.IsZero() && errors.Is(err, task.ErrConflict) {
+		return nil
+	}
+	return settled(err)
+}
+
+// settled drops the error that says that an execution has ended already.
+func settled(err error) error {
+	if errors.Is(err, task.ErrFenced) {
+		return nil
+	}
+	return err
+}
+
+// backoff is the delay before the next attempt, after this many have failed
+// before: doubled each time and bounded, and then up to a fifth more or less,
+// so that runs which failed together do not come back together.
+func (p *Platform) backoff(failed int) time.Duration {
+	d := p.opts.MaxBackoff
+	if failed < 30 {
+		d = min(d, p.opts.FirstBackoff<<failed)
+	}
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}

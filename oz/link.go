@@ -1,0 +1,253 @@
+package oz
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/secrets"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// link is the platform's side of executor.Link for one execution.
+type link struct {
+	p    *Platform
+	id   task.ID
+	exec task.ExecutionID
+}
+
+var _ executor.Link = (*link)(nil)
+
+// Link gives the runner's side of the platform for the execution that c stands
+// for (see Authenticate). It fails with task.CodeNotAuthorized for any other
+// caller. Every method of the link judges anew whether the execution may still
+// act.
+func (p *Platform) Link(c access.Caller) (executor.Link, error) {
+	if c.Execution == "" {
+		return nil, task.Errorf(task.CodeNotAuthorized, "only the runner of an execution may do this, with its run token")
+	}
+	if err := access.Allow(c, access.ExecutionAct, access.Object{TaskID: c.TaskID}); err != nil {
+		return nil, err
+	}
+	return &link{p: p, id: c.TaskID, exec: c.Execution}, nil
+}
+
+// execution reads the link's execution and fails with task.ErrFenced once it
+// has ended.
+func (l *link) execution(ctx context.Context) (task.Execution, error) {
+	e, err := l.p.store.Execution(ctx, l.exec)
+	if err == nil && e.TaskID == l.id && e.Live() {
+		return e, nil
+	}
+	if err != nil && !errors.Is(err, task.ErrNotFound) {
+		return task.Execution{}, err
+	}
+	return task.Execution{}, &task.Error{Code: task.CodeOperationNotSupported, Err: task.ErrFenced,
+		Message: fmt.Sprintf("execution %s has ended (%s); stop working on this run", l.exec, cmp.Or(e.Reason, "unknown"))}
+}
+
+// Bundle implements executor.Link.
+func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
+	e, err := l.execution(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := l.p.store.Get(ctx, l.id)
+	if err != nil {
+		return nil, err
+	}
+	vars, missing, err := l.p.variables(ctx, t, l.p.fences.of(e.ID).redactor)
+	if err != nil {
+		return nil, fmt.Errorf("resolve secrets: %w", err)
+	}
+	o := l.p.opts
+	e.TokenHash = nil
+	return &executor.Bundle{Task: t, Execution: e, Limits: l.p.limits(t), Secrets: vars, MissingSecrets: missing,
+		Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
+		RepositoryBase: o.RepositoryBase}, nil
+}
+
+// limits are those that the run was created with, within the platform's own.
+func (p *Platform) limits(t task.Task) task.Limits {
+	var l task.Limits
+	if t.Config.Limits != nil {
+		l = *t.Config.Limits
+	}
+	if most := int(p.opts.MaxRuntime.Minutes()); l.MaxMinutes == 0 || l.MaxMinutes > most {
+		l.MaxMinutes = max(most, 1)
+	}
+	return l
+}
+
+// Begin implements executor.Link.
+func (l *link) Begin(ctx context.Context) error {
+	_, err := l.p.store.Do(ctx, l.id, task.Begin{Execution: l.exec})
+	crashpoint.Hit(crashpoint.BeginCommitted)
+	return err
+}
+
+// Append implements executor.Link. What the events say passes the execution's
+// redactor before it is stored.
+func (l *link) Append(ctx context.Context, offset int64, events []task.Event) error {
+	if len(events) > task.MaxAppendEvents {
+		return task.Invalid("events", "has %d events, at most %d may be appended at once; send several batches", len(events), task.MaxAppendEvents)
+	}
+	e, err := l.execution(ctx)
+	if err != nil {
+		return err
+	}
+	redactor, err := l.p.redactor(ctx, e)
+	if err != nil {
+		return err
+	}
+	clean := make([]task.Event, len(events))
+	for i, event := range events {
+		if clean[i], err = l.admit(ctx, redactor, event); err != nil {
+			return err
+		}
+	}
+	crashpoint.Hit(crashpoint.AppendStart)
+	_, err = l.p.store.Do(ctx, l.id, task.Append{Execution: l.exec, Offset: offset, Events: clean})
+	crashpoint.Hit(crashpoint.AppendCommitted)
+	return err
+}
+
+// admit bounds and redacts one event.
+func (l *link) admit(ctx context.Context, r *secrets.Redactor, e task.Event) (task.Event, error) {
+	if e.Payload == nil {
+		return e, task.Invalid("events", "an event has no payload")
+	}
+	kind, data, err := task.MarshalPayload(e.Payload)
+	if err != nil {
+		return e, task.Invalid("events", "%w", err)
+	}
+	if len(data) > task.MaxEventBytes {
+		return e, task.Invalid("events", "a %s event has %d bytes, at most %d are allowed; cut what it carries", string(kind), len(data), task.MaxEventBytes)
+	}
+	// Whether it knows a secret is seen on the meaning, not the bytes: JSON
+	// escapes them.
+	clean, err := r.JSON(data)
+	if err != nil {
+		return e, err
+	}
+	if string(clean) != string(data) {
+		if e.Payload, err = task.UnmarshalPayload(kind, clean); err != nil {
+			return e, err
+		}
+	}
+	if a, ok := e.Payload.(*task.ArtifactReported); ok {
+		return e, l.p.claimArtifact(ctx, l.id, a.Artifact)
+	}
+	return e, nil
+}
+
+// Events implements executor.Link.
+func (l *link) Events(ctx context.Context, after int64, limit int) ([]task.Event, error) {
+	if _, err := l.execution(ctx); err != nil {
+		return nil, err
+	}
+	if after < 0 || limit < 1 || limit > MaxEvents {
+		return nil, task.Invalid("limit", "must be 1 to %d, and after not negative", MaxEvents)
+	}
+	return l.p.store.Events(ctx, l.id, after, limit)
+}
+
+// Heartbeat implements executor.Link.
+func (l *link) Heartbeat(ctx context.Context) (executor.Heartbeat, error) {
+	head, err := l.p.store.Do(ctx, l.id, task.Renew{Execution: l.exec, Until: l.p.opts.Clock.Now().Add(l.p.opts.Lease)})
+	crashpoint.Hit(crashpoint.Heartbeat)
+	if err != nil {
+		return executor.Heartbeat{}, err
+	}
+	return executor.Heartbeat{LastInput: head.LastInput, IntervalMS: l.p.opts.Heartbeat.Milliseconds()}, nil
+}
+
+// Upload implements executor.Link.
+func (l *link) Upload(ctx context.Context, uid string, r io.Reader) (blob string, sizeBytes int64, err error) {
+	if _, err := l.execution(ctx); err != nil {
+		return "", 0, err
+	}
+	if err := checkArtifactUID(uid); err != nil {
+		return "", 0, err
+	}
+	if l.p.opts.Blobs == nil {
+		return "", 0, notBuilt("artifact", "a store for files", "report the result as text or as a branch")
+	}
+	blob = blobKey(l.id, uid)
+	n, err := l.p.opts.Blobs.PutBlob(ctx, blob, &boundedReader{r: r, left: l.p.opts.MaxUploadBytes, limit: l.p.opts.MaxUploadBytes})
+	if err != nil {
+		return "", 0, fmt.Errorf("store artifact: %w", err)
+	}
+	return blob, n, nil
+}
+
+// boundedReader fails, rather than ends, when there is more than the limit: a
+// file is stored whole or not at all.
+type boundedReader struct {
+	r           io.Reader
+	left, limit int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, task.Invalid("artifact", "has more than %d bytes, the most that this server keeps; make it smaller", b.limit)
+	}
+	return n, err
+}
+
+// End implements executor.Link. An end by a fault of the platform that may
+// pass is not the run's end: it goes to another execution, while attempts are
+// left.
+func (l *link) End(ctx context.Context, end task.End) error {
+	end.Execution = l.exec
+	e, err := l.p.store.Execution(ctx, l.exec)
+	if err != nil {
+		return err
+	}
+	if end.Status, err = l.cleanStatus(ctx, e, end.Status); err != nil {
+		return err
+	}
+	crashpoint.Hit(crashpoint.EndStart)
+	defer crashpoint.Hit(crashpoint.EndCommitted)
+	if code := end.Status.ErrorCode; end.State == task.StateError && code.Platform() && code.Retryable() && e.Live() && e.Worker != callerWorker {
+		return l.p.retryOrFence(ctx, e, code, end.Status.Message)
+	}
+	_, err = l.p.store.Do(ctx, l.id, end)
+	return err
+}
+
+// cleanStatus redacts and bounds what a runner says of its end.
+func (l *link) cleanStatus(ctx context.Context, e task.Execution, s task.Status) (task.Status, error) {
+	if err := task.ValidateText("status.message", s.Message); err != nil {
+		return s, err
+	}
+	if s.ErrorCode != "" && !s.ErrorCode.Known() {
+		return s, task.Invalid("status.error_code", "%q is no error code", string(s.ErrorCode))
+	}
+	if !e.Live() {
+		return s, nil // nothing of it will be stored
+	}
+	r, err := l.p.redactor(ctx, e)
+	if err != nil {
+		return s, err
+	}
+	s.Message = r.String(s.Message)
+	if len(s.Message) > maxStatusMessage {
+		s.Message = strings.ToValidUTF8(s.Message[:maxStatusMessage], "") + "… (cut)"
+	}
+	return s, nil
+}
+
+// maxStatusMessage bounds Status.Message: it stands in every list of runs.
+const maxStatusMessage = 16 << 10

@@ -1,0 +1,174 @@
+package oz
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Options holds what a Platform can do without. The zero value is ready to use.
+type Options struct {
+	// Clock tells the time. Default: the machine's.
+	Clock task.Clock
+
+	// Logger receives what Run has nobody to return to. Default: none.
+	Logger *zap.Logger
+
+	// Owner is whose the runs and things are that the embedding program makes
+	// without saying. Default: the team access.DefaultTeam.
+	Owner task.Scope
+
+	// Keys configures the registry of people and API keys. Default: see
+	// access.RegistryOptions.
+	Keys *access.RegistryOptions
+
+	// Workers carry out the runs. Default: none, so that runs wait.
+	Workers []Worker
+
+	// Models are given to every run. Without providers the model of a request
+	// is not checked and runs cannot call a model. Default: none.
+	Models executor.Models
+
+	// Blobs keeps attachments and artifacts. Default: none, so that both are
+	// refused.
+	Blobs task.BlobStore
+
+	// DefaultConfig gives the settings that neither a request nor its
+	// environment gives. Default: the built-in agent, ten minutes idle.
+	DefaultConfig task.Config
+
+	// Limits are those of runs that set none of their own. A zero field does
+	// not limit. Default: none.
+	Limits task.Limits
+
+	// RepositoryBase is put before "owner/name" of repositories without a URL.
+	// Default "https://github.com".
+	RepositoryBase string
+
+	// GitIdentity is the author of the agents' commits. Default
+	// "Oz Agent <oz-agent@localhost>".
+	GitIdentity executor.GitIdentity
+
+	// GitCredentials let the agents' git read and push, by host. Default: none.
+	GitCredentials []executor.GitCredential
+
+	// PublicURL is where people reach the server's pages; runs are linked
+	// below it. Default: none, so that runs have no link.
+	PublicURL string
+
+	// Policy may refuse a request after it was checked and before it is
+	// stored. A *task.Error is answered as it is; any other error becomes
+	// task.CodeContentPolicyViolation with a general message. Default: none.
+	Policy func(ctx context.Context, r Request) error
+
+	// MaxConcurrent bounds the executions that are live at once, over all
+	// workers. Default 0: what the workers can take.
+	MaxConcurrent int
+
+	// MaxWaiting refuses new runs while this many wait for a worker. Default
+	// 10,000.
+	MaxWaiting int
+
+	// MaxDepth bounds the tree of runs below a run without parent. Default 1,
+	// as on the wire: a child has no children.
+	MaxDepth int
+
+	// Lease is how long an execution may be silent before it is given up.
+	// Default 30 s.
+	Lease time.Duration
+
+	// Heartbeat is how often a runner is asked to renew its lease. Default a
+	// third of Lease.
+	Heartbeat time.Duration
+
+	// MaxAttempts is how many executions in a row may be lost to faults of the
+	// platform before the run ends as ERROR. Default 3.
+	MaxAttempts int
+
+	// FirstBackoff is the delay before the second attempt; it doubles with
+	// each further one, up to MaxBackoff, give or take a fifth. Defaults 1 s
+	// and 1 minute.
+	FirstBackoff, MaxBackoff time.Duration
+
+	// RefusalBackoff is how long a run waits after a worker refused it.
+	// Default 1 s.
+	RefusalBackoff time.Duration
+
+	// MaxRuntime ends an execution that is older as ERROR,
+	// infrastructure_timeout. Default 24 h.
+	MaxRuntime time.Duration
+
+	// MaxAttachmentBytes bounds each attachment. Default 10 MiB, which is what
+	// the wire's clients send at most.
+	MaxAttachmentBytes int64
+
+	// MaxUploadBytes bounds each artifact that a run uploads. Default 100 MiB.
+	MaxUploadBytes int64
+}
+
+// Defaults of Options.
+const (
+	defaultRepositoryBase = "https://github.com"
+	defaultIdleMinutes    = 10 // Oz API, AmbientAgentConfig.idle_timeout_minutes
+)
+
+func (o *Options) withDefaults() (Options, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	r := *o
+	if r.Clock == nil {
+		r.Clock = task.SystemClock()
+	}
+	if r.Logger == nil {
+		r.Logger = zap.NewNop()
+	}
+	r.Owner = cmp.Or(r.Owner, task.Scope{Type: task.ScopeTeam, UID: access.DefaultTeam})
+	r.Workers = slices.Clone(r.Workers)
+	r.RepositoryBase = cmp.Or(r.RepositoryBase, defaultRepositoryBase)
+	r.GitIdentity = cmp.Or(r.GitIdentity, executor.GitIdentity{Name: "Oz Agent", Email: "oz-agent@localhost"})
+	r.MaxWaiting = cmp.Or(r.MaxWaiting, 10_000)
+	r.MaxDepth = cmp.Or(r.MaxDepth, 1)
+	r.Lease = cmp.Or(r.Lease, 30*time.Second)
+	r.Heartbeat = cmp.Or(r.Heartbeat, r.Lease/3)
+	r.MaxAttempts = cmp.Or(r.MaxAttempts, 3)
+	r.FirstBackoff = cmp.Or(r.FirstBackoff, time.Second)
+	r.MaxBackoff = cmp.Or(r.MaxBackoff, max(time.Minute, r.FirstBackoff))
+	r.RefusalBackoff = cmp.Or(r.RefusalBackoff, time.Second)
+	r.MaxRuntime = cmp.Or(r.MaxRuntime, 24*time.Hour)
+	r.MaxAttachmentBytes = cmp.Or(r.MaxAttachmentBytes, 10<<20)
+	r.MaxUploadBytes = cmp.Or(r.MaxUploadBytes, 100<<20)
+	return r, r.check()
+}
+
+func (o Options) check() error {
+	switch {
+	case o.Owner.UID == "" || (o.Owner.Type != task.ScopeUser && o.Owner.Type != task.ScopeTeam):
+		return task.Invalid("Owner", "must name a User or a Team by its uid")
+	case o.MaxConcurrent < 0 || o.MaxWaiting < 0 || o.MaxDepth < 0 || o.MaxAttempts < 0:
+		return task.Invalid("MaxConcurrent", "and the other bounds may not be negative")
+	case o.Lease <= 0 || o.Heartbeat <= 0 || o.Heartbeat >= o.Lease:
+		return task.Invalid("Heartbeat", "must be positive and shorter than Lease, else every execution is lost")
+	case o.FirstBackoff < 0 || o.MaxBackoff < o.FirstBackoff || o.RefusalBackoff < 0 || o.MaxRuntime <= 0:
+		return task.Invalid("MaxBackoff", "durations may not be negative, nor MaxBackoff below FirstBackoff")
+	}
+	ids := map[string]bool{}
+	for _, w := range o.Workers {
+		id := w.Info().ID
+		if err := checkWorkerID(id); err != nil {
+			return err
+		}
+		if ids[id] {
+			return task.Invalid("Workers", "two workers are called %q", id)
+		}
+		ids[id] = true
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package oz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Platform is the orchestrator. The Client in it acts as the embedding
+// program, which may do everything and owns what it makes as Options.Owner.
+type Platform struct {
+	*Client
+
+	store        task.Store
+	opts         Options
+	registry     *access.Registry
+	environments *environment.Store
+	fences       fences
+
+	running  atomic.Bool
+	draining atomic.Bool
+	full     atomic.Bool   // the last look found no worker with room
+	poke     chan struct{} // asks the dispatcher to look again
+
+	mu    sync.Mutex
+	ready map[string]bool // workers that take offers
+}
+
+var (
+	_ Service = (*Platform)(nil)
+	_ Service = (*Client)(nil)
+)
+
+// New returns a Platform on store. It starts nothing: see Run. opts may be nil.
+func New(store task.Store, opts *Options) (*Platform, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("options: %w", err)
+	}
+	p := &Platform{
+		store:        store,
+		opts:         o,
+		registry:     access.NewRegistry(store, o.Clock, o.Keys),
+		environments: environment.NewStore(store, o.Clock),
+		poke:         make(chan struct{}, 1),
+		ready:        map[string]bool{},
+	}
+	p.Client = p.As(access.System())
+	return p, nil
+}
+
+// As gives a Client that acts as c.
+func (p *Platform) As(c access.Caller) *Client { return &Client{p: p, caller: c} }
+
+// Registry keeps the people, teams and API keys.
+func (p *Platform) Registry() *access.Registry { return p.registry }
+
+// PublicURL is Options.PublicURL.
+func (p *Platform) PublicURL() string { return p.opts.PublicURL }
+
+// Authenticate finds the caller behind a bearer token: an API key, or the
+// token of an execution. It fails with task.CodeAuthenticationRequired.
+//
+// The token of an execution that has ended is still known, so that its runner
+// learns from task.ErrFenced what happened; it can change and read nothing.
+func (p *Platform) Authenticate(ctx context.Context, bearer string) (access.Caller, error) {
+	id, ok := task.ParseToken(bearer)
+	if !ok {
+		return p.registry.Authenticate(ctx, bearer)
+	}
+	e, err := p.store.Execution(ctx, id)
+	if err != nil && !errors.Is(err, task.ErrNotFound) {
+		return access.Caller{}, fmt.Errorf("authenticate: %w", err)
+	}
+	probe := e
+	probe.State = task.ExecutionWorking // judge the token alone
+	if err != nil || !probe.VerifyToken(bearer) {
+		return access.Caller{}, task.Errorf(task.CodeAuthenticationRequired, "this run token is not valid")
+	}
+	p.fences.token(id, bearer)
+	return access.Caller{Execution: id, TaskID: e.TaskID,
+		Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: string(id), DisplayName: "runner"}}, nil
+}
+
+// Draining reports that Run was told to stop: nothing new is taken.
+func (p *Platform) Draining() bool { return p.draining.Load() }
+
+// AtCapacity reports that no worker had room when the dispatcher last looked,
+// so that a new run waits.
+func (p *Platform) AtCapacity() bool { return p.full.Load() }
+
+// Healthy reports whether the store answers.
+func (p *Platform) Healthy(ctx context.Context) error {
+	if _, err := p.store.Record(ctx, "oz.health", "probe"); err != nil && !errors.Is(err, task.ErrNotFound) {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+// wake asks the dispatcher to look again.
+func (p *Platform) wake() {
+	select {
+	case p.poke <- struct{}{}:
+	default:
+	}
+}

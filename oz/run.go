@@ -1,0 +1,44 @@
+package oz
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Run places runs, watches leases and supervises the workers until ctx ends;
+// then nothing new is taken, and Run returns when all it started has ended.
+// What workers leave running is taken up by the next Run. It returns nil after
+// ctx has ended, and else what made a worker fail. Run may be called again
+// after it returned, but not twice at once.
+func (p *Platform) Run(ctx context.Context) error {
+	if !p.running.CompareAndSwap(false, true) {
+		return task.Errorf(task.CodeConflict, "this platform runs already")
+	}
+	defer p.running.Store(false)
+	p.draining.Store(false)
+	stop := context.AfterFunc(ctx, func() { p.draining.Store(true) })
+	defer stop()
+	defer p.draining.Store(true)
+
+	group, gctx := errgroup.WithContext(ctx)
+	for _, w := range p.opts.Workers {
+		info := w.Info()
+		group.Go(func() error {
+			if err := w.Run(gctx, WorkerHost{p: p, id: info.ID}); err != nil && gctx.Err() == nil {
+				return fmt.Errorf("worker %s: %w", info.ID, err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error { p.reap(gctx); return nil })
+	group.Go(func() error { p.dispatch(gctx); return nil })
+	err := group.Wait()
+	p.mu.Lock()
+	clear(p.ready)
+	p.mu.Unlock()
+	return err
+}

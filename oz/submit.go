@@ -1,0 +1,301 @@
+package oz
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// idempotencyTTL is how long a repeated request is known.
+const idempotencyTTL = 24 * time.Hour
+
+// Submit implements Service. It fails with task.CodeInvalidRequest and the
+// name of the field for a request that breaks a rule, with
+// task.CodeResourceUnavailable while too many runs wait or the platform is
+// draining, and with task.ErrConflict when the idempotency key was used for
+// another request.
+func (c *Client) Submit(ctx context.Context, r Request) (task.Task, error) {
+	spec, err := c.draft(ctx, access.RunCreate, r)
+	if err != nil {
+		return task.Task{}, err
+	}
+	key, err := c.idempotencyKey(r)
+	if err != nil {
+		return task.Task{}, err
+	}
+	return c.create(ctx, r, task.Creation{Spec: spec, From: source(r), Key: key, MaxWaiting: c.p.opts.MaxWaiting})
+}
+
+// create stores the attachments and then the run.
+func (c *Client) create(ctx context.Context, r Request, n task.Creation) (task.Task, error) {
+	n.ID, n.Now = task.NewID(), c.p.opts.Clock.Now()
+	n.Spec.ConversationID = string(n.ID)
+	var err error
+	if n.Spec.Attachments, err = c.p.putAttachments(ctx, n.ID, r.Attachments); err != nil {
+		return task.Task{}, err
+	}
+	crashpoint.Hit(crashpoint.SubmitStart)
+	t, replayed, err := c.p.store.Create(ctx, n)
+	crashpoint.Hit(crashpoint.SubmitCommitted)
+	if refused := new(task.Error); replayed || errors.As(err, &refused) {
+		c.p.dropAttachments(ctx, n.Spec.Attachments)
+	}
+	return t, err
+}
+
+// source of a run (Oz API, POST /agent/runs).
+func source(r Request) task.Source {
+	switch {
+	case r.Source != "":
+		return r.Source
+	case r.ParentRunID != "":
+		return task.SourceOrchestration
+	}
+	return task.SourceAPI
+}
+
+// draft judges a request and makes the run's Spec of it, but for what depends
+// on its ID.
+func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Spec, error) {
+	if c.p.Draining() {
+		return task.Spec{}, errDraining()
+	}
+	owner, err := c.owner(a, r.Team)
+	if err != nil {
+		return task.Spec{}, err
+	}
+	if err := r.check(c.p.opts.MaxAttachmentBytes); err != nil {
+		return task.Spec{}, err
+	}
+	if err := c.checkConversation(ctx, r.ConversationID); err != nil {
+		return task.Spec{}, err
+	}
+	metadata, err := c.inherit(ctx, r)
+	if err != nil {
+		return task.Spec{}, err
+	}
+	spec := task.Spec{Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: c.caller.Principal,
+		Executor: c.caller.Principal, ParentID: r.ParentRunID, Metadata: metadata, Interactive: r.Interactive}
+	if spec.Title == "" {
+		spec.Title = title(r.Prompt)
+	}
+	if err := c.configure(ctx, r.Config, &spec); err != nil {
+		return task.Spec{}, err
+	}
+	return spec, c.p.checkPolicy(ctx, r)
+}
+
+func errDraining() error {
+	return &task.Error{Code: task.CodeResourceUnavailable, RetryAfterMS: 5000,
+		Message: "the server is shutting down and takes no new work; try again in a few seconds"}
+}
+
+// owner says whose the run is, and whether the caller may make one there.
+func (c *Client) owner(a access.Action, team *bool) (task.Scope, error) {
+	if c.caller.System {
+		return c.systemOwner(team)
+	}
+	if !c.caller.SignedIn() {
+		return task.Scope{}, access.Allow(c.caller, a, access.Object{})
+	}
+	owner, err := ownerFor(c.caller, team)
+	if err != nil {
+		return task.Scope{}, err
+	}
+	return owner, access.Allow(c.caller, a, access.Object{Owner: owner, Creator: c.caller.Principal})
+}
+
+func (c *Client) systemOwner(team *bool) (task.Scope, error) {
+	owner := c.p.opts.Owner
+	if team != nil && *team != (owner.Type == task.ScopeTeam) {
+		return task.Scope{}, task.Invalid("team", "the embedding program works for %s; act as somebody with Platform.As", owner)
+	}
+	return owner, nil
+}
+
+// ownerFor chooses between a caller's team and person (Oz API, team).
+func ownerFor(c access.Caller, team *bool) (task.Scope, error) {
+	person := c.Principal.IsPerson()
+	switch wantsTeam := len(c.Teams) == 1 || !person; {
+	case team != nil && !*team && !person:
+		return task.Scope{}, task.Invalid("team", "this key acts for a team and for no person: leave team out or set it to true")
+	case team != nil && !*team, team == nil && !wantsTeam:
+		return task.Scope{Type: task.ScopeUser, UID: c.Principal.UID}, nil
+	case len(c.Teams) == 1:
+		return task.Scope{Type: task.ScopeTeam, UID: c.Teams[0].UID}, nil
+	case len(c.Teams) == 0:
+		return task.Scope{}, task.Invalid("team", "you are on no team: leave it out or set it to false")
+	}
+	return task.Scope{}, task.Invalid("team", "you are on several teams: use a key of the team that is meant")
+}
+
+// checkConversation judges a conversation to continue. A run's first
+// conversation is called like the run.
+func (c *Client) checkConversation(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	if _, err := c.run(ctx, task.ID(id), access.RunView); err != nil {
+		if errors.Is(err, task.ErrNotFound) {
+			return &task.Error{Code: task.CodeNotFound, Field: "conversation_id", Message: "there is no such conversation that you may see"}
+		}
+		return err
+	}
+	return notBuilt("conversation_id", "conversations that go on in a new run",
+		"send the message to the run itself (POST /agent/runs/{run_id}/followups): it goes on with the same conversation")
+}
+
+// inherit checks the parent and gives the metadata with what it hands down.
+func (c *Client) inherit(ctx context.Context, r Request) (map[string]string, error) {
+	if r.ParentRunID == "" {
+		return maps.Clone(r.Metadata), nil
+	}
+	parent, err := c.run(ctx, r.ParentRunID, access.RunView)
+	if errors.Is(err, task.ErrNotFound) {
+		return nil, task.Invalid("parent_run_id", "there is no run %q that you may see", string(r.ParentRunID))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.p.checkDepth(ctx, parent); err != nil {
+		return nil, err
+	}
+	metadata := maps.Clone(parent.Metadata)
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	maps.Copy(metadata, r.Metadata)
+	if len(metadata) > maxMetadata {
+		return nil, task.Invalid("metadata", "has %d keys with those inherited from the parent, at most %d are allowed", len(metadata), maxMetadata)
+	}
+	return metadata, nil
+}
+
+// checkDepth refuses a child of a run that is too far from its root.
+func (p *Platform) checkDepth(ctx context.Context, parent task.Task) error {
+	depth := 1
+	for t := parent; t.ParentID != ""; depth++ {
+		if depth >= p.opts.MaxDepth {
+			return task.Invalid("parent_run_id", "run %s is a child itself: the tree of runs may be %d deep", parent.ID, p.opts.MaxDepth)
+		}
+		next, err := p.store.Get(ctx, t.ParentID)
+		if err != nil {
+			return fmt.Errorf("parent of run %s: %w", t.ID, err)
+		}
+		t = next
+	}
+	return nil
+}
+
+// configure resolves the run's configuration and records where it came from.
+func (c *Client) configure(ctx context.Context, asked task.Config, spec *task.Spec) error {
+	asked, err := cloneConfig(asked)
+	if err != nil {
+		return task.Invalid("config", "%w", err)
+	}
+	layers := []layer{{layerRun, asked}}
+	defaults := c.p.defaults()
+	if id := firstOf(asked.EnvironmentID, defaults.EnvironmentID); id != "" {
+		env, err := c.environmentFor(ctx, id, spec.Owner)
+		if err != nil {
+			return err
+		}
+		if spec.Environment, err = json.Marshal(env.Config); err != nil {
+			return fmt.Errorf("encode environment: %w", err)
+		}
+		layers = append(layers, layer{layerEnvironment, task.Config{Secrets: env.Config.Secrets}})
+	}
+	spec.Config, spec.Origins = resolve(append(layers, layer{layerDefault, defaults})...)
+	return c.p.checkModel("config.model_id", spec.Config.ModelID)
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// environmentFor finds the environment of a run (Oz API, POST /agent/runs).
+func (c *Client) environmentFor(ctx context.Context, id string, owner task.Scope) (environment.Environment, error) {
+	const field = "config.environment_id"
+	env, err := c.Environment(ctx, id)
+	if errors.Is(err, task.ErrNotFound) {
+		return env, &task.Error{Code: task.CodeNotFound, Field: field, Message: fmt.Sprintf("there is no environment %q that you may use", id), Err: err}
+	}
+	if err != nil {
+		return env, err
+	}
+	if owner.Type == task.ScopeTeam && env.Owner != owner {
+		return env, task.Invalid(field, "environment %q belongs to %s and the run to a team: use an environment of that team, or set team to false", id, env.Owner.Type)
+	}
+	return env, nil
+}
+
+// checkPolicy asks the operator's hook.
+func (p *Platform) checkPolicy(ctx context.Context, r Request) error {
+	if p.opts.Policy == nil {
+		return nil
+	}
+	err := p.opts.Policy(ctx, r)
+	var known *task.Error
+	if err == nil || errors.As(err, &known) || ctx.Err() != nil {
+		return err
+	}
+	return &task.Error{Code: task.CodeContentPolicyViolation, Message: "the request was refused by this server's content policy", Err: err}
+}
+
+// idempotencyKey names the request, and the hash of all that it says.
+func (c *Client) idempotencyKey(r Request) (*task.IdempotencyKey, error) {
+	if r.IdempotencyKey == "" {
+		return nil, nil
+	}
+	body, err := json.Marshal(struct {
+		Request Request
+		Source  task.Source
+	}{r, r.Source})
+	if err != nil {
+		return nil, task.Invalid("config", "%w", err)
+	}
+	sum := sha256.Sum256(body)
+	return &task.IdempotencyKey{
+		Principal:   string(c.caller.Principal.Type) + ":" + c.caller.Principal.UID,
+		Key:         r.IdempotencyKey,
+		Fingerprint: sum[:],
+		KeepUntil:   c.p.opts.Clock.Now().Add(idempotencyTTL),
+	}, nil
+}
+
+// putAttachments stores the files of a request.
+func (p *Platform) putAttachments(ctx context.Context, id task.ID, in []AttachmentInput) ([]task.Attachment, error) {
+	if len(in) > 0 && p.opts.Blobs == nil {
+		return nil, notBuilt("attachments", "a store for files", "leave the attachments out")
+	}
+	var out []task.Attachment
+	for i, a := range in {
+		key := fmt.Sprintf("attachments/%s/%d", id, i)
+		if _, err := p.opts.Blobs.PutBlob(ctx, key, bytes.NewReader(a.Data)); err != nil {
+			p.dropAttachments(ctx, out)
+			return nil, fmt.Errorf("store attachment %d: %w", i, err)
+		}
+		out = append(out, task.Attachment{FileName: a.FileName, MIMEType: a.MIMEType, SizeBytes: int64(len(a.Data)), Blob: key})
+	}
+	return out, nil
+}
+
+// dropAttachments removes files that no run came to own.
+func (p *Platform) dropAttachments(ctx context.Context, list []task.Attachment) {
+	for _, a := range list {
+		_ = p.opts.Blobs.DeleteBlob(context.WithoutCancel(ctx), a.Blob) // what stays is in nobody's way
+	}
+}
