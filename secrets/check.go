@@ -37,8 +37,8 @@ func CheckValue(value string) error {
 		return task.Invalid("value", "an environment variable cannot hold a NUL byte; encode the value, for example in base64")
 	}
 	if len(value) >= MaxVariableBytes {
-		return task.Invalid("value", "the value has %d bytes; a secret with its name may have at most %d: "+
-			"store a smaller one and let setup commands fetch the rest", len(value), MaxVariableBytes-2)
+		return task.Invalid("value", "the value has %d bytes; NAME=value of a secret may have less than %d: "+
+			"store a smaller one and let setup commands fetch the rest", len(value), MaxVariableBytes)
 	}
 	if why := weakness(normalise(value)); why != "" {
 		return task.Invalid("value", "the value %s: a secret that is easily guessed protects nothing, and hiding it would "+
