@@ -69,6 +69,7 @@ type Executor struct {
 	known     map[string]*sandbox      // by ID: what Start and Open returned and Remove has not removed
 	changing  map[string]chan struct{} // by ID: being started, found or removed; closed when that is done
 	workspace map[string]int           // by key: Starts in progress, or removing
+	reserve   *helper                  // nil: none
 }
 
 // removing is the value in Executor.workspace of a workspace that is being deleted.

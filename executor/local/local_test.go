@@ -36,6 +36,7 @@ func TestLocalConformance(t *testing.T) {
 		Open: func(t *testing.T) executor.Executor {
 			e, err := local.New(roots.of(t), &local.Options{OutputLimit: 1 << 20})
 			assert.NilError(t, err)
+			t.Cleanup(func() { assert.NilError(t, e.Close()) })
 			return e
 		},
 	})

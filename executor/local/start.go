@@ -4,14 +4,11 @@ package local
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -138,7 +135,7 @@ func (e *Executor) launch(ctx context.Context, spec executor.Spec, lock *os.File
 			return nil, fmt.Errorf("cgroup: %w", err)
 		}
 	}
-	if err := runSupervisor(ctx, j, lock); err != nil {
+	if err := e.supervise(ctx, j, lock); err != nil {
 		return nil, err
 	}
 	return e.handle(spec.ID)
@@ -204,91 +201,6 @@ func lastOfEach(env []string) []string {
 		}
 	}
 	return kept
-}
-
-// runSupervisor starts a supervisor for j and returns when the main command runs. After an error the supervisor does
-// not. It inherits the lock.
-func runSupervisor(ctx context.Context, j job, lock *os.File) error {
-	ours, theirs, err := socketPair()
-	if err != nil {
-		return err
-	}
-	defer ours.Close()
-	cmd, err := startSupervisor(j.Sandbox, theirs, lock)
-	theirs.Close()
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { ours.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if err = ask(ours, j); err == nil {
-		go await(cmd) // ends with the supervisor, which is our child and has to be reaped
-		return nil
-	}
-	// The command may run already. It dies with its supervisor, and discard finds by the mark what it has started.
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return err
-}
-
-func startSupervisor(dir string, control, lock *os.File) (*exec.Cmd, error) {
-	log, err := os.OpenFile(filepath.Join(dir, "supervisor.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	// Not os.Executable: the file may have been replaced by a newer release, the link still leads to ours.
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{supervisorName, filepath.Base(dir)}
-	cmd.Dir = "/"
-	// It mostly sleeps. The second has a meaning in programs built with -race only, which else take a second to exit.
-	cmd.Env = []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"}
-	cmd.Stderr = log
-	cmd.ExtraFiles = []*os.File{control, lock} // controlFD, lockFD
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return cmd, cmd.Start()
-}
-
-// ask sends the job and waits for the supervisor's answer.
-func ask(control *os.File, j job) error {
-	if err := json.NewEncoder(control).Encode(j); err != nil {
-		return fmt.Errorf("send job to supervisor: %w", err)
-	}
-	var answer reply
-	if err := json.NewDecoder(control).Decode(&answer); err != nil {
-		return fmt.Errorf("supervisor gave no answer: %w", err)
-	}
-	if answer.Error != "" {
-		return errors.New(answer.Error)
-	}
-	return nil
-}
-
-// await reaps a supervisor when it has ended. It waits for that without a thread, which cmd.Wait alone would take.
-func await(cmd *exec.Cmd) {
-	if fd, err := unix.PidfdOpen(cmd.Process.Pid, unix.PIDFD_NONBLOCK); err == nil {
-		pidfd := os.NewFile(uintptr(fd), "pidfd")
-		_ = waitPidfd(context.Background(), pidfd)
-		pidfd.Close()
-	}
-	_ = cmd.Wait()
-}
-
-// socketPair returns two connected sockets; ours has deadlines.
-func socketPair() (ours, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		unix.Close(fds[0])
-		unix.Close(fds[1])
-		return nil, nil, os.NewSyscallError("fcntl", err)
-	}
-	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
 }
 
 // discard clears up after a start that failed. The caller has called change and holds the lock.

@@ -26,9 +26,8 @@ const (
 	// supervisorName is argv[0] of a supervisor.
 	supervisorName = "oz-sandbox-supervisor"
 
-	// Descriptors that a supervisor inherits.
-	controlFD = 3 // socket: the job comes in, a reply goes out
-	lockFD    = 4 // the sandbox directory, with the lock that says someone takes care of it
+	// controlFD is the socket that a supervisor inherits: a lock and a job come in, a reply goes out.
+	controlFD = 3
 
 	// signalKill asks a supervisor to kill its sandbox. The C library uses the first real-time signals (32 to 34).
 	signalKill = syscall.Signal(40)
@@ -60,7 +59,7 @@ var supervising atomic.Bool
 // TestMain of a package whose tests use the driver must call it too.
 func Supervise() (code int, ok bool) {
 	supervising.Store(true)
-	if len(os.Args) != 2 || os.Args[0] != supervisorName {
+	if len(os.Args) != 1 || os.Args[0] != supervisorName {
 		return 0, false
 	}
 	if err := supervise(); err != nil {
@@ -105,14 +104,20 @@ func supervise() error {
 	runtime.LockOSThread()
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, append([]os.Signal{signalKill}, forwarded...)...)
-	control := os.NewFile(controlFD, "control")
-	defer control.Close()
 	if err := closeOnExec(); err != nil {
 		return err
 	}
+	if received, err := receiveLock(); err != nil || !received {
+		return err
+	}
+	control := os.NewFile(controlFD, "control")
+	defer control.Close()
 	s := &supervisor{output: make(chan struct{})}
 	if err := json.NewDecoder(control).Decode(&s.job); err != nil {
 		return fmt.Errorf("read job: %w", err) // the worker died before it had asked
+	}
+	if err := redirectErrors(s.job.Sandbox); err != nil {
+		return err
 	}
 	if err := s.start(); err != nil {
 		return json.NewEncoder(control).Encode(reply{Error: err.Error()})
@@ -121,6 +126,29 @@ func supervise() error {
 	control.Close()
 	go s.forward(signals)
 	return s.finish(s.reap())
+}
+
+// receiveLock waits for the descriptor that holds the lock of the sandbox, and leaves it open for as long as the process
+// lives. It receives none if the worker ends without having a job.
+func receiveLock() (bool, error) {
+	oob := make([]byte, unix.CmsgSpace(4)) // one descriptor
+	for {
+		n, _, _, _, err := unix.Recvmsg(controlFD, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return n > 0, os.NewSyscallError("recvmsg", err)
+	}
+}
+
+// redirectErrors sends what this process has to say about itself, a panic for one, to a file.
+func redirectErrors(sandbox string) error {
+	log, err := os.OpenFile(filepath.Join(sandbox, "supervisor.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	return os.NewSyscallError("dup3", unix.Dup3(int(log.Fd()), 2, 0))
 }
 
 // closeOnExec keeps every descriptor above the standard ones from the main command, those included that this process's
