@@ -127,9 +127,14 @@ func (e *Executor) find(ctx context.Context, id string) (*sandbox, error) {
 	if lock != nil {
 		// A Start was interrupted before it came to anything.
 		lock.Close()
-		return &sandbox{executor: e, id: id, dir: e.sandboxDir(id)}, nil
+		return e.stateless(id), nil
 	}
 	return s, err
+}
+
+// stateless returns a sandbox of which nothing is known but that no one takes care of it.
+func (e *Executor) stateless(id string) *sandbox {
+	return &sandbox{executor: e, id: id, dir: e.sandboxDir(id)}
 }
 
 // change waits until no other call starts, finds or removes the sandbox, and keeps them away until done is called.
@@ -241,8 +246,8 @@ func (e *Executor) checkUnused(ctx context.Context, key string) error {
 	}
 	for _, id := range ids {
 		s, err := e.handle(id)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // never ran, or removed since
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, errBadState) {
+			continue // never ran, removed since, or lost with its machine
 		}
 		if err != nil {
 			return err

@@ -38,8 +38,13 @@ type sandbox struct {
 // ID implements executor.Sandbox.
 func (s *sandbox) ID() string { return s.id }
 
-// Dir implements executor.Sandbox.
-func (s *sandbox) Dir() string { return s.executor.workspaceDir(s.state.Workspace) }
+// Dir implements executor.Sandbox. It is empty if the state is lost.
+func (s *sandbox) Dir() string {
+	if !s.started() {
+		return ""
+	}
+	return s.executor.workspaceDir(s.state.Workspace)
+}
 
 // Limits implements executor.Sandbox.
 func (s *sandbox) Limits() executor.Limits { return s.state.Enforced }

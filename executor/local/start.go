@@ -87,6 +87,9 @@ func (e *Executor) claim(ctx context.Context, id string) (*os.File, *sandbox, er
 		}
 		if lock != nil {
 			lock.Close()
+			if errors.Is(err, errBadState) {
+				return nil, e.stateless(id), nil
+			}
 		}
 		if !errors.Is(err, os.ErrNotExist) {
 			return nil, s, err
@@ -209,7 +212,7 @@ func (e *Executor) discard(ctx context.Context, id string) error {
 	defer cancel()
 	s, err := e.handle(id)
 	if errors.Is(err, os.ErrNotExist) {
-		s, err = &sandbox{executor: e, id: id, dir: e.sandboxDir(id)}, nil
+		s, err = e.stateless(id), nil
 	}
 	if err != nil {
 		return err

@@ -3,7 +3,9 @@
 package local
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,6 +34,10 @@ type state struct {
 	Enforced   executor.Limits `json:"enforced"`
 }
 
+// errBadState says that a state is not readable. The one way to get there is a machine that lost power, so what the
+// state was about has ended.
+var errBadState = errors.New("unreadable state of a sandbox")
+
 func readState(dir string) (state, error) {
 	var st state
 	data, err := os.ReadFile(filepath.Join(dir, stateFile))
@@ -39,7 +45,7 @@ func readState(dir string) (state, error) {
 		return st, err
 	}
 	if err := json.Unmarshal(data, &st); err != nil {
-		return st, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
+		return state{}, fmt.Errorf("%w: %s: %w", errBadState, filepath.Join(dir, stateFile), err)
 	}
 	if st.Version != stateVersion {
 		return st, fmt.Errorf("%s: version %d, this program knows %d", filepath.Join(dir, stateFile), st.Version, stateVersion)
@@ -72,8 +78,30 @@ func readExit(dir string) (executor.Exit, error) {
 	return executor.Exit(record), nil
 }
 
+// exitSize is more than any exitRecord takes.
+const exitSize = 256
+
+// reserveExit takes the room on disk that writeExit needs, before the sandbox can fill the disk.
+func reserveExit(dir string) error {
+	return os.WriteFile(filepath.Join(dir, exitFile+".new"), bytes.Repeat([]byte{' '}, exitSize), 0o600)
+}
+
+// writeExit records how the sandbox ended, in the room that reserveExit has taken.
 func writeExit(dir string, exit executor.Exit) error {
-	return writeJSON(filepath.Join(dir, exitFile), exitRecord(exit))
+	data, err := json.Marshal(exitRecord(exit))
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, exitFile)
+	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(append(data, bytes.Repeat([]byte{' '}, exitSize-len(data))...))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // writeJSON replaces a file in one step. It does not sync: these files matter to processes that a crash of the machine

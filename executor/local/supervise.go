@@ -183,6 +183,9 @@ func (s *supervisor) start() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
+	if err := reserveExit(s.job.Sandbox); err != nil {
+		return err
+	}
 	if err := writeJSON(filepath.Join(s.job.Sandbox, stateFile), st); err != nil {
 		return err
 	}
