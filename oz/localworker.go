@@ -1,7 +1,14 @@
 package oz
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -56,31 +63,233 @@ type LocalWorkerOptions struct {
 	Logger *zap.Logger
 }
 
-// LocalWorker is the Worker that carries out runs in sandboxes of an Executor,
-// supervised by this process.
-type LocalWorker struct {
-	ex   executor.Executor
-	opts LocalWorkerOptions
+func (o *LocalWorkerOptions) withDefaults() (LocalWorkerOptions, error) {
+	if o == nil {
+		o = &LocalWorkerOptions{}
+	}
+	r := *o
+	r.ID = cmp.Or(r.ID, "local")
+	r.Capacity = cmp.Or(r.Capacity, max(4, runtime.NumCPU()))
+	r.StopGrace = cmp.Or(r.StopGrace, 10*time.Second)
+	r.Command, r.Env = slices.Clone(r.Command), slices.Clone(r.Env)
+	if r.Clock == nil {
+		r.Clock = task.SystemClock()
+	}
+	if r.Logger == nil {
+		r.Logger = zap.NewNop()
+	}
+	if len(r.Command) == 0 {
+		self, err := os.Executable()
+		if err != nil {
+			return r, fmt.Errorf("find this executable, which is to run agents; set Command: %w", err)
+		}
+		r.Command = []string{self, "agent", "run"}
+	}
+	if r.Capacity < 0 || r.StopGrace < 0 {
+		return r, task.Invalid("Capacity", "and StopGrace may not be negative")
+	}
+	return r, checkWorkerID(r.ID)
 }
+
+// LocalWorker is the Worker that carries out runs in sandboxes of an Executor,
+// supervised by this process. What it knows it reads from the executor and the
+// platform, so that it may be killed at any instruction and started again.
+type LocalWorker struct {
+	ex     executor.Executor
+	opts   LocalWorkerOptions
+	offers chan Assignment // taken by Run
+
+	mu    sync.Mutex
+	taken map[task.ExecutionID]*place
+}
+
+// place is one of the worker's places, taken from the yes to an offer until
+// nothing of the execution runs any more.
+type place struct {
+	run   task.ID
+	once  sync.Once
+	ended chan struct{} // closed once the execution has ended
+}
+
+func (p *place) end() { p.once.Do(func() { close(p.ended) }) }
 
 var _ Worker = (*LocalWorker)(nil)
 
-// NewLocalWorker returns a worker over ex. opts may be nil.
+// NewLocalWorker returns a worker over ex. It starts nothing: give it to
+// Options.Workers. opts may be nil.
 func NewLocalWorker(ex executor.Executor, opts *LocalWorkerOptions) (*LocalWorker, error) {
-	if opts == nil {
-		opts = &LocalWorkerOptions{}
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("options: %w", err)
 	}
-	return &LocalWorker{ex: ex, opts: *opts}, nil
+	return &LocalWorker{ex: ex, opts: o, offers: make(chan Assignment), taken: map[task.ExecutionID]*place{}}, nil
 }
 
 // Info implements Worker.
-func (w *LocalWorker) Info() WorkerInfo { return WorkerInfo{ID: "local", Capacity: 4} }
+func (w *LocalWorker) Info() WorkerInfo {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return WorkerInfo{ID: w.opts.ID, Capacity: w.opts.Capacity, Busy: len(w.taken)}
+}
 
 // Offer implements Worker.
-func (w *LocalWorker) Offer(ctx context.Context, a Assignment) error { return ErrAtCapacity }
+func (w *LocalWorker) Offer(ctx context.Context, a Assignment) error {
+	w.mu.Lock()
+	if len(w.taken) >= w.opts.Capacity {
+		w.mu.Unlock()
+		return ErrAtCapacity
+	}
+	w.takeLocked(a.Execution, a.Task.ID)
+	w.mu.Unlock()
+	select {
+	case w.offers <- a:
+		return nil
+	case <-ctx.Done():
+		w.vacate(a.Execution)
+		return fmt.Errorf("worker %s did not take the run: %w", w.opts.ID, ctx.Err())
+	}
+}
 
 // Cancel implements Worker.
-func (w *LocalWorker) Cancel(ctx context.Context, id task.ExecutionID) {}
+func (w *LocalWorker) Cancel(_ context.Context, id task.ExecutionID) {
+	if p := w.place(id); p != nil {
+		p.end()
+	}
+}
+
+// take takes a place for an execution, also beyond the capacity: that bounds
+// what is accepted, not what is there.
+func (w *LocalWorker) take(id task.ExecutionID, run task.ID) *place {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.takeLocked(id, run)
+}
+
+func (w *LocalWorker) takeLocked(id task.ExecutionID, run task.ID) *place {
+	p := &place{run: run, ended: make(chan struct{})}
+	w.taken[id] = p
+	return p
+}
+
+func (w *LocalWorker) vacate(id task.ExecutionID) {
+	w.mu.Lock()
+	delete(w.taken, id)
+	w.mu.Unlock()
+}
+
+func (w *LocalWorker) place(id task.ExecutionID) *place {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.taken[id]
+}
+
+// places copies the places that are taken.
+func (w *LocalWorker) places() map[task.ExecutionID]*place {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m := make(map[task.ExecutionID]*place, len(w.taken))
+	for id, p := range w.taken {
+		m[id] = p
+	}
+	return m
+}
 
 // Run implements Worker.
-func (w *LocalWorker) Run(ctx context.Context, h WorkerHost) error { <-ctx.Done(); return nil }
+func (w *LocalWorker) Run(ctx context.Context, h WorkerHost) error {
+	s := &supervisor{LocalWorker: w, host: h}
+	defer s.group.Wait()
+	if err := s.adopt(ctx); err != nil {
+		return fmt.Errorf("take up what an earlier process left: %w", err)
+	}
+	s.group.Go(func() { s.watch(ctx) })
+	s.group.Go(func() { s.sweep(ctx) })
+	h.Ready()
+	for {
+		select {
+		case a := <-w.offers:
+			s.group.Go(func() { s.carryOut(ctx, a) })
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// supervisor is a LocalWorker while it runs.
+type supervisor struct {
+	*LocalWorker
+	host  WorkerHost
+	group sync.WaitGroup
+}
+
+// adopt takes up the sandboxes that an earlier process of this worker has left,
+// removes those that nobody waits for, and gives back the executions that have
+// none.
+func (s *supervisor) adopt(ctx context.Context) error {
+	mine, err := s.host.Live(ctx)
+	if err != nil {
+		return err
+	}
+	live := map[string]task.Execution{}
+	for _, e := range mine {
+		live[string(e.ID)] = e
+	}
+	ids, err := s.ex.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		e, ok := live[id]
+		if !ok {
+			s.removeLeftover(ctx, task.ExecutionID(id))
+			continue
+		}
+		sandbox, err := s.ex.Open(ctx, id)
+		if errors.Is(err, executor.ErrNotFound) {
+			continue // removed in part: given back below
+		}
+		delete(live, id)
+		if err != nil { // it may work: its lease tells, and sweep removes it in the end
+			s.log(e).Error("open sandbox", zap.Error(err))
+			continue
+		}
+		s.opts.Logger.Info("sandbox taken up again", zap.String("task_id", string(e.TaskID)), zap.String("execution_id", id))
+		p := s.take(e.ID, e.TaskID)
+		s.group.Go(func() { s.supervise(ctx, e, p, sandbox) })
+	}
+	for _, e := range live {
+		if err := s.host.Release(ctx, e, "the worker restarted and found no sandbox", 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch tells the places whose executions have ended, until ctx ends: by the
+// runner's own word, by a person, or because the lease was lost.
+func (s *supervisor) watch(ctx context.Context) {
+	changed, cancel := s.host.Subscribe()
+	defer cancel()
+	for {
+		// Before the store is read: what is taken after it was read may be missing there.
+		taken := s.places()
+		if live, err := s.host.Live(ctx); err == nil {
+			for _, e := range live {
+				delete(taken, e.ID)
+			}
+			for _, p := range taken {
+				p.end()
+			}
+		} else if ctx.Err() == nil {
+			s.opts.Logger.Warn("read live executions", zap.Error(err))
+		}
+		select {
+		case <-changed:
+		case <-s.opts.Clock.After(recheckInterval):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// recheckInterval is how soon a worker looks again without being told.
+const recheckInterval = 10 * time.Second

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -142,9 +143,9 @@ func (h WorkerHost) Live(ctx context.Context) ([]task.Execution, error) {
 	return mine, nil
 }
 
-// Subscribe tells when a run changes, see task.Store.
-func (h WorkerHost) Subscribe(id task.ID) (changed <-chan struct{}, cancel func()) {
-	return h.p.store.Subscribe(id)
+// Subscribe tells when an execution may have ended, see task.Store.
+func (h WorkerHost) Subscribe() (changed <-chan struct{}, cancel func()) {
+	return h.p.store.Subscribe("")
 }
 
 // Log appends phases, notices and errors to a run's log.
@@ -172,11 +173,7 @@ func (h WorkerHost) SandboxGone(ctx context.Context, e task.Execution) error {
 	return err
 }
 
-// Redact removes the secrets of an execution from text that its runner wrote.
-func (h WorkerHost) Redact(ctx context.Context, e task.Execution, text string) (string, error) {
-	r, err := h.p.redactor(ctx, e)
-	if err != nil {
-		return "", err
-	}
-	return r.String(text), nil
+// Redactor knows the secrets of an execution, for what its runner printed.
+func (h WorkerHost) Redactor(ctx context.Context, e task.Execution) (*secrets.Redactor, error) {
+	return h.p.redactor(ctx, e)
 }

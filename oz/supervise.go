@@ -1,0 +1,284 @@
+package oz
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+const (
+	// cleanUpTimeout bounds what is done for a sandbox after it has ended or
+	// the worker was told to stop, beyond StopGrace.
+	cleanUpTimeout = 30 * time.Second
+
+	// startTimeout bounds the start of a sandbox. It is below the default lease,
+	// so that the worker gives up before the platform does.
+	startTimeout = 25 * time.Second
+
+	// insistInterval is how soon a report to the platform is tried again.
+	insistInterval = time.Second
+
+	// maxOutputTail bounds how much of a failed runner's output is shown, in bytes.
+	maxOutputTail = 4 << 10
+)
+
+// carryOut starts the sandbox of an assignment and supervises it to its end.
+func (s *supervisor) carryOut(ctx context.Context, a Assignment) {
+	e := task.Execution{ID: a.Execution, TaskID: a.Task.ID}
+	p := s.place(e.ID)
+	sandbox, err := s.start(ctx, a)
+	if err == nil {
+		s.supervise(ctx, e, p, sandbox)
+		return
+	}
+	defer s.leave(e.ID)
+	settle, cancel := s.settling(ctx)
+	defer cancel()
+	switch {
+	case ctx.Err() != nil:
+		err = s.host.Release(settle, e, "the worker is shutting down", 0)
+	case errors.Is(err, executor.ErrInUse):
+		err = s.host.Release(settle, e, "the workspace of the run is being removed", insistInterval)
+	default:
+		s.log(e).Error("start sandbox", zap.Error(err))
+		err = s.host.Failed(settle, e, task.CodeResourceUnavailable, "the sandbox could not be started: "+err.Error())
+	}
+	if err != nil {
+		s.log(e).Error("give back a run", zap.Error(err)) // its lease brings it back
+	}
+}
+
+// start makes the sandbox, and logs how long that took.
+func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox, error) {
+	stdin, err := json.Marshal(executor.Handshake{ServerURL: s.opts.ServerURL, TaskID: a.Task.ID, ExecutionID: a.Execution,
+		Token: a.Token, CacheDir: s.opts.CacheDir})
+	if err != nil {
+		return nil, fmt.Errorf("encode handshake: %w", err)
+	}
+	began := s.opts.Clock.Now()
+	var announced sync.WaitGroup
+	announced.Go(func() { // beside the start, which must not wait for it
+		s.phase(ctx, a.Task.ID, &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseStarted})
+	})
+	crashpoint.Hit(crashpoint.SandboxStart)
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	sandbox, err := s.ex.Start(starting, executor.Spec{
+		ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Limits: s.opts.Limits,
+		Command: append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID)),
+		Env:     append(slices.Clone(s.opts.Env), crashpoint.Env()...),
+	})
+	crashpoint.Hit(crashpoint.SandboxStarted)
+	done := &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseDone, DurationMS: s.opts.Clock.Now().Sub(began).Milliseconds()}
+	if err != nil {
+		done.Status = task.PhaseFailed
+	}
+	announced.Wait()
+	s.phase(ctx, a.Task.ID, done)
+	return sandbox, err
+}
+
+// phase logs a phase for the people watching. Work does not depend on it.
+func (s *supervisor) phase(ctx context.Context, id task.ID, p *task.Phase) {
+	if err := s.host.Log(ctx, id, p); err != nil && ctx.Err() == nil {
+		s.opts.Logger.Warn("log phase", zap.String("task_id", string(id)), zap.Error(err))
+	}
+}
+
+// supervise waits until the sandbox or the execution has ended, whichever
+// comes first, sees to the other, and removes the sandbox.
+func (s *supervisor) supervise(ctx context.Context, e task.Execution, p *place, sandbox executor.Sandbox) {
+	defer s.leave(e.ID)
+	waiting, stopWaiting := context.WithCancel(context.WithoutCancel(ctx))
+	exits := make(chan error, 1)
+	var exit executor.Exit
+	go func() {
+		var err error
+		exit, err = sandbox.Wait(waiting)
+		exits <- err
+	}()
+	select {
+	case err := <-exits:
+		stopWaiting()
+		if err != nil {
+			s.log(e).Error("wait for sandbox", zap.Error(err))
+			exit = executor.Exit{Code: -1, Unknown: true}
+		}
+		if !s.reportExit(ctx, e, sandbox, exit) {
+			return // the next Run finds it as it is
+		}
+	case <-p.ended:
+		s.windDown(ctx, e, sandbox, exits)
+		stopWaiting()
+		<-exits
+	case <-ctx.Done():
+		stopWaiting()
+		<-exits
+		if !s.opts.StopOnShutdown || !s.shutDown(ctx, e, sandbox) {
+			return
+		}
+	}
+	s.remove(ctx, e, sandbox)
+}
+
+// windDown ends the sandbox of an execution that has ended. A runner that has
+// reported its outcome is on its way out; any other must stop at once.
+func (s *supervisor) windDown(ctx context.Context, e task.Execution, sandbox executor.Sandbox, exits chan error) {
+	settle, cancel := s.settling(ctx)
+	defer cancel()
+	if now, err := s.host.Execution(settle, e.ID); err == nil && reported(now) {
+		select {
+		case err := <-exits:
+			exits <- err
+			return
+		case <-s.opts.Clock.After(s.opts.StopGrace):
+		case <-ctx.Done():
+		}
+	}
+	if err := sandbox.Stop(settle, s.opts.StopGrace); err != nil && !errors.Is(err, executor.ErrNotFound) {
+		s.log(e).Error("stop sandbox", zap.Error(err))
+	}
+}
+
+// reported reports that the execution ended by its runner's own word.
+func reported(e task.Execution) bool {
+	return task.State(e.Reason).Ended() && e.Reason != string(task.StateCancelled)
+}
+
+// shutDown stops a sandbox because the worker stops, and gives its run back.
+func (s *supervisor) shutDown(ctx context.Context, e task.Execution, sandbox executor.Sandbox) bool {
+	settle, cancel := s.settling(ctx)
+	defer cancel()
+	if err := sandbox.Stop(settle, s.opts.StopGrace); err != nil {
+		s.log(e).Error("stop sandbox", zap.Error(err))
+		return false
+	}
+	if err := s.host.Release(settle, e, "the worker shut down", 0); err != nil {
+		s.log(e).Error("give back a run", zap.Error(err))
+		return false
+	}
+	return true
+}
+
+// reportExit tells the platform that a runner is gone, unless it has reported
+// its outcome before. It insists until ctx ends; false means it did not succeed.
+func (s *supervisor) reportExit(ctx context.Context, e task.Execution, sandbox executor.Sandbox, exit executor.Exit) bool {
+	for {
+		now, err := s.host.Execution(ctx, e.ID)
+		if err == nil && !now.Live() {
+			return true
+		}
+		if err == nil {
+			s.showOutput(ctx, now, sandbox)
+			err = s.host.Failed(ctx, now, task.CodeAgentProcessFailed, describeExit(exit))
+		}
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		s.log(e).Error("report a lost runner", zap.Error(err))
+		select {
+		case <-s.opts.Clock.After(insistInterval):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// describeExit says how a runner ended that reported no outcome.
+func describeExit(x executor.Exit) string {
+	const without = " before it reported an outcome"
+	switch {
+	case x.Unknown:
+		return "the agent's process was lost" + without
+	case x.OOM:
+		return "the agent's process ran out of memory" + without
+	case x.Signal != 0:
+		return fmt.Sprintf("the agent's process was killed by signal %d (%s)", x.Signal, x.Signal) + without
+	}
+	return fmt.Sprintf("the agent's process exited with status %d", x.Code) + without
+}
+
+// showOutput logs the end of what a failed runner printed, without secrets.
+func (s *supervisor) showOutput(ctx context.Context, e task.Execution, sandbox executor.Sandbox) {
+	redactor, err := s.host.Redactor(ctx, e)
+	if err != nil {
+		s.log(e).Warn("output of a failed runner is not shown", zap.Error(err))
+		return
+	}
+	out, err := sandbox.Output(ctx)
+	if err != nil {
+		s.log(e).Warn("read output of a failed runner", zap.Error(err))
+		return
+	}
+	defer func() { _ = out.Close() }()
+	var tail tailWriter
+	clean := redactor.Writer(&tail)
+	_, err = io.Copy(clean, out)
+	if err := errors.Join(err, clean.Close()); err != nil {
+		s.log(e).Warn("read output of a failed runner", zap.Error(err))
+	}
+	text := strings.TrimSpace(strings.ToValidUTF8(strings.ReplaceAll(string(tail), "\x00", ""), "\uFFFD"))
+	if text == "" {
+		return
+	}
+	if err := s.host.Log(ctx, e.TaskID, &task.Notice{Text: "The end of what the agent's process printed:\n" + text}); err != nil {
+		s.log(e).Warn("log output of a failed runner", zap.Error(err))
+	}
+}
+
+// tailWriter keeps the end of what is written to it.
+type tailWriter []byte
+
+// Write implements io.Writer.
+func (t *tailWriter) Write(p []byte) (int, error) {
+	*t = append(*t, p[max(0, len(p)-maxOutputTail):]...)
+	if extra := len(*t) - maxOutputTail; extra > 0 {
+		*t = append((*t)[:0], (*t)[extra:]...)
+	}
+	return len(p), nil
+}
+
+// remove removes an ended sandbox and records it. What fails here is swept
+// later.
+func (s *supervisor) remove(ctx context.Context, e task.Execution, sandbox executor.Sandbox) {
+	settle, cancel := s.settling(ctx)
+	defer cancel()
+	if err := sandbox.Remove(settle); err != nil && !errors.Is(err, executor.ErrNotFound) {
+		s.log(e).Error("remove sandbox", zap.Error(err))
+		return
+	}
+	crashpoint.Hit(crashpoint.SandboxRemoved)
+	if err := s.host.SandboxGone(settle, e); err != nil {
+		s.log(e).Error("record that a sandbox is gone", zap.Error(err))
+	}
+}
+
+// leave frees the place of an execution.
+func (s *supervisor) leave(id task.ExecutionID) {
+	s.vacate(id)
+	s.host.Changed()
+}
+
+// settling gives a context for what must be done even while the worker stops.
+func (s *supervisor) settling(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 2*s.opts.StopGrace+cleanUpTimeout)
+}
+
+func (s *supervisor) log(e task.Execution) *zap.Logger {
+	return s.opts.Logger.With(zap.String("task_id", string(e.TaskID)), zap.String("execution_id", string(e.ID)))
+}
