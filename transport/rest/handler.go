@@ -1,0 +1,185 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/api"
+)
+
+// Handler serves the API over HTTP. Mount it at "/": it answers what is below
+// its prefix, /healthz and /readyz, and 404 problems for all else.
+type Handler struct {
+	platform *oz.Platform
+	opts     Options
+	mux      *http.ServeMux
+	recent   *recentCreates
+	links    signer
+	streams  chan struct{} // one token per open stream
+
+	stopOnce sync.Once
+	stopped  chan struct{}
+}
+
+// New returns a Handler over p. It fails when a route has no entry in the
+// access table, or an operation of the contract is not served. opts may be nil.
+func New(p *oz.Platform, opts *Options) (*Handler, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("rest options: %w", err)
+	}
+	h := &Handler{
+		platform: p,
+		opts:     o,
+		recent:   newRecentCreates(o.Clock),
+		links:    signer{key: o.SigningKey, clock: o.Clock},
+		streams:  make(chan struct{}, o.MaxStreams),
+		stopped:  make(chan struct{}),
+	}
+	routes, err := parseRoutes(api.OpenAPI())
+	if err != nil {
+		return nil, fmt.Errorf("rest routes: %w", err)
+	}
+	if h.mux, err = h.routes(routes); err != nil {
+		return nil, fmt.Errorf("rest routes: %w", err)
+	}
+	return h, nil
+}
+
+// routes builds the mux from the generated routes and the two health checks.
+func (h *Handler) routes(routes map[string]route) (*http.ServeMux, error) {
+	t := &table{mux: http.NewServeMux(), prefix: h.opts.Prefix, routes: routes, guard: h.guard}
+	strict := api.NewStrictHandlerWithOptions(operations{h}, nil, api.StrictHTTPServerOptions{
+		RequestErrorHandlerFunc:  h.badRequest,
+		ResponseErrorHandlerFunc: h.fail,
+	})
+	api.HandlerWithOptions(strict, api.StdHTTPServerOptions{
+		BaseURL: h.opts.Prefix, BaseRouter: t, ErrorHandlerFunc: h.badRequest,
+	})
+	t.HandleFunc("GET /healthz", h.healthz)
+	t.HandleFunc("GET /readyz", h.readyz)
+	return t.mux, t.check()
+}
+
+// Stop ends the open streams, so that http.Server.Shutdown need not wait for
+// them; their clients resume elsewhere. Pass it to RegisterOnShutdown, as
+// NewServer does. Stopping again does nothing.
+func (h *Handler) Stop() { h.stopOnce.Do(func() { close(h.stopped) }) }
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rw := &response{ResponseWriter: w, id: requestID(r)}
+	rw.Header().Set("X-Request-Id", rw.id)
+	rw.Header().Set("X-Content-Type-Options", "nosniff")
+	rw.Header().Set("Cache-Control", "no-store") // answers depend on the key
+	defer h.recovered(rw, r)
+	if h.cors(rw, r) {
+		return
+	}
+	if _, pattern := h.mux.Handler(r); pattern == "" {
+		h.unrouted(rw, r)
+		return
+	}
+	h.mux.ServeHTTP(rw, r)
+}
+
+// call is what is known of a request while it is served.
+type call struct {
+	route   route
+	caller  access.Caller
+	client  *oz.Client
+	request *http.Request
+	body    []byte // of jsonBody routes
+	list    listQuery
+}
+
+// callKey is the context key of the call.
+type callKey struct{}
+
+// callOf gives the call that ctx belongs to. Every operation runs behind
+// guard, which put it there.
+func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// guard finds the caller of a route and reads its body, in this order, so that
+// a stranger cannot make the server read one.
+func (h *Handler) guard(rt route, next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{route: rt}
+		if !rt.public {
+			caller, err := h.authenticate(r)
+			if err != nil {
+				h.fail(w, r, err)
+				return
+			}
+			c.caller, c.client = caller, h.platform.As(caller)
+		}
+		if err := h.readBody(w, r, c); err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+		if err := readQuery(r, c); err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		c.request = r
+		next(w, r)
+	})
+}
+
+// authenticate finds who asks. The key is everything after "Bearer ", verbatim:
+// keys may hold spaces (Oz API, auth).
+func (h *Handler) authenticate(r *http.Request) (access.Caller, error) {
+	const scheme = "Bearer "
+	header := r.Header.Get("Authorization")
+	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
+		return access.Caller{}, task.Errorf(task.CodeAuthenticationRequired, "send an API key in the header Authorization: Bearer <key>")
+	}
+	return h.platform.Authenticate(r.Context(), header[len(scheme):])
+}
+
+// unrouted answers for paths and methods that the API does not have.
+func (h *Handler) unrouted(w http.ResponseWriter, r *http.Request) {
+	probe := &discard{header: http.Header{}}
+	h.mux.ServeHTTP(probe, r) // tells a wrong method from an unknown path
+	switch allow := probe.header.Get("Allow"); {
+	case probe.status == http.StatusMethodNotAllowed && allow != "":
+		w.Header().Set("Allow", allow)
+		h.fail(w, r, &statusError{http.StatusMethodNotAllowed, task.Errorf(task.CodeInvalidRequest, "%s is not possible here; use %s", r.Method, allow)})
+	case h.lacksID(r):
+		h.fail(w, r, task.Errorf(task.CodeInvalidRequest, "the path ends where an id must follow"))
+	default:
+		h.fail(w, r, task.Errorf(task.CodeNotFound, "the API has no such path; see %s/openapi.json", h.opts.Prefix))
+	}
+}
+
+// lacksID reports a path whose last parameter is empty: a client was given ""
+// for an id (Oz API, path parameters).
+func (h *Handler) lacksID(r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/") {
+		return false
+	}
+	longer := r.Clone(r.Context())
+	longer.URL.Path += "x"
+	longer.URL.RawPath = ""
+	_, pattern := h.mux.Handler(longer)
+	return pattern != ""
+}
+
+// discard is a ResponseWriter that keeps status and header alone.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header { return d.header }
+
+func (d *discard) WriteHeader(status int) { d.status = status }
+
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
