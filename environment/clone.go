@@ -138,14 +138,21 @@ func (s *staged) bringUpToDate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	branch := s.remote.DefaultBranch
+	if s.checkout.From == FromSpare && local.DefaultBranch != branch {
+		return fmt.Errorf("the spare is of branch %q, the default is %q now", local.DefaultBranch, branch)
+	}
 	if !maps.Equal(local.Branches, s.remote.Branches) {
 		if err := s.git.Fetch(ctx, s.dir, s.checkout.URL); err != nil {
 			return err
 		}
 	}
-	ready := s.checkout.From == FromSpare && s.ref == "" &&
-		local.DefaultBranch == s.remote.DefaultBranch && local.Head == s.remote.Head
-	if ready && s.remote.DefaultBranch != "" {
+	if s.checkout.From == FromMirror && branch != "" {
+		if err := s.git.SetOriginHead(ctx, s.dir, branch); err != nil {
+			return err
+		}
+	}
+	if s.checkout.From == FromSpare && s.ref == "" && branch != "" && local.Head == s.remote.Head {
 		s.checkout.Branch, s.checkout.Commit = local.DefaultBranch, local.Head
 		return nil
 	}

@@ -70,7 +70,7 @@ type Options struct {
 	StripRemotes bool
 	// Report is told of progress, one call at a time; a slow one slows the
 	// preparation down. May be nil.
-	Report func(Step)
+	Report func(Step) `json:"-"`
 }
 
 // Prepare makes the workspace of o ready, or finds that it is. See the package

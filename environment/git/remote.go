@@ -225,6 +225,13 @@ func (g *Git) OriginRefs(ctx context.Context, dir string) (Refs, error) {
 	return refs, nil
 }
 
+// SetOriginHead makes branch what origin's HEAD is taken for in dir, which must
+// be a repository that this package made, as for Fetch.
+func (g *Git) SetOriginHead(ctx context.Context, dir, branch string) error {
+	_, err := g.own(ctx, dir, "symbolic-ref", remotePrefix+"HEAD", remotePrefix+branch)
+	return err
+}
+
 const remotePrefix = "refs/remotes/origin/"
 
 // UpdateMirror makes the bare repository dir hold the branches and tags of url,
