@@ -10,6 +10,8 @@ import (
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/secrets"
+	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -35,6 +37,14 @@ type Options struct {
 	// Models are given to every run. Without providers the model of a request
 	// is not checked and runs cannot call a model. Default: none.
 	Models executor.Models
+
+	// Sealed keeps the secrets that are managed here; it comes before Secrets.
+	// Default: none, so that none can be created.
+	Sealed *sealed.Store
+
+	// Secrets are further places that runs get secrets from, the strongest
+	// first. Default: none.
+	Secrets []secrets.Provider
 
 	// Blobs keeps attachments and artifacts. Default: none, so that both are
 	// refused.
@@ -131,7 +141,7 @@ func (o *Options) withDefaults() (Options, error) {
 		r.Logger = zap.NewNop()
 	}
 	r.Owner = cmp.Or(r.Owner, task.Scope{Type: task.ScopeTeam, UID: access.DefaultTeam})
-	r.Workers = slices.Clone(r.Workers)
+	r.Workers, r.Secrets = slices.Clone(r.Workers), slices.Clone(r.Secrets)
 	r.RepositoryBase = cmp.Or(r.RepositoryBase, defaultRepositoryBase)
 	r.GitIdentity = cmp.Or(r.GitIdentity, executor.GitIdentity{Name: "Oz Agent", Email: "oz-agent@localhost"})
 	r.MaxWaiting = cmp.Or(r.MaxWaiting, 10_000)

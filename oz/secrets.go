@@ -2,10 +2,13 @@ package oz
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/secrets"
+	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -17,7 +20,7 @@ type SecretInput struct {
 	Value executor.Sensitive
 	// Description is for people.
 	Description string
-	// Type is the kind of secret; default "raw_value".
+	// Type is raw_value (the default), anthropic_api_key or openai_api_key.
 	Type string
 	// Team says whose it is, as in Request.
 	Team *bool
@@ -35,33 +38,180 @@ type Secret struct {
 	Owner       task.Scope
 	Description string
 	Type        string
-	Version     int
+	Version     int64
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
 
-// CreateSecret seals a new secret.
+// CreateSecret seals a new secret. It fails with task.ErrConflict when the
+// owner has one of that name, and with task.CodeInvalidRequest for a name or
+// value that cannot be one.
 func (c *Client) CreateSecret(ctx context.Context, in SecretInput) (Secret, error) {
-	return Secret{}, notBuilt("", "a store for secrets", "configure one")
+	owner, err := c.owner(access.SecretCreate, in.Team)
+	if err != nil {
+		return Secret{}, err
+	}
+	store, err := c.p.sealed()
+	if err != nil {
+		return Secret{}, err
+	}
+	value, err := plaintext(in.Type, in.Value)
+	if err != nil {
+		return Secret{}, err
+	}
+	s, err := store.Create(ctx, owner, sealed.Creation{Name: in.Name, Description: in.Description, Value: value})
+	return secretOf(s), err
 }
 
-// UpdateSecret changes a secret.
+// UpdateSecret changes a secret's value or description; runs that begin later
+// get the new value. Name, owner and type never change.
 func (c *Client) UpdateSecret(ctx context.Context, name string, team *bool, change SecretChange) (Secret, error) {
-	return Secret{}, notBuilt("", "a store for secrets", "configure one")
+	owner, err := c.owner(access.SecretManage, team)
+	if err != nil {
+		return Secret{}, err
+	}
+	store, err := c.p.sealed()
+	if err != nil {
+		return Secret{}, err
+	}
+	update := sealed.Change{Description: change.Description}
+	if change.Value != nil {
+		known, err := find(ctx, store, owner, name)
+		if err != nil {
+			return Secret{}, err
+		}
+		if update.Value, err = plaintext(string(known.Type), *change.Value); err != nil {
+			return Secret{}, err
+		}
+	}
+	s, err := store.Update(ctx, owner, name, update)
+	return secretOf(s), err
 }
 
-// DeleteSecret removes a secret.
+// DeleteSecret removes a secret; runs that have it keep it.
 func (c *Client) DeleteSecret(ctx context.Context, name string, team *bool) error {
-	return notBuilt("", "a store for secrets", "configure one")
+	owner, err := c.owner(access.SecretManage, team)
+	if err != nil {
+		return err
+	}
+	store, err := c.p.sealed()
+	if err != nil {
+		return err
+	}
+	return store.Delete(ctx, owner, name)
 }
 
-// Secrets lists the secrets that the caller may use, without their values.
+// Secrets lists the secrets that the caller's runs may get, without values:
+// the person's, then those of each team, each by name.
 func (c *Client) Secrets(ctx context.Context) ([]Secret, error) {
-	return nil, notBuilt("", "a store for secrets", "configure one")
+	if err := access.Allow(c.caller, access.SecretView, access.Object{}); err != nil {
+		return nil, err
+	}
+	owners := c.caller.Scopes()
+	if c.caller.System {
+		owners = []task.Scope{c.p.opts.Owner}
+	}
+	list := []Secret{}
+	if c.p.opts.Sealed == nil {
+		return list, nil
+	}
+	for _, owner := range owners {
+		found, err := c.p.opts.Sealed.List(ctx, owner)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range found {
+			list = append(list, secretOf(s))
+		}
+	}
+	return list, nil
 }
 
-// variables resolves the secrets of a run and adds them to r.
+// sealed is the store that secrets are managed in.
+func (p *Platform) sealed() (*sealed.Store, error) {
+	if p.opts.Sealed == nil {
+		return nil, notBuilt("", "a store for secrets that can be written", "set Options.Sealed, or use the server's other secret providers")
+	}
+	return p.opts.Sealed, nil
+}
+
+func find(ctx context.Context, store *sealed.Store, owner task.Scope, name string) (sealed.Secret, error) {
+	list, err := store.List(ctx, owner)
+	if err != nil {
+		return sealed.Secret{}, err
+	}
+	for _, s := range list {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return sealed.Secret{}, task.Errorf(task.CodeNotFound, "%s has no secret %q", owner.Type, name)
+}
+
+// plaintext makes a value of a type that needs one part only.
+func plaintext(typ string, value executor.Sensitive) (sealed.Plaintext, error) {
+	switch sealed.Type(typ) {
+	case "", sealed.TypeRawValue:
+		return sealed.Raw(value.Reveal()), nil
+	case sealed.TypeAnthropicAPIKey:
+		return sealed.AnthropicAPIKey(value.Reveal()), nil
+	case sealed.TypeOpenAIAPIKey:
+		return sealed.OpenAIAPIKey(value.Reveal(), ""), nil
+	}
+	return sealed.Plaintext{}, task.Invalid("type", "%q is none of raw_value, anthropic_api_key, openai_api_key", typ)
+}
+
+func secretOf(s sealed.Secret) Secret {
+	return Secret{Name: s.Name, Owner: s.Scope, Description: s.Description, Type: string(s.Type), Version: s.Version,
+		CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt}
+}
+
+// variables resolves the secrets of a run and adds them to r. What cannot be
+// redacted is withheld, and counted with those that are missing.
 func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redactor) (vars []executor.Variable, missing []string, err error) {
 	p.guardOwn(r)
-	return nil, nil, nil
+	request := secrets.Request{Owner: t.Owner, Allow: t.Config.Secrets}
+	if t.Creator.IsPerson() {
+		request.Person = t.Creator.UID
+		if request.Team, err = p.onlyTeam(ctx, t); err != nil {
+			return nil, nil, err
+		}
+	}
+	set, err := secrets.Resolve(ctx, p.providers(), request)
+	if err != nil {
+		return nil, nil, err
+	}
+	missing = set.Missing
+	for _, v := range set.Values {
+		if !v.Public && r.Add(v.Name, v.Plaintext()) != nil {
+			missing = append(missing, v.Name)
+			continue
+		}
+		vars = append(vars, executor.Variable{Name: v.Name, Value: executor.Sensitive(v.Plaintext())})
+	}
+	return vars, missing, nil
+}
+
+// providers are the sealed store and the operator's, in this order.
+func (p *Platform) providers() []secrets.Provider {
+	if p.opts.Sealed == nil {
+		return p.opts.Secrets
+	}
+	return append([]secrets.Provider{p.opts.Sealed}, p.opts.Secrets...)
+}
+
+// onlyTeam gives the team whose secrets a person's own run gets beside the
+// person's (Oz platform, SEC-4): theirs, when they are on exactly one today.
+func (p *Platform) onlyTeam(ctx context.Context, t task.Task) (string, error) {
+	if t.Owner.Type != task.ScopeUser {
+		return "", nil
+	}
+	u, err := p.registry.User(ctx, t.Creator.UID)
+	if errors.Is(err, task.ErrNotFound) || err == nil && len(u.Teams) != 1 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return u.Teams[0].UID, nil
 }
