@@ -191,7 +191,11 @@ func TestCorruptMirrorIsRebuilt(t *testing.T) {
 		"indexes": func(b *cacheBench) { overwrite(t, b.glob("mirror.git/objects/pack/*.idx")) },
 		"objects": func(b *cacheBench) { assert.NilError(t, os.RemoveAll(b.glob("mirror.git/objects")[0])) },
 		"HEAD":    func(b *cacheBench) { assert.NilError(t, os.WriteFile(b.glob("mirror.git/HEAD")[0], nil, 0o600)) },
-		"refs":    func(b *cacheBench) { assert.NilError(t, os.Remove(b.glob("mirror.git/packed-refs")[0])) },
+		"refs": func(b *cacheBench) {
+			for _, path := range append(b.glob("mirror.git/packed-refs"), b.glob("mirror.git/refs/heads/*")...) {
+				assert.NilError(t, os.Remove(path))
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newCacheBench(t, nil)
