@@ -1,0 +1,113 @@
+package ozagent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/oz-platform/cloudagents/executor/gateway"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// end is how the run ends.
+type end struct {
+	state  task.State
+	status task.Status
+}
+
+func succeeded(summary string) end {
+	return end{task.StateSucceeded, task.Status{Message: summary}}
+}
+
+func failed(code task.Code, message string) end {
+	return end{code.EndState(), task.Status{Message: message, ErrorCode: code, Retryable: code.Retryable()}}
+}
+
+// blocked ends the run so that a person can resume it. The files stay as they
+// are: nothing is committed or pushed that was not asked for.
+func (a *agent) blocked(ctx context.Context, reason string) (end, error) {
+	kept := "Its changes are in the workspace"
+	if list := a.loose(ctx); len(list) > 0 {
+		kept += " (" + strings.Join(list, "; ") + ")"
+	}
+	return end{task.StateBlocked, task.Status{
+		Message: reason + " " + kept + ", where a follow-up message lets it go on; raise the limit first if the task needs more.",
+	}}, nil
+}
+
+// modelFailed ends the run by what the model's call failed with.
+func (a *agent) modelFailed(ctx context.Context, err error) (end, bool, error) {
+	var m *modelError
+	if !errors.As(err, &m) {
+		return end{}, true, err
+	}
+	message := a.s.Redactor.String(bounded(m.message, 1000))
+	if m.class == gateway.ClassBudget {
+		e, err := a.blocked(ctx, "The run has used its budget: "+message+".")
+		return e, true, err
+	}
+	e := failed(m.code(), advice(m, a.s.Model.ID, message))
+	err = a.record(ctx, &task.ErrorReported{Code: e.status.ErrorCode, Message: e.status.Message, Fatal: true})
+	return e, true, err
+}
+
+// advice explains a failed call and says what to do.
+func advice(m *modelError, model, message string) string {
+	switch m.class {
+	case gateway.ClassProviderAuth, gateway.ClassProviderQuota:
+		return fmt.Sprintf("The provider of model %s refused the call: %s. Check the provider's key and account.", model, message)
+	case gateway.ClassModelNotFound:
+		return fmt.Sprintf("Model %s does not exist or is not served here: %s. Choose another model_id.", model, message)
+	case gateway.ClassContextTooLong:
+		return fmt.Sprintf("The conversation does not fit into the context of model %s, even when summarised: %s. Give a shorter prompt, or a model with more context.", model, message)
+	case gateway.ClassInvalidRequest:
+		return fmt.Sprintf("Model %s refused the request: %s.", model, message)
+	}
+	return fmt.Sprintf("Model %s gave no answer after all retries: %s.", model, message)
+}
+
+// finished is what finish and ask_user leave in ToolResult.Output; a restart
+// reads the run's end from it.
+type finished struct {
+	Outcome string    `json:"outcome"` // "success", "failure" or "question"
+	Message string    `json:"message"`
+	Code    task.Code `json:"code,omitempty"`
+}
+
+// ending is the end that the call brought about, or nil.
+func (k *call) ending() *end {
+	if k.name != toolFinish && k.name != toolAskUser || k.failed() {
+		return nil
+	}
+	var f finished
+	if json.Unmarshal(k.result.Output, &f) != nil {
+		return nil
+	}
+	e := end{task.StateBlocked, task.Status{Message: f.Message}}
+	switch f.Outcome {
+	case "success":
+		e = succeeded(f.Message)
+	case "failure":
+		code := f.Code
+		if code == "" {
+			code = task.CodeInvalidRequest
+		}
+		e = failed(code, f.Message)
+	}
+	return &e
+}
+
+// bounded cuts text to at most n bytes, between characters.
+func bounded(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	cut := n
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + " [...]"
+}

@@ -1,0 +1,267 @@
+package ozagent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Names of the tools that other code asks for.
+const (
+	toolRunCommand = "run_command"
+	toolEditFiles  = "edit_files"
+	toolWriteFile  = "write_file"
+	toolGitPush    = "git_push"
+	toolFinish     = "finish"
+	toolAskUser    = "ask_user"
+)
+
+// maxResultBytes bounds what the model is told of one call. Tools cut their
+// own output with more sense; this is the fence behind them.
+const maxResultBytes = 96 << 10
+
+// tool is something the model can do.
+type tool struct {
+	name, description string
+	category          task.ToolCategory
+	schema            string // JSON schema of the input, an object
+	// repeatable calls may be made again when a restart cut them off.
+	repeatable bool
+	// when says in which modes it is offered.
+	when func(task.Mode) bool
+	run  func(ctx context.Context, a *agent, k *toolCall) (result, error)
+}
+
+// toolCall is what a tool is given.
+type toolCall struct {
+	id    string
+	input json.RawMessage
+	// again says that an earlier try was cut off by a restart.
+	again bool
+}
+
+// result is what a call gave.
+type result struct {
+	state   task.ToolState
+	content string // what the model is told
+	output  any    // for display; may be nil
+}
+
+func resultOK(content string, output any) result {
+	return result{task.ToolCompleted, content, output}
+}
+func resultFailed(content string) result { return result{task.ToolFailed, content, nil} }
+
+// refusal is a call that was understood and not made; the model is told why.
+type refusal struct {
+	state   task.ToolState
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+// refuse makes the error of a call that failed.
+func refuse(format string, args ...any) error {
+	return &refusal{task.ToolFailed, fmt.Sprintf(format, args...)}
+}
+
+// deny makes the error of a call that the rules forbid.
+func deny(format string, args ...any) error {
+	return &refusal{task.ToolDenied, fmt.Sprintf(format, args...)}
+}
+
+// inputError is an input that is none of the tool.
+type inputError struct{ reason string }
+
+func (e *inputError) Error() string { return e.reason }
+
+// badInput names what is wrong with the input.
+func badInput(format string, args ...any) error {
+	return &inputError{fmt.Sprintf(format, args...)}
+}
+
+// define makes a tool of a function over its decoded input.
+func define[In any](t tool, run func(ctx context.Context, a *agent, k *toolCall, in In) (result, error)) tool {
+	t.run = func(ctx context.Context, a *agent, k *toolCall) (result, error) {
+		var in In
+		if err := decodeInput(k.input, &in); err != nil {
+			return result{}, err
+		}
+		return run(ctx, a, k, in)
+	}
+	return t
+}
+
+func decodeInput(raw json.RawMessage, v any) error {
+	var broken map[string]json.RawMessage
+	if json.Unmarshal(raw, &broken) == nil && len(broken) == 1 && broken[invalidInput] != nil {
+		return badInput("the input is not a JSON object")
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &kind):
+		return badInput("field %q must be %s, not %s", kind.Field, jsonKind(kind.Type.Kind().String()), kind.Value)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return badInput("the input is not complete")
+	}
+	return badInput("%s", strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// jsonKind names a Go kind as JSON does.
+func jsonKind(kind string) string {
+	switch {
+	case kind == "slice":
+		return "an array"
+	case kind == "struct" || kind == "map":
+		return "an object"
+	case kind == "bool":
+		return "true or false"
+	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "float"):
+		return "a number"
+	}
+	return "a " + kind
+}
+
+// schemaObject is the schema as both SDKs want it.
+func (t tool) schemaObject() map[string]any {
+	var v map[string]any
+	if err := json.Unmarshal([]byte(t.schema), &v); err != nil {
+		panic(fmt.Sprintf("schema of tool %s: %v", t.name, err)) // a bug here; TestTools finds it
+	}
+	return v
+}
+
+// toolbox holds the tools by name.
+type toolbox map[string]tool
+
+func newToolbox() toolbox {
+	box := toolbox{}
+	for _, t := range []tool{
+		runCommandTool(), commandOutputTool(), writeToCommandTool(), stopCommandTool(),
+		readFilesTool(), editFilesTool(), writeFileTool(), grepTool(), fileGlobTool(),
+		updateTodosTool(), reportArtifactTool(), gitCommitTool(), gitPushTool(), writePlanTool(),
+		askUserTool(), finishTool(),
+	} {
+		box[t.name] = t
+	}
+	return box
+}
+
+// inNormalMode keeps tools that change things out of plan mode.
+func inNormalMode(m task.Mode) bool { return m != task.ModePlan }
+
+func inPlanMode(m task.Mode) bool { return m == task.ModePlan }
+
+// offered lists the tools of a mode in a fixed order, for the provider's cache.
+func (b toolbox) offered(m task.Mode) []tool {
+	var out []tool
+	for _, name := range slices.Sorted(maps.Keys(b)) {
+		if t := b[name]; t.when == nil || t.when(m) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func (b toolbox) category(name string) task.ToolCategory {
+	if t, ok := b[name]; ok {
+		return t.category
+	}
+	return task.CategoryIntegration
+}
+
+func (b toolbox) repeatable(name string) bool { return b[name].repeatable }
+
+// bytes is what the tools take up in a request.
+func (b toolbox) bytes() int {
+	n := 0
+	for _, t := range b {
+		n += len(t.description) + len(t.schema)
+	}
+	return n
+}
+
+// runCall makes one call and puts its result into the log.
+func (a *agent) runCall(ctx context.Context, k *call, again bool) error {
+	crashpoint.Hit(crashpoint.AgentToolCalled)
+	begun := a.s.Clock.Now()
+	res, err := a.dispatch(ctx, k, again)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		if res, err = a.explain(k, err); err != nil {
+			return err
+		}
+	}
+	if err := a.settle(ctx, k, res, a.s.Clock.Now().Sub(begun)); err != nil {
+		return err
+	}
+	crashpoint.Hit(crashpoint.AgentToolDone)
+	return nil
+}
+
+func (a *agent) dispatch(ctx context.Context, k *call, again bool) (result, error) {
+	for _, t := range a.tools.offered(a.conv.mode) {
+		if t.name == k.name {
+			return t.run(ctx, a, &toolCall{id: k.id, input: k.input, again: again})
+		}
+	}
+	var names []string
+	for _, t := range a.tools.offered(a.conv.mode) {
+		names = append(names, t.name)
+	}
+	return result{}, badInput("there is no tool %q here; there are %s", bounded(k.name, 64), strings.Join(names, ", "))
+}
+
+// explain makes a result of an error that the model should know, and gives
+// back one that is the platform's.
+func (a *agent) explain(k *call, err error) (result, error) {
+	var bad *inputError
+	var no *refusal
+	switch {
+	case errors.As(err, &bad):
+		reason := a.s.Redactor.String(bad.reason)
+		return result{task.ToolFailed, fmt.Sprintf("Invalid call of %s: %s.", k.name, reason), misuse{true, reason}}, nil
+	case errors.As(err, &no):
+		return result{state: no.state, content: no.message}, nil
+	}
+	return result{}, fmt.Errorf("%s: %w", k.name, err)
+}
+
+// settle puts a call's result into the log, redacted and bounded.
+func (a *agent) settle(ctx context.Context, k *call, res result, took time.Duration) error {
+	r := &task.ToolResult{
+		CallID: k.id, Name: k.name, Category: a.tools.category(k.name), State: res.state, DurationMS: took.Milliseconds(),
+		Content: clean(a.s.Redactor.String(cutMiddle(res.content, maxResultBytes/2, maxResultBytes/2))),
+	}
+	if res.output != nil {
+		raw, err := json.Marshal(res.output)
+		if err != nil {
+			return fmt.Errorf("encode result of %s: %w", k.name, err)
+		}
+		r.Output = redactJSON(a.s, raw)
+	}
+	if err := a.record(ctx, r); err != nil {
+		return err
+	}
+	if k.result == nil {
+		return fmt.Errorf("the result of call %s did not reach the run's log", k.id)
+	}
+	return nil
+}
