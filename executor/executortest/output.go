@@ -102,7 +102,7 @@ func outputContext(t *testing.T, h Harness) {
 
 var droppedNote = regexp.MustCompile(`\n\[(\d+) bytes of output dropped\]\n`)
 
-// flood writes eight times the limit, in lines with their number, between two others.
+// flood writes eight times the limit between two lines.
 func flood(h Harness) (spec executor.Spec, written int64) {
 	total := 8 * h.OutputLimit
 	spec = script("x", `echo first; head -c "$1" /dev/zero | tr '\0' x; echo; echo last`, strconv.FormatInt(total, 10))

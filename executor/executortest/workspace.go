@@ -75,7 +75,7 @@ func workspaceRemoval(t *testing.T, h Harness) {
 		mkdir -p 'a b/-rf/...'; echo x > 'a b/-rf/.../new
 line'
 		for i in $(seq 300); do echo > f$i; done
-		for i in $(seq 900); do p=d/$p; done
+		for i in $(seq 250); do p=directory/$p; done
 		mkdir -p "a/$p" "b/$p" "c/$p"; echo x > "a/$p/deep"; mv a "b/$p"; mv b "c/$p"`)))
 	assert.NilError(t, e.RemoveWorkspace(newContext(t), "w"))
 	assert.Equal(t, run(t, e, in("w", script("b", "ls -A"))), "")

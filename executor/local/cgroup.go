@@ -73,12 +73,34 @@ func killCgroup(path string) error {
 	return nil
 }
 
+// emptyCgroup kills every process in the group and waits until they are gone.
+func emptyCgroup(ctx context.Context, path string) error {
+	if path == "" {
+		return nil
+	}
+	for {
+		if err := killCgroup(path); err != nil {
+			return err
+		}
+		events, err := os.ReadFile(filepath.Join(path, "cgroup.events"))
+		if errors.Is(err, os.ErrNotExist) || err == nil && !bytes.Contains(events, []byte("populated 1")) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 // removeCgroup removes the group, with the groups that its processes made below it, after killing what is in it.
 func removeCgroup(ctx context.Context, path string) error {
 	if path == "" {
 		return nil
 	}
-	if err := killCgroup(path); err != nil {
+	if err := emptyCgroup(ctx, path); err != nil {
 		return err
 	}
 	for {

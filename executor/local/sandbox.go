@@ -134,7 +134,7 @@ func (s *sandbox) settle(ctx context.Context) (executor.Exit, error) {
 
 // killOrphans kills what a supervisor left running that was killed itself.
 func (s *sandbox) killOrphans(ctx context.Context) error {
-	if err := killCgroup(s.state.Cgroup); err != nil {
+	if err := emptyCgroup(ctx, s.state.Cgroup); err != nil {
 		return err
 	}
 	return killMarked(ctx, s.state.Mark)

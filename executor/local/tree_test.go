@@ -43,7 +43,9 @@ func TestWholeTreeIsKilled(t *testing.T) {
 		{"SupervisorKilled", hidden + forever, func(t *testing.T, root string, _ executor.Sandbox) {
 			assert.NilError(t, syscall.Kill(supervisorOf(t, root, "x"), syscall.SIGKILL))
 		}, unknown},
-		{"SupervisorKilledFromWithin", hidden + "\nkill -KILL $PPID" + forever, func(*testing.T, string, executor.Sandbox) {}, unknown},
+		{"SupervisorKilledFromWithin", "trap 'kill -KILL $PPID' USR1" + hidden + "\nwhile :; do sleep 1000 & wait; done", func(t *testing.T, _ string, s executor.Sandbox) {
+			assert.NilError(t, s.Signal(newContext(t), syscall.SIGUSR1))
+		}, unknown},
 		{"SupervisorStopped", hidden + forever, func(t *testing.T, root string, s executor.Sandbox) {
 			assert.NilError(t, syscall.Kill(supervisorOf(t, root, "x"), syscall.SIGSTOP))
 			assert.NilError(t, s.Stop(newContext(t), 0))
