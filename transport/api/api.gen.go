@@ -855,6 +855,9 @@ type Event = task.Event
 // EventPage defines model for EventPage.
 type EventPage struct {
 	Events []Event `json:"events"`
+
+	// More The page was cut short by its size; more events follow.
+	More bool `json:"more,omitempty,omitzero"`
 }
 
 // ExecutionItem defines model for ExecutionItem.
@@ -1417,7 +1420,7 @@ type SecretItem struct {
 	Scope       Scope     `json:"scope"`
 	Type        string    `json:"type"`
 	UpdatedAt   time.Time `json:"updated_at"`
-	Version     int       `json:"version,omitempty,omitzero"`
+	Version     int64     `json:"version,omitempty,omitzero"`
 }
 
 // TokenCount defines model for TokenCount.

@@ -2,7 +2,9 @@ package rest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,11 +13,8 @@ import (
 	"github.com/oz-platform/cloudagents/transport/api"
 )
 
-// Pages of events.
-const (
-	defaultEvents = 500
-	maxEvents     = 1000 // oz.MaxEvents
-)
+// defaultEvents is the size of a page of events.
+const defaultEvents = 500
 
 // ListRunEvents implements GET /oz/runs/{runId}/events: a page, or a stream
 // when the client accepts one.
@@ -32,7 +31,7 @@ func (o operations) ListRunEvents(ctx context.Context, r api.ListRunEventsReques
 	if err != nil {
 		return nil, err
 	}
-	return api.ListRunEvents200JSONResponse{Events: present(events)}, nil
+	return eventPage(events), nil
 }
 
 // resumeFrom gives the number of the last event that the client has.
@@ -60,14 +59,6 @@ func pageSize(asked int) int {
 	return asked
 }
 
-// present makes an empty list of nil: required arrays are never null.
-func present(events []task.Event) []task.Event {
-	if events == nil {
-		return []task.Event{}
-	}
-	return events
-}
-
 // openStream takes a place among the streams and checks that the caller may
 // see the run, while an error can still be answered.
 func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int64) (*stream, error) {
@@ -85,6 +76,43 @@ func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int
 	s := &stream{h: h, ctx: ctx, events: c.client.Watch, id: id, after: after}
 	context.AfterFunc(ctx, func() { <-h.streams }) // the request's context ends with its handler
 	return s, nil
+}
+
+// maxPageBytes is when a page ends although more events were asked for: pages
+// are built in memory. The first event is always part of it.
+const maxPageBytes = 16 << 20
+
+// eventPage is a page that is cut when it grows too large.
+type eventPage []task.Event
+
+// VisitListRunEventsResponse implements api.ListRunEventsResponseObject.
+func (p eventPage) VisitListRunEventsResponse(w http.ResponseWriter) error {
+	body, more := []byte(`{"events":[`), false
+	for i, e := range p {
+		data, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("encode event %d: %w", e.Seq, err)
+		}
+		if more = i > 0 && len(body)+len(data) > maxPageBytes; more {
+			break
+		}
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, data...)
+	}
+	body = append(body, ']')
+	if more {
+		body = append(body, `,"more":true`...)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err := w.Write(append(body, '}'))
+	return err
+}
+
+// VisitListExecutionEventsResponse implements api.ListExecutionEventsResponseObject.
+func (p eventPage) VisitListExecutionEventsResponse(w http.ResponseWriter) error {
+	return p.VisitListRunEventsResponse(w)
 }
 
 // isEnd tells the errors by which a stream ends in the ordinary way.

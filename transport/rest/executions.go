@@ -55,7 +55,7 @@ func (o operations) ListExecutionEvents(ctx context.Context, r api.ListExecution
 	if err != nil {
 		return nil, err
 	}
-	return api.ListExecutionEvents200JSONResponse{Events: present(events)}, nil
+	return eventPage(events), nil
 }
 
 // HeartbeatExecution implements POST /oz/executions/current/heartbeat.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
 )
 
@@ -29,6 +30,19 @@ func EnvironmentOf(e api.CloudEnvironment) environment.Environment {
 		UID: e.Uid, Config: EnvironmentConfigOf(e.Config), UpdatedAt: e.LastUpdated, CreatedAt: timeOf(e.CreatedAt),
 		Owner: scopeOf(e.Scope), Creator: principal(e.Creator), LastEditor: principal(e.LastEditor), Revision: e.Revision,
 	}
+}
+
+// EnvironmentItemOf reads an environment with what its runs tell of it. Of the
+// newest run only what the wire shows is set.
+func EnvironmentItemOf(e api.CloudEnvironment) oz.EnvironmentItem {
+	item := oz.EnvironmentItem{Environment: EnvironmentOf(e), LastRunAt: timeOf(e.LastTaskRunTimestamp), SetupFailed: e.SetupFailed}
+	if l := e.LastTaskCreated; l != nil {
+		t := task.Task{ID: task.ID(l.Id)}
+		t.Title, t.State = l.Title, task.State(l.State)
+		t.CreatedAt, t.UpdatedAt, t.StartedAt = l.CreatedAt, l.UpdatedAt, timeOf(l.StartedAt)
+		item.LastTask = &t
+	}
+	return item
 }
 
 // EnvironmentConfig gives a configuration as the wire has it (Oz API,

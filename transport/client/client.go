@@ -1,0 +1,181 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/api"
+)
+
+// Options holds what a Client can do without. The zero value is ready to use.
+type Options struct {
+	// APIKey is sent as the bearer token. Default: none, for public paths only.
+	APIKey string
+
+	// HTTPClient carries the requests. Default: one of its own. Its Timeout
+	// must be zero, else it cuts streams.
+	HTTPClient *http.Client
+
+	// Timeout bounds each attempt of a request, but for streams and
+	// transfers of files. Default 60 s (Oz API, SDK clients).
+	Timeout time.Duration
+
+	// MaxRetries is how often a failed request is repeated. Default 2 (Oz API,
+	// SDK clients); below 0 is never.
+	MaxRetries int
+
+	// StreamIdle is how long a stream may be silent, without even a heartbeat,
+	// before it is opened anew. Default 60 s.
+	StreamIdle time.Duration
+
+	// UserAgent is sent with every request. Default "oz-go/<version>".
+	UserAgent string
+
+	// Clock waits between attempts. Default: the machine's.
+	Clock task.Clock
+}
+
+// Client is a remote platform as one API key sees it.
+type Client struct {
+	base   string // with prefix, without trailing slash
+	opts   Options
+	raw    *api.Client // requests and answers of bounded size
+	stream *api.Client // streams and files: one attempt, no time limit
+}
+
+var _ oz.Service = (*Client)(nil)
+
+// New returns a Client of the server at baseURL. A URL without a path stands
+// for its API at /api/v1; another path is taken as the API's own. opts may be
+// nil. Nothing is sent yet.
+func New(baseURL string, opts *Options) (*Client, error) {
+	o := withDefaults(opts)
+	base, err := parseBase(baseURL)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{base: base, opts: o}
+	if c.raw, err = c.newRaw(&sender{opts: o, timeout: o.Timeout, retry: retryFew(o.MaxRetries)}); err != nil {
+		return nil, err
+	}
+	if c.stream, err = c.newRaw(&sender{opts: o, retry: retryFew(-1)}); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// newRaw returns the generated client, sending with s.
+func (c *Client) newRaw(s *sender) (*api.Client, error) {
+	return api.NewClient(c.base, api.WithHTTPClient(s), api.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+		r.Header.Set("User-Agent", c.opts.UserAgent)
+		if c.opts.APIKey != "" {
+			r.Header.Set("Authorization", "Bearer "+c.opts.APIKey)
+		}
+		return nil
+	}))
+}
+
+func withDefaults(opts *Options) Options {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.HTTPClient == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost = 16 // one host is all that a client talks to
+		o.HTTPClient = &http.Client{Transport: transport}
+	}
+	o.Timeout = cmp.Or(o.Timeout, time.Minute)
+	o.MaxRetries = cmp.Or(o.MaxRetries, 2)
+	o.StreamIdle = cmp.Or(o.StreamIdle, time.Minute)
+	o.UserAgent = cmp.Or(o.UserAgent, "oz-go/"+version())
+	if o.Clock == nil {
+		o.Clock = task.SystemClock()
+	}
+	return o
+}
+
+// module is whose version the client reports.
+const module = "github.com/oz-platform/cloudagents"
+
+// version is that of this module in the running program.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == module && m.Version != "" {
+			return strings.Trim(m.Version, "()")
+		}
+	}
+	return "devel"
+}
+
+// parseBase checks a server's address. The address is not part of the errors:
+// it may hold what it should not.
+func parseBase(s string) (string, error) {
+	u, err := url.Parse(strings.TrimSpace(s))
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+		return "", task.Invalid("server URL", "must be like https://oz.example.com")
+	case u.User != nil:
+		return "", task.Invalid("server URL", "must not hold credentials; pass the API key apart")
+	case u.RawQuery != "" || u.Fragment != "":
+		return "", task.Invalid("server URL", "must have neither query nor fragment")
+	}
+	if path := strings.TrimRight(u.Path, "/"); path != "" {
+		u.Path = path
+	} else {
+		u.Path = "/api/v1"
+	}
+	u.RawPath = ""
+	return u.String(), nil
+}
+
+// BaseURL is the address of the API, prefix included.
+func (c *Client) BaseURL() string { return c.base }
+
+// query sets the request's query. Queries are written by hand: the generated
+// code sends parameters that are not given, too.
+func query(v url.Values) api.RequestEditorFn {
+	return func(_ context.Context, r *http.Request) error {
+		r.URL.RawQuery = v.Encode()
+		return nil
+	}
+}
+
+// header sets one of the request's headers, unless value is empty.
+func header(key, value string) api.RequestEditorFn {
+	return func(_ context.Context, r *http.Request) error {
+		if value == "" {
+			return nil
+		}
+		if strings.ContainsAny(value, "\r\n\x00") {
+			return task.Invalid(key, "must be one line of text")
+		}
+		r.Header.Set(key, value)
+		return nil
+	}
+}
+
+// checkID refuses the ids that would change the path.
+func checkID(kind, id string) error {
+	if id == "" || id == "." || id == ".." {
+		return task.Invalid(kind, "%q is no id", id)
+	}
+	return nil
+}
+
+// errTooLong is the answer of a server that sends more than it may.
+func errTooLong(limit int64) error {
+	return fmt.Errorf("the server's answer has more than %d bytes", limit)
+}

@@ -1,0 +1,202 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// sender sends requests, again where that can help. It implements the
+// generated client's HttpRequestDoer.
+type sender struct {
+	opts    Options
+	timeout time.Duration // of one attempt; 0 is none
+	retry   retryPolicy
+}
+
+// retryPolicy says whether to repeat a request that failed n+1 times. safe
+// reports that the server cannot have acted on it, or that acting twice does
+// no harm. Exactly one of resp and err is set.
+type retryPolicy func(n int, safe bool, resp *http.Response, err error) bool
+
+// retryFew is the policy of the official SDKs (Oz API, retries), with one more
+// caution: a request that must not be done twice is not repeated after a
+// broken connection.
+func retryFew(limit int) retryPolicy {
+	return func(n int, safe bool, resp *http.Response, err error) bool {
+		if n >= limit {
+			return false
+		}
+		if err != nil {
+			return safe
+		}
+		return worthRetry(resp)
+	}
+}
+
+// retryForever repeats until the context ends, for a runner that outlives its
+// server's restarts. All that a runner asks may be asked again.
+func retryForever(_ int, _ bool, resp *http.Response, err error) bool {
+	return err != nil || resp.StatusCode != http.StatusConflict && worthRetry(resp)
+}
+
+// worthRetry judges an answer (Oz API, retries).
+func worthRetry(resp *http.Response) bool {
+	switch resp.Header.Get("x-should-retry") {
+	case "true":
+		return true
+	case "false":
+		return false
+	}
+	switch resp.StatusCode {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return true
+	}
+	return resp.StatusCode >= http.StatusInternalServerError
+}
+
+// Delays between attempts: min(0.5 s * 2^n, 8 s) times a random factor of 0.75
+// to 1 (Oz API, retries), written as a middle and a spread around it.
+const (
+	firstDelay  = 500 * time.Millisecond * 7 / 8
+	maxDelay    = 8 * time.Second * 7 / 8
+	delaySpread = 1.0 / 7
+)
+
+func newBackoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier, b.RandomizationFactor = firstDelay, maxDelay, 2, delaySpread
+	b.MaxElapsedTime = 0 // the policy and the context decide
+	b.Reset()
+	return b
+}
+
+// maxRequestedDelay bounds what a server may ask for, so that a mistake of its
+// does not stop a client for good.
+const maxRequestedDelay = time.Minute
+
+// requestedDelay is how long the server asks to wait.
+func requestedDelay(h http.Header, now time.Time) (time.Duration, bool) {
+	d := time.Duration(-1)
+	if ms, err := strconv.ParseFloat(h.Get("retry-after-ms"), 64); err == nil {
+		d = time.Duration(ms * float64(time.Millisecond))
+	} else if s, err := strconv.ParseFloat(h.Get("Retry-After"), 64); err == nil {
+		d = time.Duration(s * float64(time.Second))
+	} else if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
+		d = max(at.Sub(now), 0)
+	}
+	return min(d, maxRequestedDelay), d >= 0
+}
+
+// Do implements api.HttpRequestDoer.
+func (s *sender) Do(req *http.Request) (*http.Response, error) {
+	delays := newBackoff()
+	for n := 0; ; n++ {
+		resp, err := s.attempt(req, n)
+		if err == nil && resp.StatusCode < http.StatusBadRequest {
+			return resp, nil
+		}
+		if cause := req.Context().Err(); cause != nil {
+			closeBody(resp)
+			return nil, cause
+		}
+		repeatable := req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+		if !repeatable || !s.retry(n, err == nil || safe(req, err), resp, err) {
+			if err != nil {
+				return nil, unreachable(req, err)
+			}
+			return resp, nil
+		}
+		delay := delays.NextBackOff()
+		if resp != nil {
+			if d, ok := requestedDelay(resp.Header, s.opts.Clock.Now()); ok {
+				delay = d
+			}
+			closeBody(resp)
+		}
+		select {
+		case <-s.opts.Clock.After(delay):
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
+	}
+}
+
+// attempt sends the request once. The time limit covers reading the answer.
+func (s *sender) attempt(req *http.Request, n int) (*http.Response, error) {
+	ctx, cancel := req.Context(), context.CancelFunc(func() {})
+	if s.timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+	}
+	again := req.Clone(ctx)
+	if n > 0 {
+		again.Header.Set("X-Stainless-Retry-Count", strconv.Itoa(n))
+	}
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		again.Body = body
+	}
+	resp, err := s.opts.HTTPClient.Do(again)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp.Body = &cancelBody{resp.Body, cancel}
+	return resp, nil
+}
+
+// cancelBody ends an attempt's time limit once its answer is read.
+type cancelBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close implements io.Closer.
+func (b *cancelBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
+
+// safe reports that repeating does no harm after an attempt without an answer.
+func safe(req *http.Request, err error) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	var op *net.OpError
+	return req.Header.Get("Idempotency-Key") != "" || errors.As(err, &op) && op.Op == "dial"
+}
+
+// unreachable says that there was no answer. The cause that net/http gives
+// names the whole URL, which may be a signed one: only the server is named.
+func unreachable(req *http.Request, err error) error {
+	var with *url.Error
+	if errors.As(err, &with) {
+		err = with.Err
+	}
+	return task.Errorf(task.CodeResourceUnavailable, "no answer from %s: %w", req.URL.Host, err)
+}
+
+// maxDrain is how much of an unwanted answer is read to keep its connection.
+const maxDrain = 64 << 10
+
+func closeBody(resp *http.Response) {
+	if resp == nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	_ = resp.Body.Close()
+}

@@ -1,0 +1,149 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Watch implements oz.Service over a stream. When the connection breaks, the
+// server restarts or stays silent, it is opened again behind the last event
+// that was yielded, so that none is missed or repeated. It gives up when ctx
+// ends or the server refuses (a wrong key, an unknown run).
+func (c *Client) Watch(ctx context.Context, id task.ID, after int64) iter.Seq2[task.Event, error] {
+	return func(yield func(task.Event, error) bool) {
+		if err := checkID("run id", string(id)); err != nil {
+			yield(task.Event{}, err)
+			return
+		}
+		w := &watch{c: c, id: id, last: after, yield: yield, delays: newBackoff()}
+		for !w.over {
+			err := w.follow(ctx)
+			if !w.over {
+				w.pause(ctx, err)
+			}
+		}
+	}
+}
+
+// watch is a position in a remote log.
+type watch struct {
+	c      *Client
+	id     task.ID
+	last   int64
+	yield  func(task.Event, error) bool
+	delays backoff.BackOff
+	over   bool // nothing more is to be yielded
+}
+
+// follow reads one stream until it ends. It sets over when the run has ended
+// or the reader stopped; otherwise the error says why the stream broke off.
+func (w *watch) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	idle := time.AfterFunc(w.c.opts.StreamIdle, cancel)
+	defer idle.Stop()
+	resp, err := w.c.stream.ListRunEvents(ctx, string(w.id), nil,
+		header("Accept", "text/event-stream"), query(url.Values{"after": {strconv.FormatInt(w.last, 10)}}))
+	if err := check(resp, err); err != nil {
+		return err
+	}
+	defer func() { cancel(); _ = resp.Body.Close() }() // a stream is not drained
+	frames := newFrameReader(resp.Body, func() { idle.Reset(w.c.opts.StreamIdle) })
+	for !w.over {
+		f, err := frames.next()
+		if err != nil {
+			return err
+		}
+		if err := w.take(f); err != nil {
+			return err
+		}
+		idle.Reset(w.c.opts.StreamIdle) // the reader may have been slow, not the server
+	}
+	return nil
+}
+
+// take yields the event of a frame, unless it was yielded before.
+func (w *watch) take(f frame) error {
+	if f.event == "end" {
+		w.over = true
+		return nil
+	}
+	var e task.Event
+	switch err := json.Unmarshal(f.data, &e); {
+	case unknownType(err):
+		// A newer server's event: its number counts, its content is lost on us.
+		if e.Seq, err = strconv.ParseInt(f.id, 10, 64); err != nil {
+			return fmt.Errorf("read event id %q: %w", f.id, err)
+		}
+	case err != nil:
+		return fmt.Errorf("read event %s: %w", f.id, err)
+	}
+	switch {
+	case e.Seq <= w.last:
+		return nil
+	case e.Seq > w.last+1:
+		return fmt.Errorf("the stream leaps from event %d to %d", w.last, e.Seq)
+	}
+	w.last = e.Seq
+	w.delays.Reset()
+	if e.Payload != nil && !w.yield(e, nil) {
+		w.over = true
+	}
+	return nil
+}
+
+// unknownType reports that an event is of a kind this version does not know.
+func unknownType(err error) bool {
+	var e *task.Error
+	return errors.As(err, &e) && e.Field == "type"
+}
+
+// pause waits before the stream is opened again, or ends the watch with the
+// error when that cannot help.
+func (w *watch) pause(ctx context.Context, err error) {
+	if cause := ctx.Err(); cause != nil {
+		w.fail(cause)
+		return
+	}
+	if refused(err) {
+		w.fail(err)
+		return
+	}
+	delay := w.delays.NextBackOff()
+	var e *task.Error
+	if errors.As(err, &e) && e.RetryAfterMS > 0 {
+		delay = time.Duration(e.RetryAfterMS) * time.Millisecond
+	}
+	select {
+	case <-w.c.opts.Clock.After(delay):
+	case <-ctx.Done():
+		w.fail(ctx.Err())
+	}
+}
+
+func (w *watch) fail(err error) {
+	w.over = true
+	w.yield(task.Event{}, err)
+}
+
+// refused reports that the server understood and said no: asking again gives
+// the same answer. A broken stream is never that.
+func refused(err error) bool {
+	var e *task.Error
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || !errors.As(err, &e) {
+		return errors.Is(err, errFrame)
+	}
+	return !e.Code.Retryable() && e.Code.HTTPStatus() < http.StatusInternalServerError
+}
