@@ -31,12 +31,15 @@ type Offer struct {
 func (c Offer) subject() ExecutionID { return "" }
 
 func (c Offer) apply(d *decision) error {
+	if c.Execution == "" {
+		return Invalid("execution", "an offer needs an ID for the new execution")
+	}
 	if d.head.Execution != "" || !d.head.State.Active() || (d.head.ReadyAt.IsZero() && d.head.Where != LocationLocal) {
 		return Errorf(CodeConflict, "run is %s and does not wait for a worker", d.head.State)
 	}
 	d.head.Executions++
 	d.exec = Execution{ID: c.Execution, TaskID: d.id, Number: d.head.Executions, Worker: c.Worker, State: ExecutionOffered,
-		LeaseUntil: c.LeaseUntil.UTC(), TokenHash: bytes.Clone(c.TokenHash), OfferedAt: d.now}
+		LeaseUntil: wall(c.LeaseUntil), TokenHash: bytes.Clone(c.TokenHash), OfferedAt: d.now}
 	d.touched = true
 	d.head.Execution = c.Execution
 	d.head.ReadyAt = time.Time{}
@@ -64,7 +67,7 @@ func (c Accept) apply(d *decision) error {
 		return nil
 	}
 	d.exec.State, d.exec.ClaimedAt, d.touched = ExecutionClaimed, d.now, true
-	d.exec.LeaseUntil = c.LeaseUntil.UTC()
+	d.exec.LeaseUntil = wall(c.LeaseUntil)
 	if d.head.State == StateInProgress {
 		return nil
 	}
@@ -113,6 +116,9 @@ func (c Append) apply(d *decision) error {
 	if err := d.holder(); err != nil {
 		return err
 	}
+	if len(c.Events) > MaxAppendEvents {
+		return Invalid("events", "has %d events, at most %d are allowed; send them in several batches", len(c.Events), MaxAppendEvents)
+	}
 	if c.Offset < 0 || c.Offset > d.exec.Appended {
 		return Errorf(CodeConflict, "offset %d leaves a gap: this execution has appended %d events", c.Offset, d.exec.Appended)
 	}
@@ -135,7 +141,7 @@ func (d *decision) append(e Event) error {
 	if e.Payload == nil || e.Payload.platformOnly() {
 		return Invalid("events", "an execution may not append this type of event")
 	}
-	at := e.Time.UTC()
+	at := wall(e.Time)
 	if e.Time.IsZero() {
 		at = d.now
 	}
@@ -170,7 +176,7 @@ func (c Renew) apply(d *decision) error {
 		return err
 	}
 	if c.Until.After(d.exec.LeaseUntil) {
-		d.exec.LeaseUntil, d.touched = c.Until.UTC(), true
+		d.exec.LeaseUntil, d.touched = wall(c.Until), true
 	}
 	return nil
 }
@@ -247,7 +253,7 @@ func (c Release) apply(d *decision) error {
 		return d.end(StateError, Status{Message: c.Reason, ErrorCode: code, Retryable: true}, c.Reason)
 	}
 	d.endExecution(c.Reason)
-	d.head.ReadyAt = c.ReadyAt.UTC()
+	d.head.ReadyAt = wall(c.ReadyAt)
 	d.head.UpdatedAt = d.now
 	if d.head.State == StateInProgress {
 		d.emit("", d.now, &Notice{Text: "The execution ended early (" + c.Reason + "); the run goes on in a new one."})

@@ -49,12 +49,16 @@ func Subject(h Head, c Command) ExecutionID {
 // CodeConflict, CodeInvalidRequest or CodeOperationNotSupported else. A
 // command that changes nothing gives a Change equal to the snapshot.
 func Decide(s Snapshot, c Command, now time.Time) (Change, error) {
-	d := &decision{id: s.ID, head: s.Head, exec: s.Execution, now: now.UTC()}
+	d := &decision{id: s.ID, head: s.Head, exec: s.Execution, now: wall(now)}
 	if err := c.apply(d); err != nil {
 		return Change{}, err
 	}
 	return d.change(s), nil
 }
+
+// wall is a moment as it is stored: UTC, without the reading of the monotonic
+// clock, which means nothing after a restart.
+func wall(t time.Time) time.Time { return t.UTC().Round(0) }
 
 // decision is a change in the making.
 type decision struct {

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -94,11 +95,13 @@ func newPayload(t EventType) (Payload, error) {
 
 // MarshalPayload encodes a payload for storage or the wire.
 func MarshalPayload(p Payload) (EventType, []byte, error) {
-	data, err := json.Marshal(p)
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // code is full of <, > and &
+	if err := enc.Encode(p); err != nil {
 		return "", nil, fmt.Errorf("encode %s event: %w", p.Type(), err)
 	}
-	return p.Type(), data, nil
+	return p.Type(), bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // UnmarshalPayload decodes what MarshalPayload encoded. The payload is always

@@ -100,7 +100,7 @@ type Waiting struct {
 // Build makes the run and its first events: QUEUED, and the prompt as the
 // first message unless it is blank. Stores call it in Create.
 func (c Creation) Build() (Task, []Event) {
-	now := c.Now.UTC()
+	now := wall(c.Now)
 	t := Task{ID: c.ID, Spec: c.Spec, Head: Head{Where: c.Where, Source: c.From, CreatedAt: now, UpdatedAt: now}}
 	if t.Where == "" {
 		t.Where = LocationRemote

@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"strings"
@@ -47,6 +48,18 @@ func idleAt(h task.Head) any {
 func parseScope(s string) task.Scope {
 	typ, uid, _ := strings.Cut(s, ":")
 	return task.Scope{Type: task.ScopeType(typ), UID: uid}
+}
+
+// encode is json.Marshal, but leaves <, > and & as they are, so that JSON
+// within the value comes back byte by byte.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // encodedEvent is an event as it is stored.
@@ -101,7 +114,7 @@ type encodedArtifact struct{ uid, typ, data string }
 func encodeArtifacts(artifacts []task.Artifact) ([]encodedArtifact, error) {
 	out := make([]encodedArtifact, len(artifacts))
 	for i, a := range artifacts {
-		data, err := json.Marshal(a)
+		data, err := encode(a)
 		if err != nil {
 			return nil, err
 		}

@@ -35,8 +35,8 @@ func (s *Store) Create(ctx context.Context, c task.Creation) (task.Task, bool, e
 type building struct {
 	task task.Task
 	spec []byte
+	text string // for the search
 	plan plan
-	used []task.ExecutionID // of other runs, if the store has them
 }
 
 // build makes the run with all that its commands do to it.
@@ -48,9 +48,10 @@ func build(c task.Creation) (*building, error) {
 	var events []task.Event
 	b.task, events = c.Build()
 	var err error
-	if b.spec, err = json.Marshal(b.task.Spec); err != nil {
+	if b.spec, err = encode(b.task.Spec); err != nil {
 		return nil, task.Invalid("spec", "cannot be stored: %w", err)
 	}
+	b.text = searchText(c.Spec)
 	b.plan.id = c.ID
 	if err := b.plan.add(task.Change{Head: b.task.Head, Events: events}, nil); err != nil {
 		return nil, task.Invalid("spec", "cannot be stored: %w", err)
@@ -175,7 +176,7 @@ func (w *writer) insertRun(b *building) (n int64, err error) {
 	if _, err = w.exec(`INSERT INTO specs (n, spec) VALUES (?, ?)`, n, b.spec); err != nil {
 		return 0, err
 	}
-	_, err = w.exec(`INSERT INTO run_text (rowid, words) VALUES (?, ?)`, n, searchText(t.Spec))
+	_, err = w.exec(`INSERT INTO run_text (rowid, words) VALUES (?, ?)`, n, b.text)
 	return n, err
 }
 

@@ -9,7 +9,8 @@ import (
 
 // filter is one condition of a query on the table runs, called r.
 type filter struct {
-	// any are alternatives of which a run fulfils at most one.
+	// any are alternatives of which a run fulfils at most one; without any,
+	// the filter admits nothing.
 	any []cond
 	// index serves each alternative in order of idle_at.
 	index string
@@ -29,9 +30,6 @@ func (f filter) cond() cond {
 	for _, c := range f.any {
 		parts = append(parts, c.sql)
 		args = append(args, c.args...)
-	}
-	if len(parts) == 0 {
-		return cond{`0`, nil} // any of nothing
 	}
 	return cond{`(` + strings.Join(parts, ` OR `) + `)`, args}
 }

@@ -18,6 +18,9 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	if err != nil {
 		return task.Page{}, s.explainRead(ctx, "list runs", err)
 	}
+	if stmt.sql == "" { // some filter admits nothing
+		return task.Page{}, nil
+	}
 	page, err := s.page(ctx, q, stmt)
 	return page, s.explainRead(ctx, "list runs", err)
 }
@@ -120,8 +123,12 @@ func (s *Store) listStatement(ctx context.Context, q task.Query) (cond, error) {
 	order := ` ORDER BY g ASC, k ` + b.dir + `, n ` + b.dir
 	var text strings.Builder
 	var args []any
+	arms := b.arms()
+	if len(arms) == 0 {
+		return cond{}, nil
+	}
 	text.WriteString(`WITH page (n, k, g) AS (`)
-	for i, arm := range b.arms() {
+	for i, arm := range arms {
 		if i > 0 {
 			text.WriteString(` UNION ALL `)
 		}
@@ -143,13 +150,19 @@ type lister struct {
 }
 
 // arms gives the selects whose union is the list. Each gives n, the sort key k
-// and the group g: 0, and 1 for what comes last in either direction.
+// and the group g: 0, and 1 for what comes last in either direction. None when
+// a filter admits nothing.
 func (b *lister) arms() []cond {
 	filters := filtersOf(b.q)
+	for _, f := range filters {
+		if len(f.any) == 0 {
+			return nil
+		}
+	}
 	driver := b.driver(filters)
 	switch {
 	case driver == nil && b.q.Sort == task.SortUpdatedAt:
-		return []cond{b.idle(filter{index: "runs_idle"}, cond{}, filters), b.live(filters)}
+		return append(b.idle(filter{index: "runs_idle"}, cond{}, filters), b.live(filters)...)
 	case driver == nil:
 		return b.sorted(filters)
 	case driver.from != "":
@@ -157,9 +170,9 @@ func (b *lister) arms() []cond {
 	}
 	var out []cond
 	for _, value := range driver.any {
-		out = append(out, b.idle(*driver, value, without(filters, driver)))
+		out = append(out, b.idle(*driver, value, without(filters, driver))...)
 	}
-	return append(out, b.live(filters))
+	return append(out, b.live(filters)...)
 }
 
 // driver picks the filter whose index the list walks. In order of update any
@@ -194,7 +207,7 @@ func (b *lister) key() string {
 
 // idle selects idle runs by an index that ends with idle_at. For them idle_at
 // is updated_at.
-func (b *lister) idle(f filter, value cond, rest []filter) cond {
+func (b *lister) idle(f filter, value cond, rest []filter) []cond {
 	idle, from := "r.idle_at", "runs r INDEXED BY "+f.index
 	if f.index == "tags_idle" {
 		idle, from = "t.idle_at", "tags t INDEXED BY tags_idle CROSS JOIN runs r ON r.n = t.n"
@@ -212,12 +225,12 @@ func (b *lister) idle(f filter, value cond, rest []filter) cond {
 		where = append(where, cond{idle + ` > ?`, []any{nanos(b.q.CreatedAfter)}})
 	}
 	n := strings.TrimSuffix(idle, "idle_at") + "n"
-	return b.grouped(from, key, n, where, rest)[0]
+	return b.grouped(from, key, n, where, rest)
 }
 
 // live selects the few runs that an execution writes to.
-func (b *lister) live(filters []filter) cond {
-	return b.grouped(`runs r INDEXED BY runs_live`, b.key(), "r.n", all{{`r.idle_at IS NULL`, nil}}, filters)[0]
+func (b *lister) live(filters []filter) []cond {
+	return b.grouped(`runs r INDEXED BY runs_live`, b.key(), "r.n", all{{`r.idle_at IS NULL`, nil}}, filters)
 }
 
 // sorted walks the index of the sort key.

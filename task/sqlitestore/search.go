@@ -34,6 +34,10 @@ func words(text string) []string {
 	}
 	for _, r := range strings.ToLower(text) {
 		switch {
+		case r < unicode.MaxASCII && ('a' <= r && r <= 'z' || '0' <= r && r <= '9'):
+			word.WriteByte(byte(r))
+		case r < unicode.MaxASCII:
+			end()
 		case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai):
 			end()
 			out = append(out, string(r))
