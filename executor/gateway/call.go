@@ -6,6 +6,13 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
+// CategoryHeader is the request header by which a harness may say what a call
+// is for, such as "conversation_compaction". It is not passed on.
+const CategoryHeader = "X-Oz-Category"
+
+// maxCategory bounds Call.Category, in bytes.
+const maxCategory = 64
+
 // Class says what kind of trouble a call had. The set is closed.
 type Class string
 
@@ -87,6 +94,9 @@ type Call struct {
 	Number int64 `json:"number"`
 	// API is the operation.
 	API API `json:"api"`
+	// Category is what the harness says the call is for, from [CategoryHeader];
+	// empty when it says nothing.
+	Category string `json:"category,omitempty"`
 	// ModelAsked is the model as the harness named it, Model what was used for
 	// the last attempt, ModelServed what the provider says it was.
 	ModelAsked  string `json:"model_asked"`

@@ -28,11 +28,17 @@ type exchange struct {
 	finished bool
 }
 
+// category is what the harness says the call is for.
+func category(r *http.Request) string {
+	c := r.Header.Get(CategoryHeader)
+	return c[:min(len(c), maxCategory)]
+}
+
 // serveCall carries one call through: read, route, reserve, try, pass on,
 // settle, record.
 func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request, api API) {
 	body, bad := readRequest(w, r)
-	x := &exchange{g: g, w: w, r: r, call: Call{API: api, Number: g.number.Add(1), Started: g.opts.Clock.Now()}}
+	x := &exchange{g: g, w: w, r: r, call: Call{API: api, Category: category(r), Number: g.number.Add(1), Started: g.opts.Clock.Now()}}
 	if bad != nil {
 		x.refuse(*bad)
 		return

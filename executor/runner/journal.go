@@ -1,10 +1,12 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/oz-platform/cloudagents/executor"
@@ -40,6 +42,10 @@ type journal struct {
 	offset  int64 // the platform's count of this execution's events
 	err     error // why appending has ended for good
 	closed  bool
+
+	scanning sync.Mutex // guards the two below
+	scanned  int64      // log position up to which inputs is complete
+	inputs   []task.Event
 }
 
 // queued is one event that waits to be appended.
@@ -235,18 +241,22 @@ func (j *journal) History(ctx context.Context, after int64) iter.Seq2[task.Event
 	}
 }
 
-// Inputs returns the messages from people above after.
+// Inputs returns the messages from people above after. The log is read once:
+// each call goes on where the last one stopped.
 func (j *journal) Inputs(ctx context.Context, after int64) ([]task.Event, error) {
-	var inputs []task.Event
-	for e, err := range j.History(ctx, after) {
+	j.scanning.Lock()
+	defer j.scanning.Unlock()
+	for e, err := range j.History(ctx, j.scanned) {
 		if err != nil {
 			return nil, err
 		}
+		j.scanned = e.Seq
 		if _, ok := e.Payload.(*task.Input); ok {
-			inputs = append(inputs, e)
+			j.inputs = append(j.inputs, e)
 		}
 	}
-	return inputs, nil
+	first, _ := slices.BinarySearchFunc(j.inputs, after+1, func(e task.Event, seq int64) int { return cmp.Compare(e.Seq, seq) })
+	return slices.Clone(j.inputs[first:]), nil
 }
 
 // phase posts the begin of a phase and returns what posts its end.
@@ -264,4 +274,3 @@ func (j *journal) phase(ctx context.Context, name string) func(err error, detail
 		return j.Post(ctx, p)
 	}
 }
-

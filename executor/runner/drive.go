@@ -1,0 +1,189 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/gateway"
+	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// autoModel stands for the platform's default model.
+const autoModel = "auto"
+
+// errTimeLimit ends an agent that does not stop at its own time limit.
+var errTimeLimit = errors.New("time limit")
+
+// limitGrace is what a harness gets beyond its time limit to stop by itself,
+// with a better explanation than the runner has.
+const limitGrace = time.Minute
+
+// drive lets the agent work in the workspace and reports the outcome.
+func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace) (harness.Outcome, error) {
+	model, providers, err := x.model()
+	if err != nil {
+		return x.reportError(ctx, err)
+	}
+	gw, err := x.gateway(ctx, providers)
+	if err != nil {
+		return x.reportError(ctx, err)
+	}
+	gatewayCtx, stopGateway := context.WithCancel(ctx)
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer stopGateway()
+	ready := make(chan gateway.Endpoint, 1)
+	failedToServe := make(chan error, 1)
+	serving.Go(func() { failedToServe <- gw.Run(gatewayCtx, func(at gateway.Endpoint) { ready <- at }) })
+	select {
+	case at := <-ready:
+		model.BaseURL, model.Token = strings.TrimSuffix(at.AnthropicURL, "/anthropic"), executor.Sensitive(at.Token)
+	case err := <-failedToServe:
+		return x.reportError(ctx, fmt.Errorf("open the model gateway: %w", err))
+	}
+	if err := x.redactor.Add("OZ_GATEWAY_TOKEN", model.Token.Reveal()); err != nil {
+		return x.reportError(ctx, err)
+	}
+	return x.agent(ctx, h, x.session(ws, model))
+}
+
+// agent runs the harness until the platform takes its outcome: a message that
+// came meanwhile sends the agent back to work.
+func (x *execution) agent(ctx context.Context, h harness.Harness, s *harness.Session) (harness.Outcome, error) {
+	done := x.journal.phase(ctx, task.PhaseAgent)
+	if limit := x.bundle.Limits.MaxRuntime(); limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit+limitGrace, errTimeLimit)
+		defer cancel()
+	}
+	for {
+		o, err := h.Run(ctx, s)
+		if errors.Is(context.Cause(ctx), errTimeLimit) {
+			ctx = context.WithoutCancel(ctx)
+			o, err = harness.Outcome{State: task.StateBlocked, Status: task.Status{Message: "the time limit of the run is used up; its work is kept. Raise limits.max_minutes and send a message to go on"},
+				SeenInput: s.Task.LastInput, Turns: o.Turns}, nil
+		}
+		if err != nil {
+			return x.reportError(ctx, err)
+		}
+		o = x.evidence(o)
+		if err := done(nil, string(o.State)); err != nil {
+			return o, err
+		}
+		reported, err := x.report(ctx, o)
+		if !errors.Is(err, task.ErrUnseenInput) {
+			return reported, err
+		}
+		done = x.journal.phase(ctx, task.PhaseAgent)
+	}
+}
+
+// evidence turns a success without any turn of the agent into a failure.
+func (x *execution) evidence(o harness.Outcome) harness.Outcome {
+	if o.State != task.StateSucceeded || o.Turns > 0 {
+		return o
+	}
+	o.State = task.StateError
+	o.Status = task.Status{Message: "the agent reported success without having taken a turn", ErrorCode: task.CodeAgentProcessFailed}
+	return o
+}
+
+// model resolves the run's model and finds who serves it.
+func (x *execution) model() (harness.Model, []executor.ModelProvider, error) {
+	models := x.bundle.Models
+	id := x.bundle.Task.Config.ModelID
+	if id == "" || strings.HasPrefix(id, autoModel) {
+		id = models.Default
+	}
+	for _, p := range models.Providers {
+		if serves(p, id) {
+			price, _ := x.opts.Prices.Of(id)
+			return harness.Model{ID: id, Wire: p.Wire, ContextWindow: price.ContextWindow, MaxOutput: price.MaxOutput, Scripted: p.Scripted}, models.Providers, nil
+		}
+	}
+	if len(models.Providers) == 0 {
+		return harness.Model{}, nil, task.Errorf(task.CodeExternalAuthRequired,
+			"the server has no model provider; set ANTHROPIC_API_KEY or OPENAI_API_KEY where it runs, or configure one")
+	}
+	return harness.Model{}, nil, task.Invalid("config.model_id", "no configured provider serves the model %q", id)
+}
+
+// serves reports whether a provider's list has the model.
+func serves(p executor.ModelProvider, id string) bool {
+	return id != "" && slices.ContainsFunc(p.Models, func(pattern string) bool {
+		if rest, ok := strings.CutSuffix(pattern, "*"); ok {
+			return strings.HasPrefix(id, rest)
+		}
+		return pattern == id
+	})
+}
+
+// gateway makes the run's door to the models, with what earlier executions
+// have spent already booked.
+func (x *execution) gateway(ctx context.Context, providers []executor.ModelProvider) (*gateway.Gateway, error) {
+	list := make([]gateway.Provider, 0, len(providers))
+	for _, p := range providers {
+		list = append(list, gateway.Provider{Name: p.Name, Wire: gateway.Wire(p.Wire), BaseURL: p.BaseURL,
+			APIKey: gateway.NewKey(p.APIKey.Reveal()), Models: p.Models})
+	}
+	used := x.bundle.Task.Usage
+	cost, _ := used.Cost()
+	limits := x.bundle.Limits
+	return gateway.New(list, &gateway.Options{
+		Budget: gateway.Budget{MaxTokens: limits.MaxTokens, MaxUSD: limits.MaxCostUSD,
+			SpentTokens: used.Tokens().Total(), SpentUSD: cost.Total()},
+		Prices: x.opts.Prices, Clock: x.opts.Clock,
+		OnCall: func(c gateway.Call) { x.recordCall(ctx, c) },
+	})
+}
+
+// recordCall puts what a model call used, and what went wrong, into the log.
+func (x *execution) recordCall(ctx context.Context, c gateway.Call) {
+	r := &task.UsageReport{Category: c.Category, Model: c.Model, Provider: c.Provider, Calls: 1, Priced: c.Cost != nil,
+		Tokens: task.TokenCount{Input: c.Usage.Input, CacheRead: c.Usage.CacheRead, CacheWrite: c.Usage.CacheWrite, Output: c.Usage.Output}}
+	if r.Category == "" {
+		r.Category = "primary_agent"
+	}
+	if c.Cost != nil {
+		r.Cost = task.CostUSD{Input: c.Cost.Input, CacheRead: c.Cost.CacheRead, CacheWrite: c.Cost.CacheWrite, Output: c.Cost.Output}
+	}
+	payloads := []task.Payload{}
+	if c.Usage.Total() > 0 {
+		payloads = append(payloads, r)
+	}
+	for _, a := range c.Attempts {
+		if a.Wait > 0 {
+			payloads = append(payloads, &task.Notice{Text: fmt.Sprintf("%s answered %s to the model call; tried again after %s.",
+				a.Provider, trouble(a), a.Wait.Round(time.Millisecond))})
+		}
+	}
+	if err := c.Err(); err != nil {
+		payloads = append(payloads, &task.ErrorReported{Code: task.CodeOf(err), Message: err.Error()})
+	}
+	// The journal fails only when the execution is over; then run returns its error.
+	_ = x.journal.Post(ctx, payloads...)
+}
+
+func trouble(a gateway.Attempt) string {
+	if a.Status != 0 {
+		return fmt.Sprintf("%d (%s)", a.Status, a.Class)
+	}
+	return string(a.Class)
+}
+
+// session is what the harness works with.
+func (x *execution) session(ws *workspace, model harness.Model) *harness.Session {
+	return &harness.Session{
+		Task: x.bundle.Task, Execution: x.bundle.Execution, Limits: x.bundle.Limits,
+		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
+		Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
+		Redactor: x.redactor, Git: ws.git, Link: x.link, Clock: x.opts.Clock,
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package runner
+
+// hideMemory has no equivalent here.
+func hideMemory() {}

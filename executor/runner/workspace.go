@@ -1,0 +1,283 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/environment/git"
+	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/secrets"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// workedFile marks a workspace in which an agent has begun to work, so that a
+// later execution can tell it from one that was made anew.
+const workedFile = ".oz/worked"
+
+// workspace is where the agent works, ready.
+type workspace struct {
+	dir     string
+	repos   []harness.Repo
+	env     []string
+	git     *git.Git
+	rebuilt bool
+}
+
+func (w *workspace) close() { _ = w.git.Close() } // its temporary files go with the sandbox anyway
+
+// prepare makes the workspace ready and says so in the log.
+func (x *execution) prepare(ctx context.Context) (*workspace, error) {
+	config, err := x.environment()
+	if err != nil {
+		return nil, err
+	}
+	g, err := x.openGit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ws := &workspace{dir: x.opts.Root, git: g, env: x.environ()}
+	if !x.opts.InPlace || len(config.Repos)+len(config.SetupCommands) > 0 {
+		err = x.fill(ctx, ws, config)
+	} else {
+		ws.repos, err = x.found(ctx, g)
+	}
+	if err == nil {
+		err = x.mark(ws)
+	}
+	if err != nil {
+		ws.close()
+		return nil, err
+	}
+	return ws, nil
+}
+
+// environment decodes the environment as of the run's creation.
+func (x *execution) environment() (environment.Config, error) {
+	var c environment.Config
+	if len(x.bundle.Task.Environment) == 0 {
+		return c, nil
+	}
+	if err := json.Unmarshal(x.bundle.Task.Environment, &c); err != nil {
+		return c, fmt.Errorf("decode the run's environment: %w", err)
+	}
+	return c, nil
+}
+
+func (x *execution) openGit(ctx context.Context) (*git.Git, error) {
+	g, err := git.Open(ctx, &git.Options{Name: x.bundle.GitIdentity.Name, Email: x.bundle.GitIdentity.Email, Credentials: x.credential})
+	if err != nil {
+		return nil, task.Errorf(task.CodeEnvironmentSetupFailed, "open git: %w", err)
+	}
+	return g, nil
+}
+
+// credential gives git what the bundle has for a host.
+func (x *execution) credential(_ context.Context, host string) (git.Credential, error) {
+	for _, c := range x.bundle.GitCredentials {
+		if c.Host == host {
+			return git.Credential{Username: c.Username, Password: c.Password.Reveal()}, nil
+		}
+	}
+	return git.Credential{}, nil
+}
+
+// fill clones and sets up. A workspace that an earlier execution has prepared
+// is taken as it is.
+func (x *execution) fill(ctx context.Context, ws *workspace, config environment.Config) error {
+	opts := &environment.PreparerOptions{Forge: x.bundle.RepositoryBase}
+	if x.opts.CacheDir != "" {
+		cache, err := environment.OpenCache(x.opts.CacheDir, nil)
+		if err != nil {
+			return fmt.Errorf("open the repository cache: %w", err)
+		}
+		opts.Cache = cache
+	}
+	steps := newSteps(ctx, x)
+	prepared, err := environment.NewPreparer(ws.git, opts).Prepare(ctx, environment.Options{
+		Dir: x.opts.Root, Config: config, Owner: x.bundle.Task.Owner,
+		Env: ws.env, Secrets: x.variables(), Report: steps.report,
+	})
+	steps.finish(err)
+	if err != nil {
+		return err
+	}
+	crashpoint.Hit(crashpoint.RunnerSetup)
+	ws.dir = prepared.WorkingDir
+	for _, c := range prepared.Checkouts {
+		ws.repos = append(ws.repos, harness.Repo{Name: filepath.Base(c.Dir), Dir: c.Dir, Remote: c.URL, Base: c.Commit, Branch: c.Branch})
+	}
+	return nil
+}
+
+// found describes the repository that an in-place run starts in, if any.
+func (x *execution) found(ctx context.Context, g *git.Git) ([]harness.Repo, error) {
+	if _, err := os.Stat(filepath.Join(x.opts.Root, ".git")); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	head, err := g.Head(ctx, x.opts.Root)
+	if err != nil {
+		return nil, task.Errorf(task.CodeEnvironmentSetupFailed, "read the repository in %s: %w", x.opts.Root, err)
+	}
+	branch, err := g.CurrentBranch(ctx, x.opts.Root)
+	if err != nil {
+		return nil, task.Errorf(task.CodeEnvironmentSetupFailed, "read the repository in %s: %w", x.opts.Root, err)
+	}
+	url, err := g.RemoteURL(ctx, x.opts.Root, "origin")
+	if err != nil {
+		return nil, task.Errorf(task.CodeEnvironmentSetupFailed, "read the repository in %s: %w", x.opts.Root, err)
+	}
+	return []harness.Repo{{Name: filepath.Base(x.opts.Root), Dir: x.opts.Root, Remote: url, Base: head, Branch: branch}}, nil
+}
+
+// mark finds out whether the workspace was made anew under a run that has
+// worked before, and leaves the mark for the next execution.
+func (x *execution) mark(ws *workspace) error {
+	if x.opts.InPlace {
+		return nil
+	}
+	path := filepath.Join(x.opts.Root, workedFile)
+	_, err := os.Stat(path)
+	ws.rebuilt = x.history.worked && errors.Is(err, os.ErrNotExist)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("mark the workspace: %w", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return fmt.Errorf("mark the workspace: %w", err)
+	}
+	return nil
+}
+
+// hiddenVariables are the caller's own credentials. An agent that runs in
+// place must not inherit them.
+func hiddenVariable(name string) bool {
+	switch name {
+	case "WARP_API_KEY", "OZ_API_KEY", "OZ_BOOTSTRAP_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY":
+		return true
+	}
+	return false
+}
+
+// environ is the environment of the agent's processes.
+func (x *execution) environ() []string {
+	secret := x.variables()
+	var env []string
+	for _, v := range x.opts.Environ {
+		name, _, _ := strings.Cut(v, "=")
+		if _, replaced := secret[name]; !replaced && !hiddenVariable(name) {
+			env = append(env, v)
+		}
+	}
+	t := x.bundle.Task
+	env = append(env, "GIT_TERMINAL_PROMPT=0", "GH_PROMPT_DISABLED=1",
+		"OZ_RUN_ID="+string(t.ID), "WARP_RUN_ID="+string(t.ID), "OZ_HARNESS="+t.Config.HarnessType(), "WARP_HARNESS="+t.Config.HarnessType())
+	if t.ParentID != "" {
+		env = append(env, "OZ_PARENT_RUN_ID="+string(t.ParentID), "WARP_PARENT_RUN_ID="+string(t.ParentID))
+	}
+	for name, value := range secret {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+func (x *execution) variables() map[string]string {
+	out := make(map[string]string, len(x.bundle.Secrets))
+	for _, s := range x.bundle.Secrets {
+		out[s.Name] = s.Value.Reveal()
+	}
+	return out
+}
+
+// steps turns the preparation's progress into events: the phase "workspace"
+// for the clones, "setup" for the commands, and the commands' output.
+type steps struct {
+	ctx    context.Context
+	x      *execution
+	end    func(error, string) error
+	phase  environment.Phase
+	cloned []string
+	output *secrets.RedactWriter
+}
+
+func newSteps(ctx context.Context, x *execution) *steps { return &steps{ctx: ctx, x: x} }
+
+// outputSink posts the redacted output of a setup command.
+type outputSink struct {
+	s    *steps
+	call string
+}
+
+func (o outputSink) Write(b []byte) (int, error) {
+	return len(b), o.s.x.journal.Post(o.s.ctx, &task.ToolOutput{CallID: o.call, Text: strings.ToValidUTF8(string(b), "\uFFFD")})
+}
+
+// report takes one step. Failures to post end the run by themselves: the
+// journal has failed then.
+func (s *steps) report(step environment.Step) {
+	if step.Phase != s.phase {
+		s.enter(step.Phase)
+	}
+	switch step.Status {
+	case environment.StepStarted:
+		s.started(step)
+	case environment.StepOutput:
+		_, _ = s.output.Write(step.Output)
+	case environment.StepDone, environment.StepFailed:
+		s.ended(step)
+	}
+}
+
+func (s *steps) enter(p environment.Phase) {
+	s.leave(nil)
+	s.phase = p
+	name := task.PhaseWorkspace
+	if p == environment.PhaseSetup {
+		name = task.PhaseSetup
+		crashpoint.Hit(crashpoint.RunnerCloned)
+	}
+	s.end = s.x.journal.phase(s.ctx, name)
+}
+
+// leave ends the phase that is under way.
+func (s *steps) leave(err error) {
+	if s.end != nil {
+		_ = s.end(err, strings.Join(s.cloned, ", "))
+	}
+	s.end, s.cloned = nil, nil
+}
+
+func (s *steps) started(step environment.Step) {
+	if step.Phase != environment.PhaseSetup {
+		return
+	}
+	call := fmt.Sprintf("setup-%d", step.Number)
+	s.output = s.x.redactor.Writer(outputSink{s, call})
+	input, _ := json.Marshal(map[string]string{"command": step.Text}) // strings cannot fail
+	_ = s.x.journal.Post(s.ctx, &task.ToolCall{ID: call, Name: "setup_command", Category: task.CategoryCommand, Input: input})
+}
+
+func (s *steps) ended(step environment.Step) {
+	if step.Phase != environment.PhaseSetup {
+		if step.Status == environment.StepDone {
+			s.cloned = append(s.cloned, fmt.Sprintf("%s from %s", step.Repo, step.From))
+		}
+		return
+	}
+	_ = s.output.Close()
+	state := task.ToolCompleted
+	if step.Status == environment.StepFailed {
+		state = task.ToolFailed
+	}
+	output, _ := json.Marshal(map[string]int{"exit_code": step.ExitCode})
+	_ = s.x.journal.Post(s.ctx, &task.ToolResult{CallID: fmt.Sprintf("setup-%d", step.Number), Name: "setup_command",
+		Category: task.CategoryCommand, State: state, Content: fmt.Sprintf("exit code %d", step.ExitCode), Output: output, DurationMS: step.Duration.Milliseconds()})
+}
+
+// finish closes what is open.
+func (s *steps) finish(err error) { s.leave(err) }

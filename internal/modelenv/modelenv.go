@@ -1,0 +1,68 @@
+// Package modelenv finds model providers in the environment variables that
+// the vendors' own tools use.
+package modelenv
+
+import (
+	"cmp"
+	"errors"
+	"net/url"
+
+	"github.com/oz-platform/cloudagents/executor"
+)
+
+// Models used when nobody chooses one: strong at code at a middle price.
+const (
+	anthropicModel = "claude-sonnet-4-5"
+	openAIModel    = "gpt-5.1"
+)
+
+// Lookup gives an environment variable, "" when it is not set, like os.Getenv.
+type Lookup func(name string) string
+
+// Providers gives what the environment offers: ANTHROPIC_API_KEY with
+// ANTHROPIC_BASE_URL, and OPENAI_API_KEY with OPENAI_BASE_URL (which alone is
+// enough for an endpoint of your own that wants no key). OZ_MODEL chooses the
+// default model. No provider is no error: Providers is empty then.
+func Providers(env Lookup) (executor.Models, error) {
+	var m executor.Models
+	if key := env("ANTHROPIC_API_KEY"); key != "" {
+		base, err := baseURL(env, "ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+		if err != nil {
+			return m, err
+		}
+		m.Providers = append(m.Providers, executor.ModelProvider{Name: "anthropic", Wire: "anthropic", BaseURL: base,
+			APIKey: executor.Sensitive(key), Models: []string{"claude-*"}})
+		m.Default = anthropicModel
+	}
+	if key := env("OPENAI_API_KEY"); key != "" || env("OPENAI_BASE_URL") != "" {
+		base, err := baseURL(env, "OPENAI_BASE_URL", "https://api.openai.com/v1")
+		if err != nil {
+			return m, err
+		}
+		// Last, and for every other id: a compatible endpoint has names of its own.
+		m.Providers = append(m.Providers, executor.ModelProvider{Name: "openai", Wire: "openai", BaseURL: base,
+			APIKey: executor.Sensitive(key), Models: []string{"*"}})
+		m.Default = cmp.Or(m.Default, openAIModel)
+	}
+	if len(m.Providers) > 0 {
+		m.Default = cmp.Or(env("OZ_MODEL"), m.Default)
+	}
+	return m, nil
+}
+
+// baseURL checks a variable's address without repeating it in the error: it
+// may hold credentials.
+func baseURL(env Lookup, name, def string) (string, error) {
+	raw := env(name)
+	if raw == "" {
+		return def, nil
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return "", errors.New(name + " must be an http or https URL")
+	case u.User != nil || u.RawQuery != "":
+		return "", errors.New(name + " must not hold credentials or a query; the key has a variable of its own")
+	}
+	return raw, nil
+}
