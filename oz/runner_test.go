@@ -1,0 +1,3 @@
+package oz_test
+
+func runnerMain(string) int { return 0 }
