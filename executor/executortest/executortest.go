@@ -166,18 +166,3 @@ func (h Harness) marked(t *testing.T, mark string) int {
 	}
 	return n
 }
-
-// eventually waits for other processes, of which nothing tells us.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited %v in vain: %s", patience, what)
-		}
-	}
-}

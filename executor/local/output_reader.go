@@ -53,13 +53,16 @@ func (r *outputReader) Read(p []byte) (int, error) {
 		if err := context.Cause(r.ctx); err != nil {
 			return 0, err
 		}
-		// Asked before reading: what was written before the end is there to be read after it.
-		ended := r.ended()
 		if n, err := r.read(p); n > 0 || err != nil {
 			return n, err
 		}
-		if ended {
-			return 0, io.EOF
+		if r.ended() {
+			// What was written between the two is still to come.
+			n, err := r.read(p)
+			if n == 0 && err == nil {
+				err = io.EOF
+			}
+			return n, err
 		}
 		if err := pause(r.ctx, delay); err != nil {
 			return 0, err
