@@ -17,9 +17,10 @@ type RedactorOptions struct {
 	// MaxValues is how many values may be added. Default 1000.
 	MaxValues int
 
-	// MaxBytes bounds the values together, in bytes. Default 2 MiB, which is all
-	// the environment that Linux gives a process with its usual 8 MiB stack. The
-	// redactor itself needs some 50 times the size of the values.
+	// MaxBytes bounds the values together, in bytes. Default 1 MiB, half of all the
+	// environment that Linux gives a process with its usual stack of 8 MiB. The
+	// redactor itself needs 30 times the size of long values, up to 200 times for
+	// tokens and keys, and 500 times for values that consist of very short lines.
 	MaxBytes int
 }
 
@@ -27,7 +28,7 @@ func (o *RedactorOptions) withDefaults() RedactorOptions {
 	if o == nil {
 		o = &RedactorOptions{}
 	}
-	return RedactorOptions{MaxValues: cmp.Or(o.MaxValues, 1000), MaxBytes: cmp.Or(o.MaxBytes, 2<<20)}
+	return RedactorOptions{MaxValues: cmp.Or(o.MaxValues, 1000), MaxBytes: cmp.Or(o.MaxBytes, 1<<20)}
 }
 
 // Redactor replaces secrets, in every form they are likely to take, by
