@@ -49,7 +49,7 @@ func (g *Git) exec(ctx context.Context, c command) (Result, error) {
 	stderr := &proc.Tail{Limit: stderrTailBytes + proc.LongestBytes(c.secrets)}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 
-	err := cmd.Run()
+	err := proc.RunBound(cmd)
 	res := Result{Stdout: stdout.Bytes(), Truncated: stdout.Dropped > 0}
 	if err == nil || (errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success()) {
 		return res, nil
