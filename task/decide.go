@@ -21,7 +21,8 @@ type Change struct {
 	Execution *Execution
 	// Events are to be appended; they are numbered from the old LastSeq on.
 	Events []Event
-	// Artifacts are to be added, but for those whose UID the run has already.
+	// Artifacts are to be added, but for those whose UID the run has already,
+	// and those above MaxArtifacts: these stay in the log alone.
 	Artifacts []Artifact
 }
 

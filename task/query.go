@@ -74,7 +74,9 @@ type Page struct {
 type Cursor struct {
 	Sort SortKey `json:"s"`
 	Asc  bool    `json:"a,omitempty"`
-	// Key is the row's value of the sort key: RFC 3339 with nanoseconds for times.
+	// Key is the row's value of the sort key, RFC 3339 with nanoseconds for
+	// times. Stores may leave it empty for keys that never change, since ID
+	// names the row.
 	Key string `json:"k"`
 	ID  ID     `json:"i"`
 }

@@ -17,12 +17,16 @@ type Store interface {
 
 	// Create stores a new run, or gives the run that an earlier Create with
 	// the same idempotency key made (replayed is true). It fails with
-	// ErrConflict when the key was used for another body, and with
+	// ErrConflict when the key was used for another body or the ID for another
+	// run, with what Decide says to its commands, and with
 	// CodeResourceUnavailable when Creation.MaxWaiting runs wait already.
 	Create(ctx context.Context, c Creation) (t Task, replayed bool, err error)
 
 	// Do applies one command and gives the run's head afterwards. It fails
-	// with what Decide fails with, and then changes nothing.
+	// with what Decide fails with, with ErrConflict when an offer's execution
+	// ID was used before, and with ErrInvalid when an event is above
+	// MaxEventBytes or cannot be encoded; and then changes nothing. The time
+	// of the change is the store's clock's.
 	Do(ctx context.Context, id ID, c Command) (Head, error)
 
 	// Get returns a run.
@@ -38,7 +42,8 @@ type Store interface {
 	Executions(ctx context.Context, id ID) ([]Execution, error)
 
 	// Events returns up to limit events of a run with numbers above after, in
-	// order. An empty answer means that there is none yet.
+	// order; fewer when they are large, but at least one. An empty answer
+	// means that there is none yet.
 	Events(ctx context.Context, id ID, after int64, limit int) ([]Event, error)
 
 	// Waiting returns up to limit runs that the dispatcher may place now,
