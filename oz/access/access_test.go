@@ -1,0 +1,141 @@
+package access_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// callers are one of each kind. Team red owns things; ann owns it, abe is an
+// admin, bob and cat are members; dan is on blue, sol on no team.
+func callers() map[string]access.Caller {
+	person := func(uid string, teams ...access.Membership) access.Caller {
+		return access.Caller{Key: "key-" + uid, Teams: teams, Principal: task.Principal{Type: task.PrincipalUser, UID: uid}}
+	}
+	red := func(r access.Role) access.Membership { return access.Membership{UID: "red", Role: r} }
+	token := func(id task.ID) access.Caller {
+		return access.Caller{Execution: "exec-" + task.ExecutionID(id), TaskID: id,
+			Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "exec"}}
+	}
+	system := access.System()
+	// A run token keeps its narrowness whatever else the caller claims.
+	dressed := token("run")
+	dressed.Teams, dressed.Principal = []access.Membership{red(access.RoleOwner)}, task.Principal{Type: task.PrincipalUser, UID: "bob"}
+	return map[string]access.Caller{
+		"owner":         person("ann", red(access.RoleOwner)),
+		"admin":         person("abe", red(access.RoleAdmin)),
+		"creator":       person("bob", red(access.RoleMember)),
+		"member":        person("cat", red(access.RoleMember)),
+		"outsider":      person("dan", access.Membership{UID: "blue", Role: access.RoleOwner}),
+		"solo":          person("sol"),
+		"team key":      {Key: "k", Teams: []access.Membership{red(access.RoleMember)}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "k"}},
+		"foreign key":   {Key: "f", Teams: []access.Membership{{UID: "blue", Role: access.RoleMember}}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "f"}},
+		"odd role":      person("odd", access.Membership{UID: "red", Role: "king"}),
+		"own runner":    token("run"),
+		"other runner":  token("other"),
+		"dressed token": dressed,
+		"anonymous":     {},
+		"namesake":      {Key: "n", Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "bob"}, Teams: []access.Membership{red(access.RoleMember)}},
+		"system":        system,
+	}
+}
+
+// Objects: one of the team, made by bob; one of bob's own; none in particular.
+func objects() map[string]access.Object {
+	bob := task.Principal{Type: task.PrincipalUser, UID: "bob"}
+	return map[string]access.Object{
+		"team":     {Owner: task.Scope{Type: task.ScopeTeam, UID: "red"}, Creator: bob, TaskID: "run"},
+		"personal": {Owner: task.Scope{Type: task.ScopeUser, UID: "bob"}, Creator: bob, TaskID: "run"},
+		"none":     {},
+		"orphan":   {TaskID: "run"},
+	}
+}
+
+// TestAccessTable spells out who may do what, action by action: whoever is not
+// named here is refused.
+func TestAccessTable(t *testing.T) {
+	team := func(who ...string) []string { return who }
+	all := []string{"owner", "admin", "creator", "member", "team key", "namesake"}
+	signedIn := []string{"owner", "admin", "creator", "member", "outsider", "solo", "team key", "foreign key", "odd role", "namesake"}
+	lead := []string{"owner", "admin"}
+	made := []string{"owner", "admin", "creator"}
+	type row struct{ team, personal, none []string }
+	want := map[access.Action]row{
+		access.AccountView:       {none: signedIn},
+		access.ModelView:         {none: signedIn},
+		access.RunCreate:         {team: all, personal: team("creator")},
+		access.RunExecute:        {team: all, personal: team("creator")},
+		access.RunList:           {none: signedIn},
+		access.RunView:           {team: all, personal: team("creator")},
+		access.RunSteer:          {team: all, personal: team("creator")},
+		access.RunCancel:         {team: made, personal: team("creator")},
+		access.EnvironmentCreate: {team: all, personal: team("creator")},
+		access.EnvironmentView:   {team: all, personal: team("creator"), none: signedIn},
+		access.EnvironmentManage: {team: made, personal: team("creator")},
+		access.SecretCreate:      {team: all, personal: team("creator")},
+		access.SecretView:        {team: all, personal: team("creator"), none: signedIn},
+		access.SecretManage:      {team: lead, personal: team("creator")},
+		access.KeyCreate:         {team: lead, personal: team("creator")},
+		access.KeyView:           {team: made, personal: team("creator"), none: signedIn},
+		access.KeyManage:         {team: made, personal: team("creator")},
+		access.ExecutionAct:      {},
+	}
+	assert.Equal(t, len(want), len(access.Actions()), "an action without a row in this test")
+	for _, action := range append(access.Actions(), "run.destroy", "") {
+		for oname, object := range objects() {
+			for cname, caller := range callers() {
+				t.Run(fmt.Sprintf("%s/%s/%s", action, oname, cname), func(t *testing.T) {
+					w := want[action]
+					may := slices.Contains(map[string][]string{"team": w.team, "personal": w.personal, "none": w.none}[oname], cname)
+					may = may || cname == "system" && action.Known()
+					may = may || action == access.ExecutionAct && oname != "none" && (cname == "own runner" || cname == "dressed token")
+					err := access.Allow(caller, action, object)
+					if may {
+						assert.NilError(t, err)
+						return
+					}
+					assert.ErrorContains(t, err, "")
+					assert.Equal(t, task.CodeOf(err), refusal(cname, oname), "%v", err)
+				})
+			}
+		}
+	}
+}
+
+// refusal is how a caller is told no: what it cannot see does not exist.
+func refusal(caller, object string) task.Code {
+	seesTeam := []string{"owner", "admin", "creator", "member", "team key", "namesake"}
+	switch {
+	case caller == "anonymous":
+		return task.CodeAuthenticationRequired
+	case caller == "system":
+		// An unknown action of the embedding program is judged as anybody's.
+		if object == "none" {
+			return task.CodeNotAuthorized
+		}
+		return task.CodeNotFound
+	case caller == "other runner" && object != "none":
+		return task.CodeNotFound
+	case caller == "own runner", caller == "dressed token", caller == "other runner", object == "none":
+		return task.CodeNotAuthorized
+	case object == "team" && slices.Contains(seesTeam, caller):
+		return task.CodeNotAuthorized
+	case object == "personal" && caller == "creator":
+		return task.CodeNotAuthorized
+	}
+	return task.CodeNotFound
+}
+
+func TestScopes(t *testing.T) {
+	c := callers()
+	assert.DeepEqual(t, c["member"].Scopes(), []task.Scope{{Type: task.ScopeUser, UID: "cat"}, {Type: task.ScopeTeam, UID: "red"}})
+	assert.DeepEqual(t, c["team key"].Scopes(), []task.Scope{{Type: task.ScopeTeam, UID: "red"}})
+	for _, none := range []string{"own runner", "dressed token", "anonymous", "system"} {
+		assert.Equal(t, len(c[none].Scopes()), 0, none)
+	}
+}
