@@ -111,6 +111,9 @@ func (r *recorder) abandon() {
 	}
 }
 
+// unusableName are the characters that no wire takes back in a tool's name.
+var unusableName = regexp.MustCompile(`[^A-Za-z0-9_-]`)
+
 // usableID is what both wires take as the id of a call.
 var usableID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
@@ -123,7 +126,7 @@ func (r *recorder) call(w wireCall) error {
 	if !usableID.MatchString(id) || r.a.conv.calls[id] != nil {
 		id = fmt.Sprintf("call_%s_%d", r.key, r.count)
 	}
-	name := strings.ToValidUTF8(w.name, "?")
+	name := unusableName.ReplaceAllString(w.name, "_")
 	if len(name) > 64 || name == "" {
 		name = "unnamed"
 	}

@@ -198,9 +198,9 @@ func gitPush(ctx context.Context, a *agent, _ *toolCall, in gitPushInput) (resul
 	}
 	detail, err := a.s.Effects.Do(ctx, a.pushAct(repo, p))
 	if err != nil {
-		var failed *git.Error
-		if errors.As(err, &failed) || errors.Is(err, git.ErrNotArrived) {
-			return result{}, pushRefused(ctx, err)
+		var failed *pushError
+		if errors.As(err, &failed) {
+			return result{}, pushRefused(ctx, failed.err)
 		}
 		return result{}, err
 	}
@@ -272,14 +272,27 @@ func (a *agent) pushAct(repo harness.Repo, p pushRecord) harness.Act {
 		Intent: p,
 		Arrived: func(ctx context.Context) (any, bool, error) {
 			tip, err := a.s.Git.RemoteHead(ctx, repo.Remote, p.Branch)
-			return p, tip == p.Commit, err
+			return p, tip == p.Commit, asPushError(err)
 		},
 		Do: func(ctx context.Context) (any, error) {
 			crashpoint.Hit(crashpoint.AgentPushIntended)
 			_, err := a.s.Git.Push(ctx, repo.Dir, repo.Remote, p.Commit, p.Branch)
-			return p, err
+			return p, asPushError(err)
 		},
 	}
+}
+
+// pushError is a failure of the push, to tell it from one of the journal.
+type pushError struct{ err error }
+
+func (e *pushError) Error() string { return e.err.Error() }
+func (e *pushError) Unwrap() error { return e.err }
+
+func asPushError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &pushError{err}
 }
 
 func (a *agent) branchArtifact(repo harness.Repo, p pushRecord) task.Artifact {
