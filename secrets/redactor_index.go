@@ -25,9 +25,9 @@ const (
 	minFilterLog  = 12 // 4 KiB
 	maxFilterLog  = 24 // 16 MiB
 
-	// unwrapped is how many characters of an encoded pattern must stand together
-	// before the first line break. Without it, every line that ends with a
-	// letter would have to be held back.
+	// unwrapped is how many characters of a pattern must stand together before the
+	// first line break. Without it, every line that ends with a letter would have
+	// to be held back.
 	unwrapped = 4
 )
 
@@ -49,35 +49,35 @@ type bucket struct{ from, to int32 }
 
 // matcher is what a set of secrets compiles to. It is immutable.
 type matcher struct {
-	plain    *index
-	joined   *index
+	*index
 	decoders []decoder
 }
 
 func newMatcher(all []pattern) *matcher {
-	m := &matcher{plain: newIndex(all), decoders: []decoder{backslashDecoder(), quoteDecoder(), percentDecoder(), htmlDecoder()}}
+	m := &matcher{index: newIndex(clipped(all)), decoders: []decoder{backslashDecoder(), quoteDecoder(), percentDecoder(), htmlDecoder()}}
 	if slices.ContainsFunc(all, func(p pattern) bool { return strings.Contains(p.text, " ") && !p.encoded }) {
 		m.decoders = append(m.decoders, formDecoder())
 	}
-	var wrappable []pattern
-	for _, p := range all {
-		if !p.encoded {
-			continue
-		}
-		// A secret may begin in the last characters of a line.
-		for range unwrapped {
-			if len(p.text) >= keyBytes {
-				wrappable = append(wrappable, p)
-				p.text = p.text[1:]
-			}
-		}
-	}
-	m.joined = newIndex(wrappable)
 	return m
 }
 
+// clipped adds the patterns by which an encoded secret is recognised that begins in the
+// last characters of a wrapped line, too few of them to be held back.
+func clipped(all []pattern) []pattern {
+	all = slices.Clone(all)
+	for _, p := range all {
+		for range unwrapped - 1 {
+			if p.text = p.text[1:]; p.encoded && len(p.text) >= keyBytes {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+// newIndex takes patterns over.
 func newIndex(patterns []pattern) *index {
-	x := &index{patterns: slices.Clone(patterns)}
+	x := &index{patterns: patterns}
 	slices.SortStableFunc(x.patterns, func(a, b pattern) int { return cmp.Compare(a.text, b.text) })
 	x.patterns = slices.CompactFunc(x.patterns, func(a, b pattern) bool { return a.text == b.text })
 	log := uint(minFilterLog)

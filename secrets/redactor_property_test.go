@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -160,3 +161,21 @@ func TestRedactorConcurrency(t *testing.T) {
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// buildLine is one line of what compilers and package managers write.
+func buildLine(i int) string {
+	switch i % 6 {
+	case 0:
+		return fmt.Sprintf("#%d [build %d/9] RUN go build -trimpath -ldflags \"-s -w\" -o /out/app ./cmd/app\n", i%30, i%9)
+	case 1:
+		return fmt.Sprintf("go: downloading github.com/example/module-%d v1.%d.%d\n", i%97, i%20, i%7)
+	case 2:
+		return fmt.Sprintf("npm WARN deprecated core-js@2.6.%d: this version is no longer maintained & not recommended (%d%%)\n", i%12, i%100)
+	case 3:
+		return fmt.Sprintf("--- PASS: TestHandler/case_%d (0.%02ds)\n", i, i%100)
+	case 4:
+		return fmt.Sprintf("sha256:%064x: Pulling fs layer\n", i*7919)
+	default:
+		return fmt.Sprintf("src/server/handlers/user_%d.go:%d:%d: don't use 'printf' here; it's slower than 'print' (perf)\n", i%300, i%900, i%80)
+	}
+}

@@ -46,7 +46,7 @@ type level struct{ decoded, stripped, joined view }
 func (s *scanner) scan(m *matcher, buf []byte, eof bool) {
 	s.matcher, s.eof, s.cut, s.name = m, eof, len(buf), ""
 	s.spans, s.units = s.spans[:0], s.units[:0]
-	if len(m.plain.patterns) == 0 {
+	if len(m.patterns) == 0 {
 		return
 	}
 	raw := &view{data: buf}
@@ -111,9 +111,9 @@ func (s *scanner) explore(v *view, depth int, sequence measure) {
 		}
 		v = stripped
 	}
-	s.plain.scan(v, s)
+	s.index.scan(v, s)
 	if joined := &s.levels[depth].joined; join(joined, v, s.eof) {
-		s.joined.scan(joined, s)
+		s.index.scan(joined, s)
 	}
 	if depth == maxDepth {
 		return
@@ -133,8 +133,8 @@ func (s *scanner) explore(v *view, depth int, sequence measure) {
 	}
 }
 
-// join builds in dst the text of src with the lines joined that wrapped base64 or
-// hex may consist of, and reports whether there are any.
+// join builds in dst the text of src with the lines joined that wrapped base64, hex or
+// a token too long for the terminal may consist of, and reports whether there are any.
 func join(dst, src *view, eof bool) bool {
 	b, data := dst.build(src), src.data
 	done := 0
