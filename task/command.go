@@ -247,7 +247,7 @@ func (c Release) apply(d *decision) error {
 	}
 	if d.head.Where == LocationLocal || (c.MaxAttempts > 0 && d.head.Attempts >= c.MaxAttempts) {
 		code := c.Code
-		if !code.Platform() {
+		if !code.Known() || !code.Platform() {
 			code = CodeInternal
 		}
 		return d.end(StateError, Status{Message: c.Reason, ErrorCode: code, Retryable: true}, c.Reason)
@@ -315,7 +315,7 @@ func (c AddInput) apply(d *decision) error {
 }
 
 // Fail ends an active run that the platform cannot carry on: FAILED or ERROR
-// as the code says.
+// as the code says; one that is not known becomes CodeInternal.
 type Fail struct{ Status Status }
 
 func (c Fail) subject() ExecutionID { return "" }
@@ -324,7 +324,11 @@ func (c Fail) apply(d *decision) error {
 	if d.head.State.Ended() {
 		return Errorf(CodeConflict, "the run has ended already: it is %s", d.head.State)
 	}
-	return d.end(c.Status.ErrorCode.EndState(), c.Status, c.Status.Message)
+	status := c.Status
+	if !status.ErrorCode.Known() {
+		status.ErrorCode = CodeInternal
+	}
+	return d.end(status.ErrorCode.EndState(), status, status.Message)
 }
 
 // SandboxGone records that an execution's sandbox was removed.
