@@ -166,7 +166,7 @@ func (r *Redactor) String(text string) string {
 }
 
 // Contains returns the names of the secrets found in text, sorted; nil if there are
-// none. Of several names for one value it returns the one that was added first.
+// none. Of several names for one value it returns the first in order.
 func (r *Redactor) Contains(text []byte) []string {
 	s := r.scanners.Get().(*scanner)
 	defer r.scanners.Put(s)

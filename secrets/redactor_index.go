@@ -78,7 +78,9 @@ func clipped(all []pattern) []pattern {
 // newIndex takes patterns over.
 func newIndex(patterns []pattern) *index {
 	x := &index{patterns: patterns}
-	slices.SortStableFunc(x.patterns, func(a, b pattern) int { return cmp.Compare(a.text, b.text) })
+	slices.SortFunc(x.patterns, func(a, b pattern) int {
+		return cmp.Or(strings.Compare(a.text, b.text), strings.Compare(a.name, b.name))
+	})
 	x.patterns = slices.CompactFunc(x.patterns, func(a, b pattern) bool { return a.text == b.text })
 	log := uint(minFilterLog)
 	for log < maxFilterLog && 1<<log < filterPerGram*stride*len(x.patterns) {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -187,10 +188,8 @@ func TestRedactWriterLaziness(t *testing.T) {
 	r := redactor(t, value)
 	var out strings.Builder
 	w := r.Writer(&out)
-	encoded := each(value[:1024], func(c byte) string {
-		return "\\u00" + strings.ToUpper(string("0123456789abcdef"[c>>4])) + string("0123456789abcdef"[c&15])
-	})
-	for _, piece := range strings.Split(encoded[:6000], "") {
+	encoded := each(value[:1000], func(c byte) string { return fmt.Sprintf(`\\x%02x`, c) })
+	for _, piece := range strings.Split(encoded, "") {
 		_, err := w.Write([]byte(piece))
 		assert.NilError(t, err)
 	}
@@ -198,6 +197,6 @@ func TestRedactWriterLaziness(t *testing.T) {
 	_, err := w.Write([]byte("!"))
 	assert.NilError(t, err)
 	assert.NilError(t, w.Flush())
-	assert.Equal(t, out.String(), encoded[:6000]+"!")
+	assert.Equal(t, out.String(), encoded+"!")
 	assert.NilError(t, w.Close())
 }
