@@ -236,11 +236,6 @@ func (x *execution) report(ctx context.Context, o harness.Outcome) (harness.Outc
 
 // end flushes the log and ends the execution.
 func (x *execution) end(ctx context.Context, o harness.Outcome) error {
-	if o.State == task.StateFailed || o.State == task.StateError {
-		if err := x.journal.Post(ctx, &task.ErrorReported{Code: o.Status.ErrorCode, Message: o.Status.Message, Fatal: true}); err != nil {
-			return err
-		}
-	}
 	if err := x.journal.Flush(ctx); err != nil {
 		return fmt.Errorf("flush the log: %w", err)
 	}

@@ -139,7 +139,7 @@ func (p *Printer) result(d *task.ToolResult) {
 	took := time.Duration(d.DurationMS) * time.Millisecond
 	switch {
 	case d.State == task.ToolFailed || d.State == task.ToolDenied:
-		p.printf("31", "  %s %s: %s", d.Name, d.State, firstLine(d.Content))
+		p.printf("31", "  %s %s: %s", d.Name, d.State, firstLines(d.Content, 6))
 	case out.ExitCode != nil:
 		p.printf("2", "  exit %d after %s", *out.ExitCode, took)
 	}
@@ -235,16 +235,45 @@ func firstLine(s string) string {
 	return line
 }
 
+// firstLines gives the first n lines, indented but for the first.
+func firstLines(s string, n int) string {
+	lines := strings.SplitN(strings.TrimSpace(s), "\n", n+1)
+	if len(lines) > n {
+		lines[n] = "..."
+	}
+	return strings.Join(lines, "\n    ")
+}
+
 // CallTitle says in one line what a tool call is about.
 func CallTitle(d *task.ToolCall) string {
 	var in map[string]any
 	_ = json.Unmarshal(d.Input, &in) // an odd input shows the bare name
-	for _, key := range []string{"command", "path", "file_path", "pattern", "query", "message", "summary", "title"} {
-		if s, ok := in[key].(string); ok && s != "" {
-			return d.Name + " " + firstLine(s)
+	for _, key := range []string{"command", "title", "path", "queries", "patterns", "files", "message", "outcome", "question", "command_id", "branch"} {
+		if words := subject(in[key]); words != "" {
+			return d.Name + " " + words
 		}
 	}
 	return d.Name
+}
+
+// subject gives what a tool's argument names: a text, or the texts or paths of
+// a list.
+func subject(v any) string {
+	switch v := v.(type) {
+	case string:
+		return firstLine(v)
+	case map[string]any:
+		return subject(v["path"])
+	case []any:
+		var words []string
+		for _, e := range v {
+			if w := subject(e); w != "" {
+				words = append(words, w)
+			}
+		}
+		return strings.Join(words, ", ")
+	}
+	return ""
 }
 
 // ArtifactTitle says in one line what an artifact is.

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/oz-platform/cloudagents/internal/version"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/client"
+)
+
+// defaultServer is where ozd listens by default.
+const defaultServer = "http://127.0.0.1:8080"
+
+// app is one invocation of the program.
+type app struct {
+	streams
+	env func(string) string
+
+	apiKey, server, format string
+	debug                  bool
+	// parsed says that the command line was understood and a command runs.
+	parsed  bool
+	command *cobra.Command
+}
+
+// path names the command for a hint about its help, with a trailing space.
+func (a *app) path() string {
+	if a.command == nil {
+		return ""
+	}
+	if _, rest, ok := strings.Cut(a.command.CommandPath(), " "); ok {
+		return rest + " --"
+	}
+	return ""
+}
+
+func (a *app) root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "oz",
+		Short: "Run and follow cloud agents",
+		Long: `oz starts coding agents on a server (or here), follows them live, and manages
+what they need.
+
+It finds the server by --server-root-url or WARP_SERVER_ROOT_URL (default
+` + defaultServer + `) and signs in with --api-key or WARP_API_KEY.
+
+Exit codes: 0 success; 1 an error, or a run that did not succeed; 2 a mistake
+in the command line; 130 interrupted.`,
+		Version:       version.String(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.parsed, a.command = true, cmd
+			return a.checkGlobals()
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+		Args: noArgs,
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&a.apiKey, "api-key", "", "API `key` (env WARP_API_KEY)")
+	f.StringVar(&a.server, "server-root-url", "", "server `URL` (env WARP_SERVER_ROOT_URL)")
+	f.StringVar(&a.format, "output-format", "", "pretty, text, json or ndjson (env WARP_OUTPUT_FORMAT)")
+	f.BoolVar(&a.debug, "debug", false, "say more about errors")
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error { a.command = c; return usageError{err} })
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.environmentCommand(), a.secretCommand(), a.keyCommand(),
+		a.modelCommand(), a.whoamiCommand(), completionsCommand())
+	return cmd
+}
+
+// checkGlobals settles what the global flags and the environment say.
+func (a *app) checkGlobals() error {
+	a.format = cmp.Or(a.format, a.env("WARP_OUTPUT_FORMAT"), "pretty")
+	switch a.format {
+	case "pretty", "text", "json", "ndjson":
+	default:
+		return usageError{fmt.Errorf("--output-format: %q is none of pretty, text, json, ndjson", a.format)}
+	}
+	a.server = strings.TrimRight(cmp.Or(a.server, a.env("WARP_SERVER_ROOT_URL"), defaultServer), "/")
+	u, err := url.Parse(a.server)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return usageError{errors.New("--server-root-url: must be an http or https URL")}
+	}
+	a.apiKey = cmp.Or(a.apiKey, a.env("WARP_API_KEY"))
+	return nil
+}
+
+// client signs in.
+func (a *app) client() (*client.Client, error) {
+	if a.apiKey == "" {
+		return nil, task.Errorf(task.CodeAuthenticationRequired, "not signed in: give --api-key, or set WARP_API_KEY to a key of the server (ozd prints one at its first start)")
+	}
+	return client.New(a.server, &client.Options{APIKey: a.apiKey, UserAgent: "oz-cli/" + version.Number})
+}
+
+// json reports that the output is for programs.
+func (a *app) json() bool { return a.format == "json" || a.format == "ndjson" }
+
+// color reports that the output is a terminal that wants colours.
+func (a *app) color() bool {
+	f, ok := a.out.(*os.File)
+	return ok && a.format == "pretty" && a.env("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))
+}
+
+// say writes a line for people; programs do not get it.
+func (a *app) say(format string, args ...any) {
+	if !a.json() {
+		fmt.Fprintf(a.out, format+"\n", args...)
+	}
+}
+
+// noArgs and oneArg are cobra's rules with the exit code of a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unknown command or argument %q for %q", args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+func oneArg(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || args[0] == "" {
+			return usageError{fmt.Errorf("exactly one %s is needed", name)}
+		}
+		return nil
+	}
+}
+
+// group is a command that only holds others.
+func group(use, short string, aliases []string, sub ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Aliases: aliases, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(sub...)
+	return cmd
+}
+
+func completionsCommand() *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use: "completions <bash|zsh|fish|powershell>", Short: "Print a completion script", Args: oneArg("shell"), ValidArgs: shells,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root, out := cmd.Root(), cmd.OutOrStdout()
+			switch args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(out, true)
+			case "zsh":
+				return root.GenZshCompletion(out)
+			case "fish":
+				return root.GenFishCompletion(out, true)
+			case "powershell":
+				return root.GenPowerShellCompletion(out)
+			}
+			return usageError{fmt.Errorf("shell: %q is none of %s", args[0], strings.Join(shells, ", "))}
+		},
+	}
+}

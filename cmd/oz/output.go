@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/oz-platform/cloudagents/internal/console"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// emit prints a value for programs: indented JSON, or one line in ndjson.
+func (a *app) emit(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	if a.format != "ndjson" {
+		enc.SetIndent("", "  ")
+	}
+	return enc.Encode(v)
+}
+
+// emitEach prints a list: whole in json, an element a line in ndjson.
+func emitEach[T any](a *app, whole any, list []T) error {
+	if a.format != "ndjson" {
+		return a.emit(whole)
+	}
+	for _, v := range list {
+		if err := a.emit(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// emitRaw prints the server's own answer. In ndjson the elements of the member
+// list, if it is named, come one a line.
+func (a *app) emitRaw(raw json.RawMessage, list string) error {
+	if a.format != "ndjson" || list == "" {
+		return a.emit(raw)
+	}
+	var whole map[string]json.RawMessage
+	var elements []json.RawMessage
+	if err := json.Unmarshal(raw, &whole); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(whole[list], &elements); err != nil {
+		return err
+	}
+	return emitEach(a, raw, elements)
+}
+
+// table prints rows in columns under a head.
+func table(w io.Writer, head string, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.ReplaceAll(head, "|", "\t"))
+	for _, r := range rows {
+		for i := range r {
+			r[i] = oneLine(r[i])
+		}
+		fmt.Fprintln(tw, strings.Join(r, "\t"))
+	}
+	return tw.Flush()
+}
+
+// oneLine keeps a cell in its row, and control characters off the terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || (r >= 0x7f && r < 0xa0) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func (a *app) showRuns(page task.Page) error {
+	if len(page.Tasks) == 0 {
+		a.say("No runs. Start one with 'oz agent run-cloud --prompt ...'.")
+		return nil
+	}
+	var rows [][]string
+	for _, t := range page.Tasks {
+		rows = append(rows, []string{string(t.ID), string(t.State), t.Title, t.Creator.DisplayName, t.CreatedAt.Local().Format(time.DateTime), t.WorkTime(time.Now()).Round(time.Second).String()})
+	}
+	if err := table(a.out, "RUN|STATE|TITLE|CREATOR|CREATED|TIME", rows); err != nil {
+		return err
+	}
+	if page.Next != nil {
+		a.say("\nMore: --cursor %s", page.Next)
+	}
+	return nil
+}
+
+func (a *app) showRun(t task.Task) error {
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(a.out, "%-13s %s\n", name, value)
+		}
+	}
+	line("Run", string(t.ID))
+	line("Title", oneLine(t.Title))
+	line("State", string(t.State))
+	line("Message", oneLine(t.Head.Status.Message))
+	line("Error code", string(t.Head.Status.ErrorCode))
+	line("Creator", oneLine(t.Creator.DisplayName))
+	line("Source", string(t.Source)+" ("+string(t.Where)+")")
+	line("Created", t.CreatedAt.Local().Format(time.DateTime))
+	line("Work time", t.WorkTime(time.Now()).Round(time.Millisecond).String())
+	line("Model", t.Config.ModelID)
+	line("Environment", t.Config.EnvironmentID)
+	line("Usage", usage(t.Usage))
+	for _, artifact := range t.Artifacts {
+		line("Artifact", oneLine(console.ArtifactTitle(artifact)))
+	}
+	line("Prompt", oneLine(t.Prompt))
+	return nil
+}
+
+// usage says what a run cost in one line.
+func usage(u task.Usage) string {
+	tokens := u.Tokens()
+	if tokens.Total() == 0 {
+		return ""
+	}
+	s := fmt.Sprintf("%d tokens in, %d out", tokens.Input+tokens.CacheRead+tokens.CacheWrite, tokens.Output)
+	if cost, complete := u.Cost(); complete {
+		s += fmt.Sprintf(", $%.4f", cost.Total())
+	}
+	return s
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oz-platform/cloudagents/internal/console"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/client"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	return group("run", "List, read, follow, steer and cancel runs", []string{"task"},
+		a.runListCommand(), a.runGetCommand(), a.runFollowCommand(), a.runCancelCommand(), a.runMessageCommand(), a.runConversationCommand())
+}
+
+// listFlags are the filters of `run list`.
+type listFlags struct {
+	limit                                                       int
+	states                                                      []string
+	source, location, creator, environment, skill, name, model  string
+	ancestor, artifact, createdAfter, createdBefore, updatedAft string
+	text, sortBy, sortOrder, cursor                             string
+}
+
+func (a *app) runListCommand() *cobra.Command {
+	var l listFlags
+	cmd := &cobra.Command{
+		Use: "list", Short: "List runs, newest first", Args: noArgs,
+		Example: "  oz run list --state in-progress\n  oz run list -q 'flaky test' --output-format json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := l.query()
+			if err != nil {
+				return usageError{err}
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				raw, err := c.RunsJSON(cmd.Context(), q)
+				if err != nil {
+					return err
+				}
+				return a.emitRaw(raw, "runs")
+			}
+			page, err := c.List(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			return a.showRuns(page)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVarP(&l.limit, "limit", "L", 10, "how many, at most 500")
+	f.StringSliceVar(&l.states, "state", nil, "any of queued, pending, claimed, in-progress, succeeded, failed, error, blocked, cancelled")
+	f.StringVar(&l.source, "source", "", "api, cli, local, slack, linear, scheduled-agent, web-app, ...")
+	f.StringVar(&l.location, "execution-location", "", "local or remote")
+	f.StringVar(&l.creator, "creator", "", "`uid` of who asked")
+	f.StringVar(&l.environment, "environment", "", "environment `id`, or empty-environment")
+	f.StringVar(&l.skill, "skill", "", "skill `spec`")
+	f.StringVar(&l.name, "name", "", "config `name`")
+	f.StringVar(&l.model, "model", "", "model `id`")
+	f.StringVar(&l.ancestor, "ancestor-run", "", "descendants of this `run`")
+	f.StringVar(&l.artifact, "artifact-type", "", "plan, pull-request, screenshot, file, external-reference")
+	f.StringVar(&l.createdAfter, "created-after", "", "RFC 3339 `time`")
+	f.StringVar(&l.createdBefore, "created-before", "", "RFC 3339 `time`")
+	f.StringVar(&l.updatedAft, "updated-after", "", "RFC 3339 `time`")
+	f.StringVarP(&l.text, "query", "q", "", "words in title, prompt or skill")
+	f.StringVar(&l.sortBy, "sort-by", "updated-at", "updated-at, created-at, title, agent")
+	f.StringVar(&l.sortOrder, "sort-order", "desc", "asc or desc")
+	f.StringVar(&l.cursor, "cursor", "", "next page, as the last one named it")
+	return cmd
+}
+
+// wire turns a flag's word into the wire's: "in-progress" is INPROGRESS.
+func wire(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
+
+func (l *listFlags) query() (task.Query, error) {
+	q := task.Query{Limit: l.limit, Source: task.Source(wire(l.source)), Where: task.Location(wire(l.location)), CreatorUID: l.creator,
+		EnvironmentID: l.environment, Skill: l.skill, Name: l.name, ModelID: l.model, AncestorID: task.ID(l.ancestor),
+		ArtifactType: task.ArtifactType(wire(l.artifact)), Text: l.text, Sort: task.SortKey(strings.ReplaceAll(l.sortBy, "-", "_"))}
+	for _, s := range l.states {
+		q.States = append(q.States, task.State(strings.ReplaceAll(wire(s), "_", "")))
+	}
+	switch l.sortOrder {
+	case "asc", "desc":
+		q.Asc = l.sortOrder == "asc"
+	default:
+		return q, fmt.Errorf("--sort-order: %q is neither asc nor desc", l.sortOrder)
+	}
+	for _, t := range []struct {
+		flag, raw string
+		to        *time.Time
+	}{{"created-after", l.createdAfter, &q.CreatedAfter}, {"created-before", l.createdBefore, &q.CreatedBefore}, {"updated-after", l.updatedAft, &q.UpdatedAfter}} {
+		if t.raw == "" {
+			continue
+		}
+		v, err := time.Parse(time.RFC3339, t.raw)
+		if err != nil {
+			return q, fmt.Errorf("--%s: %q is not a time like 2026-01-31T09:00:00Z", t.flag, t.raw)
+		}
+		*t.to = v
+	}
+	if err := q.Validate(); err != nil {
+		return q, err
+	}
+	if l.cursor != "" {
+		after, err := task.ParseCursor(l.cursor, q.Sort, q.Asc)
+		if err != nil {
+			return q, err
+		}
+		q.After = after
+	}
+	return q, nil
+}
+
+func (a *app) runGetCommand() *cobra.Command {
+	var conversation bool
+	cmd := &cobra.Command{
+		Use: "get <RUN_ID>", Short: "Show one run", Args: oneArg("run id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			if conversation {
+				return a.showConversation(cmd.Context(), c, task.ID(args[0]))
+			}
+			if a.json() {
+				raw, err := c.RunJSON(cmd.Context(), task.ID(args[0]))
+				if err != nil {
+					return err
+				}
+				return a.emitRaw(raw, "")
+			}
+			t, err := c.Get(cmd.Context(), task.ID(args[0]))
+			if err != nil {
+				return err
+			}
+			return a.showRun(t)
+		},
+	}
+	cmd.Flags().BoolVar(&conversation, "conversation", false, "show the conversation instead")
+	return cmd
+}
+
+func (a *app) runConversationCommand() *cobra.Command {
+	get := &cobra.Command{
+		Use: "get <CONVERSATION_ID>", Short: "Show a conversation by its id", Args: oneArg("conversation id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			conv, err := c.ConversationByID(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.emit(conv)
+		},
+	}
+	return group("conversation", "Read conversations", nil, get)
+}
+
+func (a *app) showConversation(ctx context.Context, c *client.Client, id task.ID) error {
+	if a.json() {
+		conv, err := c.Conversation(ctx, id)
+		if err != nil {
+			return err
+		}
+		return a.emit(conv)
+	}
+	return c.Transcript(ctx, id, "markdown", a.out)
+}
+
+func (a *app) runCancelCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "cancel <RUN_ID>", Short: "Cancel a run", Args: oneArg("run id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := c.Cancel(cmd.Context(), task.ID(args[0])); err != nil {
+				return err
+			}
+			if a.json() {
+				return a.emit(map[string]string{"run_id": args[0], "state": string(task.StateCancelled)})
+			}
+			a.say("Run %s is cancelled.", args[0])
+			return nil
+		},
+	}
+}
+
+func (a *app) runFollowCommand() *cobra.Command {
+	var after int64
+	cmd := &cobra.Command{
+		Use: "follow <RUN_ID>", Short: "Show a run's transcript live, until it ends", Args: oneArg("run id"),
+		Long: `Show what a run does, from its beginning and then live. A lost connection is
+made again where it stopped. The exit code is 0 if the run succeeded, else 1.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return a.follow(cmd.Context(), c, task.ID(args[0]), after)
+		},
+	}
+	cmd.Flags().Int64Var(&after, "after", 0, "begin after the event of this `number`")
+	return cmd
+}
+
+// viewer shows events as they come.
+type viewer interface {
+	Event(task.Event)
+	Err() error
+}
+
+func (a *app) viewer() viewer {
+	if a.json() {
+		return console.NewStream(a.out)
+	}
+	return console.NewPrinter(a.out, a.color())
+}
+
+// follow shows a run until it ends, and fails unless it succeeded.
+func (a *app) follow(ctx context.Context, c *client.Client, id task.ID, after int64) error {
+	v := a.viewer()
+	for e, err := range c.Watch(ctx, id, after) {
+		if err != nil {
+			return err
+		}
+		v.Event(e)
+		if v.Err() != nil {
+			return v.Err()
+		}
+	}
+	t, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	return verdict(t)
+}
+
+// verdict is the exit of a command that waited for a run.
+func verdict(t task.Task) error {
+	if t.State == task.StateSucceeded {
+		return nil
+	}
+	if t.Head.Status.ErrorCode != "" {
+		return outcomeError{fmt.Errorf("run %s is %s (%s)", t.ID, t.State, t.Head.Status.ErrorCode)}
+	}
+	return outcomeError{fmt.Errorf("run %s is %s", t.ID, t.State)}
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/local"
+	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/crashpoint"
+	"github.com/oz-platform/cloudagents/internal/modelenv"
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/secrets/sealed"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/task/fileblob"
+	"github.com/oz-platform/cloudagents/task/sqlitestore"
+	"github.com/oz-platform/cloudagents/transport/rest"
+)
+
+// shutdownTimeout is how long requests under way may take after SIGTERM.
+const shutdownTimeout = 10 * time.Second
+
+// serve opens everything, serves until ctx ends, and closes everything.
+func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io.Writer) (err error) {
+	log, err := newLogger(c.LogLevel, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }()
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	store, err := sqlitestore.Open(ctx, filepath.Join(c.Data, "oz.db"), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer ln.Close()
+
+	s := &server{config: c, env: env, log: log, address: "http://" + loopback(ln.Addr())}
+	platform, err := s.platform(store)
+	if err != nil {
+		return err
+	}
+	handler, err := s.handler(platform)
+	if err != nil {
+		return err
+	}
+	key, created, err := platform.Registry().Bootstrap(ctx, c.bootstrapKey)
+	if err != nil {
+		return err
+	}
+	s.greet(stdout, key, created && c.bootstrapKey == "")
+	return s.run(ctx, platform, rest.NewServer(c.Listen, handler), ln)
+}
+
+// server is the program put together.
+type server struct {
+	config  config
+	env     modelenv.Lookup
+	log     *zap.Logger
+	address string // of the API as the runners on this host reach it
+	models  executor.Models
+}
+
+// platform assembles the drivers.
+func (s *server) platform(store task.Store) (*oz.Platform, error) {
+	c := s.config
+	var err error
+	if s.models, err = c.models(s.env); err != nil {
+		return nil, err
+	}
+	credentials, err := c.credentials(s.env)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := sealed.OpenKeys(filepath.Join(c.Data, "secrets.key"))
+	if err != nil {
+		return nil, err
+	}
+	blobs, err := fileblob.Open(filepath.Join(c.Data, "blobs"), nil)
+	if err != nil {
+		return nil, err
+	}
+	worker, err := s.worker()
+	if err != nil {
+		return nil, err
+	}
+	return oz.New(store, &oz.Options{
+		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: sealed.New(store, keys, nil),
+		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, PublicURL: c.PublicURL,
+		RepositoryBase: c.RepositoryBase, GitCredentials: credentials,
+		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
+	})
+}
+
+// worker is the one in this process: sandboxes are processes, and the runner
+// in them is this binary.
+func (s *server) worker() (*oz.LocalWorker, error) {
+	exec, err := local.New(filepath.Join(s.config.Data, "run"), nil)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this executable, which is to run agents: %w", err)
+	}
+	vars, err := s.config.sandboxEnv(s.env)
+	if err != nil {
+		return nil, err
+	}
+	return oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{
+		Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: s.address,
+		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: append(vars, crashpoint.Env()...), Logger: s.log,
+	})
+}
+
+func (s *server) handler(p *oz.Platform) (*rest.Handler, error) {
+	key, err := signingKey(filepath.Join(s.config.Data, "links.key"))
+	if err != nil {
+		return nil, err
+	}
+	return rest.New(p, &rest.Options{SigningKey: key, CORSOrigins: s.config.AllowedOrigins, Logger: s.log})
+}
+
+// run serves until ctx ends, then lets requests under way finish.
+func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.Run(ctx) })
+	g.Go(func() error {
+		if err := h.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		s.log.Info("draining")
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return h.Shutdown(last)
+	})
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil // that is how it is stopped
+	}
+	s.log.Info("stopped", zap.Error(err))
+	return err
+}
+
+// greet tells a person what to do next.
+func (s *server) greet(w io.Writer, key string, show bool) {
+	fmt.Fprintf(w, "ozd serves %s/api/v1\n", s.address)
+	fmt.Fprintf(w, "  data    %s\n", s.config.Data)
+	if len(s.models.Providers) == 0 {
+		fmt.Fprintf(w, "  models  none: set ANTHROPIC_API_KEY or OPENAI_API_KEY and start again, or runs will fail\n")
+	}
+	for _, p := range s.models.Providers {
+		fmt.Fprintf(w, "  models  %s (default %s)\n", p.Name, s.models.Default)
+	}
+	if !show {
+		return
+	}
+	fmt.Fprintf(w, "\nAdmin API key, shown this once:\n  %s\n", key)
+	fmt.Fprintf(w, "\nTry:\n  export WARP_API_KEY=%s WARP_SERVER_ROOT_URL=%s\n  go run ./cmd/oz agent run-cloud --no-environment --prompt 'Say hello'\n", key, s.address)
+}
+
+// loopback gives an address by which this host reaches a listener.
+func loopback(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return a.String()
+	}
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(tcp.Port))
+}
+
+func newLogger(level string, w io.Writer) (*zap.Logger, error) {
+	var l zapcore.Level
+	if err := l.Set(level); err != nil {
+		return nil, fmt.Errorf("log_level: %w", err)
+	}
+	enc := zap.NewProductionEncoderConfig()
+	enc.EncodeTime = zapcore.ISO8601TimeEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(enc), zapcore.Lock(zapcore.AddSync(w)), l)), nil
+}
