@@ -56,5 +56,6 @@
 //
 // # Limits
 //
-// The constants of this package. Unix only: it needs process groups and file locks.
+// The constants of this package. Made for Linux. Other Unix systems kill a
+// command's process group, but not what has left it; Windows only compiles.
 package environment

@@ -39,5 +39,6 @@
 // # Limits
 //
 // Git 2.32 or newer, on a Unix system. Every command has a time limit and a
-// limit of output (Options).
+// limit of output (Options). On Linux a command also ends when the process that
+// started it dies.
 package git

@@ -1,5 +1,3 @@
-//go:build unix
-
 package environment
 
 import (
@@ -7,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -28,14 +25,10 @@ func tryLock(path string, shared bool) (*fileLock, error) {
 	if err != nil {
 		return nil, err
 	}
-	how := syscall.LOCK_EX
-	if shared {
-		how = syscall.LOCK_SH
-	}
-	if err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err != nil {
+	if err := lockFile(f, shared); err != nil {
 		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errLocked
+		if errors.Is(err, errLocked) {
+			return nil, err
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
