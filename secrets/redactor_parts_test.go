@@ -78,7 +78,11 @@ func TestRedactorLongValues(t *testing.T) {
 			text := "<" + encode(value) + ">"
 			want := r.String(text)
 			assert.Assert(t, len(want) < 40, "%d bytes: %.200q", n, want)
-			assert.Equal(t, stream(t, r, pieces(text, []byte{36, 11, 30})...), want)
+			if n > 4096 {
+				assert.Equal(t, stream(t, r, text[:n/3], text[n/3:n/2], text[n/2:]), want)
+			} else {
+				assert.Equal(t, stream(t, r, pieces(text, []byte{36, 11, 30})...), want)
+			}
 		}
 	}
 }
