@@ -21,6 +21,7 @@ var lifecycleCases = map[string]func(*testing.T, Harness){
 	"CommandNotFound":     commandNotFound,
 	"UnknownID":           unknownID,
 	"StartTwice":          startTwice,
+	"StartCancelled":      startCancelled,
 	"StartAtOnce":         startAtOnce,
 	"List":                list,
 	"Signal":              signal,
@@ -155,6 +156,31 @@ func startAtOnce(t *testing.T, h Harness) {
 	group.Wait()
 	s := start(t, e, spec)
 	assert.Equal(t, strings.TrimSpace(output(t, s)), "1")
+}
+
+// startCancelled ends the context at various moments of a Start. Either there is a sandbox then, or nothing.
+func startCancelled(t *testing.T, h Harness) {
+	e := h.Open(t)
+	started := 0
+	for i := range 40 {
+		mark := marker()
+		spec := script("x", "sleep 1000; :", mark)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*250*time.Microsecond)
+		s, err := e.Start(ctx, spec)
+		cancel()
+		if err == nil {
+			started++
+			assert.NilError(t, s.Remove(newContext(t)))
+		} else {
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		ids, err := e.List(newContext(t))
+		assert.NilError(t, err)
+		assert.Equal(t, len(ids), 0)
+		assert.Equal(t, h.marked(t, mark), 0)
+	}
+	t.Logf("%d of 40 started", started)
+	assert.Equal(t, run(t, e, script("x", "echo now")), "now\n")
 }
 
 func list(t *testing.T, h Harness) {

@@ -5,6 +5,7 @@ package local_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -203,4 +204,37 @@ func TestFullDisk(t *testing.T) {
 func TestKilledMain(t *testing.T) {
 	s := start(t, open(t, newRoot(t), nil), script("x", "kill -SEGV $$"))
 	assert.Equal(t, wait(t, s), executor.Exit{Code: 128 + int(syscall.SIGSEGV), Signal: syscall.SIGSEGV})
+}
+
+// helperUnsupervised is the variable that makes this test binary a program whose main forgot to call Supervise.
+const helperUnsupervised = "OZ_LOCAL_TEST_UNSUPERVISED"
+
+// TestSuperviseIsMissed: without the call a Start would run the whole program again, so there is no Executor.
+func TestSuperviseIsMissed(t *testing.T) {
+	exe, err := os.Executable()
+	assert.NilError(t, err)
+	cmd := exec.Command(exe, newRoot(t))
+	cmd.Env = append(os.Environ(), helperUnsupervised+"=1")
+	out, err := cmd.Output()
+	assert.NilError(t, err)
+	assert.Assert(t, matches("main must call local.Supervise", string(out)), "%s", out)
+}
+
+// TestReserve: the helper in reserve may be killed by anyone at any time, and goes with Close.
+func TestReserve(t *testing.T) {
+	e := open(t, newRoot(t), nil)
+	reserve := func() []int { return childrenNamed(t, os.Getpid(), "oz-sandbox-supervisor") }
+	assert.Equal(t, len(reserve()), 0, "New starts nothing")
+	for i := range 3 {
+		s := start(t, e, script("x"+itoa(i), "exit 3"))
+		assert.Equal(t, wait(t, s), executor.Exit{Code: 3})
+		eventually(t, "the supervisor is reaped", func() bool { return len(reserve()) == 1 })
+		assert.NilError(t, syscall.Kill(reserve()[0], syscall.SIGKILL))
+		eventually(t, "the helper ends", func() bool { return len(reserve()) == 0 })
+	}
+	start(t, e, script("last", "exit 0"))
+	for range 2 {
+		assert.NilError(t, e.Close())
+	}
+	eventually(t, "no helper is left", func() bool { return len(reserve()) == 0 })
 }

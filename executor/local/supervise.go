@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -192,100 +190,6 @@ func (s *supervisor) start() error {
 	return s.startMain()
 }
 
-// limitResources returns the limit for open files that holds, 0 if none was asked for.
-func limitResources(openFiles int) int {
-	// Neither can fail for want of privilege: both only lower something.
-	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
-	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomScoreAdj), 0)
-	if openFiles == 0 {
-		return 0
-	}
-	var limit syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
-		return 0
-	}
-	n := min(uint64(max(openFiles, minOpenFiles)), limit.Max)
-	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n}) != nil {
-		return 0
-	}
-	return int(n)
-}
-
-// startMain starts the main command with its standard streams on pipes.
-func (s *supervisor) startMain() error {
-	path, err := s.lookPath()
-	if err != nil {
-		return err
-	}
-	writer, err := newOutputWriter(s.job.Sandbox, newLayout(s.job.Output))
-	if err != nil {
-		return err
-	}
-	var in, out [2]int
-	if err := errors.Join(unix.Pipe2(in[:], unix.O_CLOEXEC), unix.Pipe2(out[:], unix.O_CLOEXEC)); err != nil {
-		return os.NewSyscallError("pipe2", err)
-	}
-	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &s.pidfd}
-	if s.job.Cgroup != "" {
-		group, err := os.Open(s.job.Cgroup)
-		if err != nil {
-			return err
-		}
-		defer group.Close()
-		sys.UseCgroupFD, sys.CgroupFD = true, int(group.Fd())
-	}
-	s.main, err = syscall.ForkExec(path, s.job.Command, &syscall.ProcAttr{
-		Dir: s.job.Dir, Env: s.job.Env, Files: []uintptr{uintptr(in[0]), uintptr(out[1]), uintptr(out[1])}, Sys: sys,
-	})
-	unix.Close(in[0])
-	unix.Close(out[1])
-	if err != nil {
-		return fmt.Errorf("start %s: %w", s.job.Command[0], err)
-	}
-	_ = unix.SetNonblock(out[0], true) // gives the file a read deadline
-	s.pipe = os.NewFile(uintptr(out[0]), "output")
-	go s.copyOutput(writer)
-	go feed(os.NewFile(uintptr(in[1]), "stdin"), s.job.Stdin)
-	return nil
-}
-
-// lookPath finds the program in the sandbox's PATH, not in ours.
-func (s *supervisor) lookPath() (string, error) {
-	name := s.job.Command[0]
-	if strings.Contains(name, "/") {
-		return name, nil // relative to the workspace
-	}
-	if err := os.Setenv("PATH", s.job.Path); err != nil {
-		return "", err
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("%w (PATH=%s)", err, s.job.Path)
-	}
-	return path, nil
-}
-
-// feed gives the main command its standard input. A pipe, unlike a file, cannot be read twice.
-func feed(stdin *os.File, data []byte) {
-	_, _ = stdin.Write(data) // EPIPE: the command does not read
-	stdin.Close()
-	clear(data)
-}
-
-// copyOutput moves output to disk until all writers have closed it.
-func (s *supervisor) copyOutput(w *outputWriter) {
-	defer close(s.output)
-	defer w.Close()
-	buf := make([]byte, 64<<10) // the size of a pipe
-	for {
-		n, err := s.pipe.Read(buf)
-		w.Write(buf[:n])
-		if err != nil {
-			return
-		}
-	}
-}
-
 // forward hands signals to the main command. The descriptor is safe after the command has ended.
 func (s *supervisor) forward(signals <-chan os.Signal) {
 	for sig := range signals {
@@ -294,69 +198,5 @@ func (s *supervisor) forward(signals <-chan os.Signal) {
 			_ = killCgroup(s.job.Cgroup)
 		}
 		_ = unix.PidfdSendSignal(s.pidfd, sig.(syscall.Signal), nil, 0)
-	}
-}
-
-// reap waits for the main command, and on the way for all orphans that became our children.
-func (s *supervisor) reap() executor.Exit {
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return unknownExit
-		case pid != s.main:
-		case status.Signaled():
-			return executor.Exit{
-				Code:   128 + int(status.Signal()),
-				Signal: status.Signal(),
-				OOM:    status.Signal() == syscall.SIGKILL && oomKilled(s.job.Cgroup),
-			}
-		default:
-			return executor.Exit{Code: status.ExitStatus()}
-		}
-	}
-}
-
-// finish ends what the main command left running, and then records its status.
-func (s *supervisor) finish(exit executor.Exit) error {
-	killed := s.killRest()
-	_ = s.pipe.SetReadDeadline(time.Now().Add(drainPatience))
-	<-s.output
-	return errors.Join(killed, writeExit(s.job.Sandbox, exit))
-}
-
-// killRest kills until wait(2) says that no child is left. Since orphans become our children, none is left at all then.
-func (s *supervisor) killRest() error {
-	deadline := time.Now().Add(killPatience)
-	for delay := 100 * time.Microsecond; ; delay = min(2*delay, 20*time.Millisecond) {
-		if reapDead() {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return errors.New("processes are left that cannot be killed within " + killPatience.String())
-		}
-		if err := errors.Join(killCgroup(s.job.Cgroup), killDescendants()); err != nil {
-			return err
-		}
-		if reapDead() {
-			return nil
-		}
-		time.Sleep(delay)
-	}
-}
-
-// reapDead waits for all children that have ended, and reports whether none is left.
-func reapDead() bool {
-	for {
-		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.ECHILD):
-			return true
-		case err != nil || pid == 0:
-			return false
-		}
 	}
 }
