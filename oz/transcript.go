@@ -44,6 +44,12 @@ func (p *Platform) conversation(ctx context.Context, t task.Task) (task.Conversa
 	return task.NewConversation(t, events), nil
 }
 
+// CheckTranscript fails as Transcript would, before anything is written.
+func (c *Client) CheckTranscript(ctx context.Context, id task.ID) error {
+	_, err := c.run(ctx, id, access.RunView)
+	return err
+}
+
 // Transcript writes a run's log to w, as JSON lines by default. It fails with
 // task.CodeInvalidRequest for a format that it does not know; after another
 // error w has a part.

@@ -157,7 +157,7 @@ func (a *app) runConversationCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			conv, err := c.ConversationByID(cmd.Context(), args[0])
+			conv, err := c.Conversation(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -169,13 +169,13 @@ func (a *app) runConversationCommand() *cobra.Command {
 
 func (a *app) showConversation(ctx context.Context, c *client.Client, id task.ID) error {
 	if a.json() {
-		conv, err := c.Conversation(ctx, id)
+		conv, err := c.RunConversation(ctx, id)
 		if err != nil {
 			return err
 		}
 		return a.emit(conv)
 	}
-	return c.Transcript(ctx, id, "markdown", a.out)
+	return c.Transcript(ctx, id, a.out, "markdown")
 }
 
 func (a *app) runCancelCommand() *cobra.Command {

@@ -18,7 +18,6 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
-	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/secrets/sealed"
@@ -126,7 +125,7 @@ func (s *server) worker() (*oz.LocalWorker, error) {
 	}
 	return oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{
 		Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: s.address,
-		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: append(vars, crashpoint.Env()...), Logger: s.log,
+		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: vars, Logger: s.log,
 	})
 }
 

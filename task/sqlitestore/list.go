@@ -11,25 +11,32 @@ import (
 
 // List implements task.Store.
 func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
-	if err := q.Validate(); err != nil {
-		return task.Page{}, err
-	}
-	stmt, err := s.listStatement(ctx, q)
-	if err != nil {
-		return task.Page{}, s.explainRead(ctx, "list runs", err)
-	}
-	if stmt.sql == "" { // some filter admits nothing
-		return task.Page{}, nil
-	}
-	page, err := s.page(ctx, q, stmt)
+	page, err := s.list(ctx, q)
 	return page, s.explainRead(ctx, "list runs", err)
 }
 
-// page reads one row more than asked for, to know whether there is a next page.
-func (s *Store) page(ctx context.Context, q task.Query, stmt cond) (page task.Page, err error) {
-	rows, err := s.read.QueryContext(ctx, stmt.sql, stmt.args...)
+func (s *Store) list(ctx context.Context, q task.Query) (page task.Page, err error) {
+	statements, err := s.listStatements(ctx, &q)
 	if err != nil {
 		return page, err
+	}
+	for _, stmt := range statements {
+		if err := s.fill(ctx, q, stmt, &page); err != nil {
+			return task.Page{}, err
+		}
+		if page.Next != nil {
+			break
+		}
+	}
+	return page, nil
+}
+
+// fill adds the rows of a statement to the page, up to its limit. One row more
+// tells that there is a next page.
+func (s *Store) fill(ctx context.Context, q task.Query, stmt cond, page *task.Page) (err error) {
+	rows, err := s.read.QueryContext(ctx, stmt.sql, append(stmt.args, q.Limit+1-len(page.Tasks))...)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -40,11 +47,11 @@ func (s *Store) page(ctx context.Context, q task.Query, stmt cond) (page task.Pa
 		}
 		t, err := scanTask(rows)
 		if err != nil {
-			return page, err
+			return err
 		}
 		page.Tasks = append(page.Tasks, t)
 	}
-	return page, rows.Err()
+	return rows.Err()
 }
 
 // cursorKey is the value of the sort key of a page's last row. Title and
@@ -109,77 +116,87 @@ type cond struct {
 	args []any
 }
 
-// listStatement makes the one statement that reads a page: the page's rows as
-// a union of arms, each in order from an index, then what belongs to them.
-func (s *Store) listStatement(ctx context.Context, q task.Query) (cond, error) {
-	after, err := s.position(ctx, q)
-	if err != nil {
-		return cond{}, err
+// listStatements makes the statements that read a page one after the other:
+// one, or two when runs without a skill come last. They still lack the number
+// of rows, their last argument. None when a filter admits nothing.
+func (s *Store) listStatements(ctx context.Context, q *task.Query) ([]cond, error) {
+	if err := q.Validate(); err != nil {
+		return nil, err
 	}
-	b := lister{q: q, after: after, dir: "DESC", cmp: "<"}
+	after, err := s.position(ctx, *q)
+	if err != nil {
+		return nil, err
+	}
+	filters := filtersOf(*q)
+	for _, f := range filters {
+		if len(f.any) == 0 {
+			return nil, nil
+		}
+	}
+	b := lister{q: *q, filters: filters, after: after, dir: "DESC", cmp: "<"}
 	if q.Asc {
 		b.dir, b.cmp = "ASC", ">"
 	}
-	order := ` ORDER BY g ASC, k ` + b.dir + `, n ` + b.dir
-	var text strings.Builder
-	var args []any
-	arms := b.arms()
-	if len(arms) == 0 {
-		return cond{}, nil
+	if q.Sort != task.SortAgent {
+		return []cond{b.statement()}, nil
 	}
-	text.WriteString(`WITH page (n, k, g) AS (`)
-	for i, arm := range arms {
-		if i > 0 {
-			text.WriteString(` UNION ALL `)
-		}
-		text.WriteString(arm.sql)
+	var out []cond
+	if after == nil || after.key != "" {
+		b.group = `r.skill > ''`
+		out = append(out, b.statement())
+		b.after = nil // the others all come behind it
+	}
+	b.group = `r.skill = ''`
+	return append(out, b.statement()), nil
+}
+
+// lister builds a statement of a list.
+type lister struct {
+	q       task.Query
+	filters []filter
+	after   *position
+	group   string // a condition for all of the statement's runs; may be empty
+	dir     string // of the order
+	cmp     string // what comes behind a position
+}
+
+// statement reads a page: its rows from a union of arms, each in order, then
+// what belongs to them.
+func (b *lister) statement() cond {
+	var parts []string
+	var args []any
+	for _, arm := range b.arms() {
+		parts = append(parts, arm.sql)
 		args = append(args, arm.args...)
 	}
-	text.WriteString(order + ` LIMIT ?) SELECT ` + taskColumns +
-		` FROM page CROSS JOIN runs r ON r.n = page.n CROSS JOIN specs s ON s.n = page.n` +
-		strings.NewReplacer(" n ", " page.n ").Replace(order))
-	return cond{text.String(), append(args, q.Limit+1)}, nil
+	return cond{`WITH page (n, k) AS (` + strings.Join(parts, ` UNION ALL `) + ` ORDER BY k ` + b.dir + `, n ` + b.dir + ` LIMIT ?) SELECT ` +
+		taskColumns + ` FROM page CROSS JOIN runs r ON r.n = page.n CROSS JOIN specs s ON s.n = page.n ORDER BY page.k ` + b.dir + `, page.n ` + b.dir, args}
 }
 
-// lister builds the arms of one list.
-type lister struct {
-	q     task.Query
-	after *position
-	dir   string // of the order
-	cmp   string // what comes behind a position
-}
-
-// arms gives the selects whose union is the list. Each gives n, the sort key k
-// and the group g: 0, and 1 for what comes last in either direction. None when
-// a filter admits nothing.
+// arms gives the selects whose union is the list, each with n and the sort
+// key k.
 func (b *lister) arms() []cond {
-	filters := filtersOf(b.q)
-	for _, f := range filters {
-		if len(f.any) == 0 {
-			return nil
-		}
-	}
-	driver := b.driver(filters)
+	driver := b.driver()
 	switch {
 	case driver == nil && b.q.Sort == task.SortUpdatedAt:
-		return append(b.idle(filter{index: "runs_idle"}, cond{}, filters), b.live(filters)...)
-	case driver == nil:
-		return b.sorted(filters)
+		return []cond{b.idle(filter{index: "runs_idle"}, cond{}, b.filters), b.live()}
+	case driver == nil: // walk the index of the sort key
+		return []cond{b.arm(`runs r INDEXED BY `+sortIndex(b.q.Sort), b.key(), "r.n", nil, b.filters)}
 	case driver.from != "":
-		return b.groups(driver.from, driver.any[0], without(filters, driver))
+		return []cond{b.arm(driver.from, b.key(), "r.n", all{driver.any[0]}, without(b.filters, driver))}
 	}
 	var out []cond
 	for _, value := range driver.any {
-		out = append(out, b.idle(*driver, value, without(filters, driver))...)
+		out = append(out, b.idle(*driver, value, without(b.filters, driver)))
 	}
-	return append(out, b.live(filters)...)
+	return append(out, b.live())
 }
 
 // driver picks the filter whose index the list walks. In order of update any
 // index gives the order too; else only one that finds few is worth sorting.
-func (b *lister) driver(filters []filter) *filter {
-	for i := range filters {
-		f := &filters[i]
+func (b *lister) driver() *filter {
+	for i := range b.filters {
+		f := &b.filters[i]
 		indexed := f.index != "" || f.from != ""
 		if indexed && len(f.any) <= maxArms && (f.few || b.q.Sort == task.SortUpdatedAt) {
 			return f
@@ -205,9 +222,20 @@ func (b *lister) key() string {
 	return "r.updated_at"
 }
 
+// sortIndex is the index of a sort key.
+func sortIndex(sort task.SortKey) string {
+	switch sort {
+	case task.SortCreatedAt:
+		return "runs_created"
+	case task.SortTitle:
+		return "runs_title"
+	}
+	return "runs_agent"
+}
+
 // idle selects idle runs by an index that ends with idle_at. For them idle_at
 // is updated_at.
-func (b *lister) idle(f filter, value cond, rest []filter) []cond {
+func (b *lister) idle(f filter, value cond, rest []filter) cond {
 	idle, from := "r.idle_at", "runs r INDEXED BY "+f.index
 	if f.index == "tags_idle" {
 		idle, from = "t.idle_at", "tags t INDEXED BY tags_idle CROSS JOIN runs r ON r.n = t.n"
@@ -225,58 +253,26 @@ func (b *lister) idle(f filter, value cond, rest []filter) []cond {
 		where = append(where, cond{idle + ` > ?`, []any{nanos(b.q.CreatedAfter)}})
 	}
 	n := strings.TrimSuffix(idle, "idle_at") + "n"
-	return b.grouped(from, key, n, where, rest)
+	return b.arm(from, key, n, where, rest)
 }
 
 // live selects the few runs that an execution writes to.
-func (b *lister) live(filters []filter) []cond {
-	return b.grouped(`runs r INDEXED BY runs_live`, b.key(), "r.n", all{{`r.idle_at IS NULL`, nil}}, filters)
+func (b *lister) live() cond {
+	return b.arm(`runs r INDEXED BY runs_live`, b.key(), "r.n", all{{`r.idle_at IS NULL`, nil}}, b.filters)
 }
 
-// sorted walks the index of the sort key.
-func (b *lister) sorted(filters []filter) []cond {
-	index := map[task.SortKey]string{task.SortCreatedAt: "runs_created", task.SortTitle: "runs_title", task.SortAgent: "runs_agent"}[b.q.Sort]
-	return b.groups(`runs r INDEXED BY `+index, cond{}, filters)
-}
-
-// groups selects from both groups of the order.
-func (b *lister) groups(from string, first cond, filters []filter) []cond {
-	return b.grouped(from, b.key(), "r.n", all{first}, filters)
-}
-
-// grouped makes the select of an arm, and a second one for the runs without a
-// skill when that is the order.
-func (b *lister) grouped(from, key, n string, where all, filters []filter) []cond {
+// arm makes a select of the runs that fulfil where and the filters, and come
+// behind the cursor.
+func (b *lister) arm(from, key, n string, where all, filters []filter) cond {
 	for _, f := range filters {
 		where = append(where, f.cond())
 	}
-	if b.q.Sort != task.SortAgent {
-		return []cond{b.arm(from, key, n, "0", append(where, b.behind(key, n)))}
+	where = append(where, cond{b.group, nil})
+	if b.after != nil {
+		where = append(where, cond{`(` + key + `, ` + n + `) ` + b.cmp + ` (?, ?)`, []any{b.after.key, b.after.n}})
 	}
-	return b.byAgent(from, n, where)
-}
-
-// byAgent gives the arms of the order by skill: with one, then without.
-func (b *lister) byAgent(from, n string, where all) []cond {
-	some := append(where[:len(where):len(where)], cond{`r.skill > ''`, nil})
-	none := append(where[:len(where):len(where)], cond{`r.skill = ''`, nil})
-	if b.after != nil && b.after.key == "" {
-		return []cond{b.arm(from, "r.skill", n, "1", append(none, cond{n + ` ` + b.cmp + ` ?`, []any{b.after.n}}))}
-	}
-	return []cond{b.arm(from, "r.skill", n, "0", append(some, b.behind("r.skill", n))), b.arm(from, "r.skill", n, "1", none)}
-}
-
-// behind is the condition for rows after the cursor.
-func (b *lister) behind(key, n string) cond {
-	if b.after == nil {
-		return cond{}
-	}
-	return cond{`(` + key + `, ` + n + `) ` + b.cmp + ` (?, ?)`, []any{b.after.key, b.after.n}}
-}
-
-func (b *lister) arm(from, key, n, group string, where all) cond {
 	w := where.join()
-	return cond{`SELECT ` + n + ` AS n, ` + key + ` AS k, ` + group + ` AS g FROM ` + from + ` WHERE ` + w.sql, w.args}
+	return cond{`SELECT ` + n + ` AS n, ` + key + ` AS k FROM ` + from + ` WHERE ` + w.sql, w.args}
 }
 
 // all is a conjunction.

@@ -70,9 +70,22 @@ func scanTask(row scanner, more ...any) (t task.Task, err error) {
 	return t, err
 }
 
+// The statements of the fixed reads.
+const (
+	selectRun        = `SELECT ` + taskColumns + ` FROM runs r JOIN specs s ON s.n = r.n WHERE r.id = ?`
+	selectExecution  = `SELECT data FROM executions WHERE id = ?`
+	selectExecutions = `SELECT x.data FROM runs r JOIN executions x ON x.n = r.n WHERE r.id = ? ORDER BY x.number`
+	selectLive       = `SELECT data FROM executions INDEXED BY executions_live WHERE live = 1`
+	selectEvents     = `SELECT e.key & 0xffffffff, e.execution, e.time, e.type, e.data FROM runs r
+		CROSS JOIN events e ON e.key > (r.n << 32 | ?) AND e.key <= (r.n << 32 | 0xffffffff)
+		WHERE r.id = ? ORDER BY e.key LIMIT ?`
+	selectWaiting = `SELECT id, worker_host, owner, ready_at, created_at, last_worker
+		FROM runs INDEXED BY runs_ready WHERE ready_at IS NOT NULL AND ready_at <= ? ORDER BY ready_at, n LIMIT ?`
+)
+
 // Get implements task.Store.
 func (s *Store) Get(ctx context.Context, id task.ID) (task.Task, error) {
-	t, err := scanTask(s.read.QueryRowContext(ctx, `SELECT `+taskColumns+` FROM runs r JOIN specs s ON s.n = r.n WHERE r.id = ?`, string(id)))
+	t, err := scanTask(s.read.QueryRowContext(ctx, selectRun, string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Task{}, noRun(id)
 	}
@@ -81,7 +94,7 @@ func (s *Store) Get(ctx context.Context, id task.ID) (task.Task, error) {
 
 // Execution implements task.Store.
 func (s *Store) Execution(ctx context.Context, id task.ExecutionID) (task.Execution, error) {
-	x, err := scanExecution(s.read.QueryRowContext(ctx, `SELECT data FROM executions WHERE id = ?`, string(id)))
+	x, err := scanExecution(s.read.QueryRowContext(ctx, selectExecution, string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Execution{}, task.Errorf(task.CodeNotFound, "there is no execution %q", string(id))
 	}
@@ -90,8 +103,7 @@ func (s *Store) Execution(ctx context.Context, id task.ExecutionID) (task.Execut
 
 // Executions implements task.Store.
 func (s *Store) Executions(ctx context.Context, id task.ID) ([]task.Execution, error) {
-	out, err := collect(ctx, s.read, scanExecution,
-		`SELECT x.data FROM runs r JOIN executions x ON x.n = r.n WHERE r.id = ? ORDER BY x.number`, string(id))
+	out, err := collect(ctx, s.read, scanExecution, selectExecutions, string(id))
 	if err == nil && len(out) == 0 {
 		err = s.mustExist(ctx, id)
 	}
@@ -100,7 +112,7 @@ func (s *Store) Executions(ctx context.Context, id task.ID) ([]task.Execution, e
 
 // Live implements task.Store.
 func (s *Store) Live(ctx context.Context) ([]task.Execution, error) {
-	out, err := collect(ctx, s.read, scanExecution, `SELECT data FROM executions INDEXED BY executions_live WHERE live = 1`)
+	out, err := collect(ctx, s.read, scanExecution, selectLive)
 	return out, s.explainRead(ctx, "read the live executions", err)
 }
 
@@ -142,9 +154,7 @@ func (s *Store) Events(ctx context.Context, id task.ID, after int64, limit int) 
 }
 
 func (s *Store) events(ctx context.Context, id task.ID, after int64, limit int) (out []task.Event, err error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT e.key & 0xffffffff, e.execution, e.time, e.type, e.data FROM runs r
-		CROSS JOIN events e ON e.key > (r.n << 32 | ?) AND e.key <= (r.n << 32 | 0xffffffff)
-		WHERE r.id = ? ORDER BY e.key LIMIT ?`, after, string(id), limit)
+	rows, err := s.read.QueryContext(ctx, selectEvents, after, string(id), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +180,7 @@ func (s *Store) events(ctx context.Context, id task.ID, after int64, limit int) 
 
 // Waiting implements task.Store.
 func (s *Store) Waiting(ctx context.Context, now time.Time, limit int) ([]task.Waiting, error) {
-	out, err := collect(ctx, s.read, scanWaiting, `SELECT id, worker_host, owner, ready_at, created_at, last_worker
-		FROM runs INDEXED BY runs_ready WHERE ready_at IS NOT NULL AND ready_at <= ? ORDER BY ready_at, n LIMIT ?`, nanos(now), max(limit, 0))
+	out, err := collect(ctx, s.read, scanWaiting, selectWaiting, nanos(now), max(limit, 0))
 	return out, s.explainRead(ctx, "read the waiting runs", err)
 }
 

@@ -14,6 +14,14 @@ const (
 	maxKeyBytes  = 512
 )
 
+// The statements of reads.
+const (
+	recordColumns   = `SELECT kind, key, owner, revision, updated_at, data FROM records WHERE kind = ?`
+	selectRecord    = recordColumns + ` AND key = ?`
+	selectRecords   = recordColumns + ` ORDER BY key`
+	selectRecordsOf = recordColumns + ` AND owner = ? ORDER BY key`
+)
+
 // PutRecord implements task.Records.
 func (s *Store) PutRecord(ctx context.Context, r task.Record) (int64, error) {
 	switch {
@@ -73,7 +81,7 @@ func (s *Store) DeleteRecord(ctx context.Context, kind, key string) error {
 
 // Record implements task.Records.
 func (s *Store) Record(ctx context.Context, kind, key string) (task.Record, error) {
-	row := s.read.QueryRowContext(ctx, `SELECT kind, key, owner, revision, updated_at, data FROM records WHERE kind = ? AND key = ?`, kind, key)
+	row := s.read.QueryRowContext(ctx, selectRecord, kind, key)
 	r, err := scanRecord(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Record{}, noRecord(kind, key)
@@ -83,9 +91,9 @@ func (s *Store) Record(ctx context.Context, kind, key string) (task.Record, erro
 
 // Records implements task.Records.
 func (s *Store) Records(ctx context.Context, kind string, owner *task.Scope) ([]task.Record, error) {
-	text, args := `SELECT kind, key, owner, revision, updated_at, data FROM records WHERE kind = ? ORDER BY key`, []any{kind}
+	text, args := selectRecords, []any{kind}
 	if owner != nil {
-		text, args = `SELECT kind, key, owner, revision, updated_at, data FROM records WHERE kind = ? AND owner = ? ORDER BY key`, []any{kind, owner.String()}
+		text, args = selectRecordsOf, []any{kind, owner.String()}
 	}
 	out, err := collect(ctx, s.read, scanRecord, text, args...)
 	return out, s.explainRead(ctx, "list "+kind, err)

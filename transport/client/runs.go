@@ -123,6 +123,22 @@ func (c *Client) FollowUp(ctx context.Context, id task.ID, m oz.Message) error {
 	return done(c.raw.FollowUpRun(ctx, string(id), api.FollowUpRequest{Message: m.Text, Mode: api.RunMode(m.Mode)}))
 }
 
+// RunConversation returns the normalised view of a run's log.
+func (c *Client) RunConversation(ctx context.Context, id task.ID) (task.Conversation, error) {
+	if err := checkID("run id", string(id)); err != nil {
+		return task.Conversation{}, err
+	}
+	return decode[task.Conversation](c.raw.GetRunConversation(ctx, string(id)))
+}
+
+// Conversation returns a conversation by its own ID.
+func (c *Client) Conversation(ctx context.Context, id string) (task.Conversation, error) {
+	if err := checkID("conversation id", id); err != nil {
+		return task.Conversation{}, err
+	}
+	return decode[task.Conversation](c.raw.GetConversation(ctx, id))
+}
+
 // Executions returns the run's executions, oldest first.
 func (c *Client) Executions(ctx context.Context, id task.ID) ([]task.Execution, error) {
 	if err := checkID("run id", string(id)); err != nil {

@@ -107,7 +107,7 @@ func checkJSON(data []byte) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
-		return task.Errorf(task.CodeInvalidRequest, "the body is not valid JSON at %s: %v", position(data, int(syntax.Offset)-1), syntax)
+		return task.Errorf(task.CodeInvalidRequest, "the body is not valid JSON at or before %s: %v", position(data, int(syntax.Offset)-1), syntax)
 	case err != nil:
 		return task.Errorf(task.CodeInvalidRequest, "the body is not valid JSON: %v", err)
 	case bytes.TrimSpace(data)[0] != '{':

@@ -113,6 +113,9 @@ func (h *Handler) guard(rt route, next http.HandlerFunc) http.Handler {
 		c := &call{route: rt}
 		if !rt.public {
 			caller, err := h.authenticate(r)
+			if err == nil {
+				err = mayUse(caller, rt)
+			}
 			if err != nil {
 				h.fail(w, r, err)
 				return
@@ -131,6 +134,16 @@ func (h *Handler) guard(rt route, next http.HandlerFunc) http.Handler {
 		c.request = r
 		next(w, r)
 	})
+}
+
+// mayUse keeps run tokens, which an agent might get hold of, from every route
+// that the access table does not give to runners; what the caller may do to
+// the object at hand is judged by the platform.
+func mayUse(c access.Caller, rt route) error {
+	if c.Execution == "" {
+		return nil
+	}
+	return access.Allow(c, rt.action, access.Object{TaskID: c.TaskID})
 }
 
 // authenticate finds who asks. The key is everything after "Bearer ", verbatim:

@@ -1,0 +1,232 @@
+package rest_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/api"
+	"github.com/oz-platform/cloudagents/transport/client"
+	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+)
+
+// operation is one of the contract, as a caller sees it.
+type operation struct {
+	Method, Path string
+	ID           string
+	Action       string
+	Body         bool
+	Outside      bool // outside the prefix
+}
+
+// operations reads the contract.
+func operations(t *testing.T) []operation {
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage `json:"paths"`
+	}
+	assert.NilError(t, json.Unmarshal(api.OpenAPI(), &doc))
+	var list []operation
+	for path, item := range doc.Paths {
+		for method, raw := range item {
+			var op struct {
+				ID     string          `json:"operationId"`
+				Action string          `json:"x-oz-action"`
+				Body   json.RawMessage `json:"requestBody"`
+			}
+			if !slices.Contains([]string{"get", "post", "put", "delete", "patch"}, method) {
+				continue
+			}
+			assert.NilError(t, json.Unmarshal(raw, &op))
+			_, outside := item["servers"]
+			list = append(list, operation{Method: strings.ToUpper(method), Path: path, ID: op.ID, Action: op.Action, Body: op.Body != nil, Outside: outside})
+		}
+	}
+	assert.Assert(t, len(list) >= 36, "the contract has %d operations", len(list))
+	slices.SortFunc(list, func(a, b operation) int { return strings.Compare(a.ID, b.ID) })
+	return list
+}
+
+// things are one of each kind, owned by the admin's team.
+type things struct {
+	run, environment, secret, artifact, key string
+}
+
+func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
+	ctx := t.Context()
+	admin, err := client.New(e.URL, &client.Options{APIKey: transporttest.AdminKey})
+	assert.NilError(t, err)
+	env, err := admin.CreateEnvironment(ctx, environment.Config{Name: "demo"}, nil)
+	assert.NilError(t, err)
+	_, err = admin.CreateSecret(ctx, oz.SecretInput{Name: "DEPLOY_TOKEN", Value: "k3J9-xQ2m-Zp7v-Rt5w"})
+	assert.NilError(t, err)
+	_, key, err := admin.CreateKey(ctx, access.KeySpec{Name: "spare"})
+	assert.NilError(t, err)
+	run, err := admin.Submit(ctx, oz.Request{Prompt: "the admin's own business"})
+	assert.NilError(t, err)
+	link, err := client.NewLink(e.Claimed(), nil)
+	assert.NilError(t, err)
+	assert.NilError(t, link.Begin(ctx))
+	blob, size, err := link.Upload(ctx, "report-1", strings.NewReader("confidential"))
+	assert.NilError(t, err)
+	assert.NilError(t, link.Append(ctx, 0, []task.Event{{Payload: &task.ArtifactReported{Artifact: task.Artifact{
+		UID: "report-1", Type: task.ArtifactFile, Path: "out/report.txt", MIMEType: "text/plain", SizeBytes: size, Blob: blob}}}}))
+	return things{run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID}, link
+}
+
+// fill puts real ids into an operation's path.
+func (th things) fill(op operation) string {
+	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
+		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key).Replace(op.Path)
+	if !op.Outside {
+		path = "/api/v1" + path
+	}
+	return path
+}
+
+// body is one that the operation accepts in shape.
+func body(op operation, e *transporttest.Env) any {
+	bodies := map[string]any{
+		"createRun": map[string]any{"prompt": "x"}, "createRunAlias": map[string]any{"prompt": "x"}, "createLocalRun": map[string]any{"prompt": "x"},
+		"followUpRun":       map[string]any{"message": "x"},
+		"createEnvironment": map[string]any{"config": map[string]any{"name": "x"}}, "updateEnvironment": map[string]any{"config": map[string]any{"name": "x"}},
+		"createSecret": map[string]any{"name": "X_Y", "value": "k3J9-xQ2m-Zp7v-Rt5w"}, "updateSecret": map[string]any{"description": "x"},
+		"createAPIKey":          map[string]any{"name": "x"},
+		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"),
+		"endExecution": map[string]any{"state": "SUCCEEDED"},
+	}
+	if !op.Body {
+		return nil
+	}
+	return bodies[op.ID]
+}
+
+// TestEveryRouteDeniesByDefault walks the contract: whatever is added to it is
+// tried here as nobody, with garbage, as a stranger and as another run.
+func TestEveryRouteDeniesByDefault(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	th, _ := makeThings(t, e)
+	other, err := e.Platform.As(e.Caller(e.Outsider)).Submit(t.Context(), oz.Request{Prompt: "another run"})
+	assert.NilError(t, err)
+	foreign := e.Claimed()
+	assert.Equal(t, foreign.TaskID, other.ID)
+	before, err := e.Platform.Get(t.Context(), task.ID(th.run))
+	assert.NilError(t, err)
+
+	for _, op := range operations(t) {
+		t.Run(op.ID, func(t *testing.T) {
+			call := func(key string) transporttest.Answer { return e.Call(key, op.Method, th.fill(op), body(op, e)) }
+			if op.Action == "public" {
+				deniesUnsigned(t, op, call(""))
+				return
+			}
+			assert.Assert(t, access.Action(op.Action).Known(), "x-oz-action %q", op.Action)
+			assert.Assert(t, !op.Body || body(op, e) != nil, "the test has no body for %s", op.ID)
+			for _, key := range []string{"", "garbage", "ozr_" + th.run + ".AAAA", transporttest.AdminKey + "x", " "} {
+				a := call(key)
+				assert.Equal(t, a.Status, http.StatusUnauthorized, "key %q: %s", key, a.Body)
+				assert.Equal(t, a.Code(), task.CodeAuthenticationRequired)
+			}
+			stranger(t, op, th, call(e.Outsider))
+			if op.Action != string(access.ExecutionAct) {
+				denied(t, call(foreign.Token.Reveal()))
+				return
+			}
+			denied(t, call(transporttest.AdminKey)) // no person acts for an execution
+		})
+	}
+
+	after, err := e.Platform.Get(t.Context(), task.ID(th.run))
+	assert.NilError(t, err)
+	assert.Equal(t, after.LastSeq, before.LastSeq, "a denied call has changed the run")
+	_, err = e.Platform.Environment(t.Context(), th.environment)
+	assert.NilError(t, err)
+}
+
+// denied asks for an answer that gives nothing away.
+func denied(t *testing.T, a transporttest.Answer) {
+	t.Helper()
+	assert.Assert(t, a.Status == http.StatusForbidden || a.Status == http.StatusNotFound, "%d %s", a.Status, a.Body)
+	assert.Assert(t, a.Code() == task.CodeNotAuthorized || a.Code() == task.CodeNotFound, "%s", a.Body)
+}
+
+// stranger asks that a caller of another team is denied what belongs to this
+// one, and finds nothing of it in lists.
+func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
+	t.Helper()
+	if strings.Contains(op.Path, "{") || op.Action == string(access.ExecutionAct) {
+		denied(t, a)
+		return
+	}
+	assert.Assert(t, a.Status < 300, "%d %s", a.Status, a.Body) // their own affair
+	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key} {
+		assert.Assert(t, !strings.Contains(string(a.Body), mine), "a stranger sees %s: %s", mine, a.Body)
+	}
+}
+
+// deniesUnsigned asks that public operations below an object need a signature.
+func deniesUnsigned(t *testing.T, op operation, a transporttest.Answer) {
+	t.Helper()
+	if !strings.Contains(op.Path, "{") {
+		assert.Equal(t, a.Status, http.StatusOK)
+		return
+	}
+	assert.Equal(t, a.Status, http.StatusBadRequest, "%s", a.Body)
+	assert.Equal(t, a.Code(), task.CodeInvalidRequest)
+}
+
+// TestRunTokenReachesItsOwnRunOnly follows a run token of a run that another
+// execution has taken over, and of its own.
+func TestRunTokenReachesItsOwnRunOnly(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	th, link := makeThings(t, e)
+	own, err := link.Events(t.Context(), 0, 100)
+	assert.NilError(t, err)
+	assert.Assert(t, len(own) > 0)
+	for _, event := range own {
+		assert.Equal(t, string(event.TaskID), th.run)
+	}
+	assert.NilError(t, e.Platform.Cancel(context.Background(), task.ID(th.run)))
+	_, err = link.Bundle(t.Context())
+	assert.ErrorIs(t, err, task.ErrFenced)
+}
+
+// TestOpenAPIMatchesRoutes asks every operation of the contract, and its
+// document, for an answer of its own.
+func TestOpenAPIMatchesRoutes(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	th, link := makeThings(t, e)
+	handshake := "" // the execution's own token, for what only it may ask
+	_ = link
+	for _, op := range operations(t) {
+		if op.Method == http.MethodDelete || op.ID == "endExecution" {
+			continue // would remove what the others need; TestEveryRouteDeniesByDefault reaches them
+		}
+		key := transporttest.AdminKey
+		if op.Action == string(access.ExecutionAct) {
+			key = handshake
+		}
+		a := e.Call(key, op.Method, th.fill(op), body(op, e))
+		assert.Assert(t, a.Status != http.StatusMethodNotAllowed && !strings.Contains(string(a.Body), "no such path"), "%s %s: %d %s", op.Method, op.Path, a.Status, a.Body)
+		assert.Assert(t, a.Status < 500, "%s %s: %d %s", op.Method, op.Path, a.Status, a.Body)
+	}
+	a := e.Call("", http.MethodGet, "/api/v1/openapi.json", nil)
+	assert.Equal(t, a.Status, http.StatusOK)
+	assert.Equal(t, string(a.Body), string(api.OpenAPI()))
+	for _, path := range []string{"/", "/api/v1", "/api/v1/", "/api/v1/agent", "/api/v1/agent/nothing", "/agent/runs/x/y/z", "/nothing"} {
+		a := e.Call(transporttest.AdminKey, http.MethodGet, path, nil)
+		assert.Equal(t, a.Status, http.StatusNotFound, path)
+		assert.Equal(t, a.Header.Get("Content-Type"), "application/problem+json", path)
+		assert.Equal(t, a.Code(), task.CodeNotFound, path)
+	}
+	fmt.Fprint(t.Output(), len(operations(t)), " operations\n")
+}

@@ -1,0 +1,275 @@
+package rest_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/client"
+	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+	"github.com/oz-platform/cloudagents/transport/rest"
+)
+
+// eventStream is an open stream, read line by line.
+type eventStream struct {
+	t      *testing.T
+	resp   *http.Response
+	lines  *bufio.Scanner
+	cancel context.CancelFunc
+}
+
+func openStream(t *testing.T, e *transporttest.Env, id task.ID, headers ...string) *eventStream {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	req, err := http.NewRequestWithContext(ctx, "GET", e.URL+"/api/v1/oz/runs/"+string(id)+"/events", nil)
+	assert.NilError(t, err)
+	req.Header.Set("Authorization", "Bearer "+transporttest.AdminKey)
+	req.Header.Set("Accept", "text/event-stream")
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	assert.NilError(t, err)
+	assert.Equal(t, resp.StatusCode, 200)
+	assert.Equal(t, resp.Header.Get("Content-Type"), "text/event-stream")
+	s := &eventStream{t: t, resp: resp, lines: bufio.NewScanner(resp.Body), cancel: cancel}
+	s.lines.Buffer(nil, 16<<20)
+	t.Cleanup(s.close)
+	return s
+}
+
+func (s *eventStream) close() { s.cancel(); _ = s.resp.Body.Close() }
+
+// next gives the next event's id and name; comments are counted as "comment".
+func (s *eventStream) next() (id, name string, ok bool) {
+	for s.lines.Scan() {
+		switch line := s.lines.Text(); {
+		case strings.HasPrefix(line, ":"):
+			return "", "comment" + strings.TrimPrefix(line, ":"), true
+		case strings.HasPrefix(line, "id: "):
+			id = line[4:]
+		case strings.HasPrefix(line, "event: "):
+			name = line[7:]
+		case strings.HasPrefix(line, "data: ") && name != "end":
+			var e task.Event
+			assert.NilError(s.t, json.Unmarshal([]byte(line[6:]), &e))
+			assert.Equal(s.t, fmt.Sprint(e.Seq), id)
+			assert.Equal(s.t, string(e.Payload.Type()), name)
+		case line == "" && name != "":
+			return id, name, true
+		}
+	}
+	return "", "", false
+}
+
+// begin submits a run and takes its execution up.
+func begin(t *testing.T, e *transporttest.Env) (task.ID, *client.Link) {
+	run, err := e.Platform.Submit(t.Context(), oz.Request{Prompt: "x"})
+	assert.NilError(t, err)
+	link, err := client.NewLink(e.Claimed(), nil)
+	assert.NilError(t, err)
+	assert.NilError(t, link.Begin(t.Context()))
+	return run.ID, link
+}
+
+// patient is a platform that does not give up a runner which the race
+// detector slows down.
+func patient() oz.Options { return oz.Options{Lease: time.Hour, Heartbeat: time.Minute} }
+
+// long is a text of about 1 MiB, as a build prints it.
+var long = strings.Repeat("ok  \tgithub.com/example/project/internal/parser\t0.213s\n", 20_000)
+
+func notices(from, to int) []task.Event {
+	var list []task.Event
+	for i := from; i < to; i++ {
+		list = append(list, task.Event{Payload: &task.Notice{Text: fmt.Sprintf("notice %d", i)}})
+	}
+	return list
+}
+
+// TestSSEResumes breaks the stream again and again and goes on behind the last
+// id: every number comes once.
+func TestSSEResumes(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	id, link := begin(t, e)
+	const total = 300
+	go func() {
+		ctx := context.Background()
+		for i := 0; i < total; i += 10 {
+			if err := link.Append(ctx, int64(i), notices(i, i+10)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		if err := link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: 1 << 40}); err != nil {
+			t.Error(err)
+		}
+	}()
+	var got []string
+	last, ended, opened := "", false, 0
+	for !ended {
+		opened++
+		s := openStream(t, e, id, "Last-Event-ID", last)
+		for n := 0; n < 37; { // then break it
+			number, name, ok := s.next()
+			if !ok || name == "end" {
+				ended = name == "end"
+				break
+			}
+			if number != "" {
+				got, last = append(got, number), number
+				n++
+			}
+		}
+		s.close()
+		assert.Assert(t, opened < 1000, "no end in sight")
+	}
+	final, err := e.Platform.Get(t.Context(), id)
+	assert.NilError(t, err)
+	assert.Equal(t, len(got), int(final.LastSeq))
+	for i, number := range got {
+		assert.Equal(t, number, fmt.Sprint(i+1))
+	}
+	assert.Assert(t, opened > 5)
+
+	// The stream of an ended run ends at once, also behind its last event.
+	s := openStream(t, e, id, "Last-Event-ID", last)
+	_, name, _ := s.next()
+	assert.Equal(t, name, "comment open")
+	_, name, _ = s.next()
+	assert.Equal(t, name, "end")
+}
+
+func TestStreamHeartbeats(t *testing.T) {
+	e := transporttest.Start(t, &transporttest.Options{Rest: rest.Options{StreamHeartbeat: 20 * time.Millisecond}})
+	id, _ := begin(t, e)
+	s := openStream(t, e, id)
+	for beats := 0; beats < 3; {
+		_, name, ok := s.next()
+		assert.Assert(t, ok)
+		if name == "comment heartbeat" {
+			beats++
+		}
+	}
+}
+
+// TestStopEndsStreams asks that a shutdown waits for no stream, and that a
+// stream it ends does not claim that the run has ended.
+func TestStopEndsStreams(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	id, _ := begin(t, e)
+	s := openStream(t, e, id)
+	_, name, _ := s.next()
+	assert.Equal(t, name, "comment open")
+	e.Handler.Stop()
+	e.Handler.Stop()
+	for {
+		_, name, ok := s.next()
+		assert.Assert(t, name != "end")
+		if !ok {
+			break
+		}
+	}
+}
+
+func TestStreamsAreBounded(t *testing.T) {
+	e := transporttest.Start(t, &transporttest.Options{Rest: rest.Options{MaxStreams: 2}})
+	id, _ := begin(t, e)
+	first := openStream(t, e, id)
+	openStream(t, e, id)
+	path := "/api/v1/oz/runs/" + string(id) + "/events"
+	checkProblem(t, e.Call(transporttest.AdminKey, "GET", path, nil, "Accept", "text/event-stream"), 429, task.CodeResourceUnavailable, true, path)
+	first.close()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		ctx, cancel := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(ctx, "GET", e.URL+path, nil)
+		assert.NilError(t, err)
+		req.Header.Set("Authorization", "Bearer "+transporttest.AdminKey)
+		req.Header.Set("Accept", "text/event-stream")
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		assert.NilError(t, err)
+		cancel()
+		_ = resp.Body.Close()
+		if resp.StatusCode == 200 {
+			return
+		}
+		assert.Assert(t, time.Now().Before(deadline), "the place was not given back")
+	}
+}
+
+// TestSlowReaderIsDropped leaves a stream unread until the connection's
+// buffers are full: the server lets go of it and the others are not held up.
+func TestSlowReaderIsDropped(t *testing.T) {
+	e := transporttest.Start(t, &transporttest.Options{Platform: patient(), Rest: rest.Options{StreamWriteTimeout: 100 * time.Millisecond, MaxStreams: 1}})
+	id, link := begin(t, e)
+	openStream(t, e, id) // never read
+	for i := range 16 {  // more than loopback's buffers hold
+		assert.NilError(t, link.Append(t.Context(), int64(i), []task.Event{{Payload: &task.Notice{Text: long}}}))
+	}
+	path := "/api/v1/oz/runs/" + string(id) + "/events"
+	deadline := time.Now().Add(20 * time.Second)
+	for e.Call(transporttest.AdminKey, "HEAD", path, nil, "Accept", "application/json").Status != 200 {
+		assert.Assert(t, time.Now().Before(deadline))
+	}
+	for { // the only place becomes free because the server gave the reader up
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		req, err := http.NewRequestWithContext(ctx, "GET", e.URL+path, nil)
+		assert.NilError(t, err)
+		req.Header.Set("Authorization", "Bearer "+transporttest.AdminKey)
+		req.Header.Set("Accept", "text/event-stream")
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		assert.NilError(t, err)
+		status := resp.StatusCode
+		cancel()
+		_ = resp.Body.Close()
+		if status == 200 {
+			return
+		}
+		assert.Assert(t, time.Now().Before(deadline), "the slow reader keeps its place")
+	}
+}
+
+func TestEventPages(t *testing.T) {
+	e := transporttest.Start(t, &transporttest.Options{Platform: patient()})
+	id, link := begin(t, e)
+	assert.NilError(t, link.Append(t.Context(), 0, notices(0, 20)))
+	path := "/oz/runs/" + string(id) + "/events"
+	var p struct {
+		Events []task.Event `json:"events"`
+		More   bool         `json:"more"`
+	}
+	e.Call(transporttest.AdminKey, "GET", path+"?after=3&limit=4", nil).JSON(e, &p)
+	assert.Equal(t, len(p.Events), 4)
+	assert.Equal(t, p.Events[0].Seq, int64(4))
+	assert.Assert(t, !p.More)
+	a := e.Call(transporttest.AdminKey, "GET", path+"?after=1000", nil)
+	assert.Equal(t, string(a.Body), `{"events":[]}`)
+	for _, query := range []string{"?limit=1001", "?limit=-1", "?after=-1", "?limit=x"} {
+		assert.Equal(t, e.Call(transporttest.AdminKey, "GET", path+query, nil).Status, 400, query)
+	}
+	assert.Equal(t, e.Call(transporttest.AdminKey, "GET", path, nil, "Last-Event-ID", "x").Status, 400)
+
+	// A page that would be too large is cut, and the client asks on.
+	for i := range 20 {
+		assert.NilError(t, link.Append(t.Context(), int64(20+i), []task.Event{{Payload: &task.Notice{Text: long}}}))
+	}
+	e.Call(transporttest.AdminKey, "GET", path+"?after=10", nil).JSON(e, &p)
+	assert.Assert(t, p.More)
+	events, err := link.Events(t.Context(), 0, 1000)
+	assert.NilError(t, err)
+	for i, event := range events {
+		assert.Equal(t, event.Seq, int64(i+1))
+	}
+	final, err := e.Platform.Get(t.Context(), id)
+	assert.NilError(t, err)
+	assert.Equal(t, int64(len(events)), final.LastSeq)
+}
