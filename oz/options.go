@@ -180,5 +180,31 @@ func (o Options) check() error {
 		}
 		ids[id] = true
 	}
+	return o.checkCredentials()
+}
+
+// checkCredentials refuses what a run's redactor would refuse, before there
+// is a run.
+func (o Options) checkCredentials() error {
+	for _, p := range o.Models.Providers {
+		if err := checkCredential("Models", "API key of model provider "+p.Name, p.APIKey); err != nil {
+			return err
+		}
+	}
+	for _, c := range o.GitCredentials {
+		if err := checkCredential("GitCredentials", "git password for "+c.Host, c.Password); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkCredential(field, what string, value executor.Sensitive) error {
+	if value == "" {
+		return nil
+	}
+	if err := secrets.CheckValue(value.Reveal()); err != nil {
+		return task.Invalid(field, "the %s cannot be kept out of transcripts (%w); leave it out if the host wants none", what, err)
+	}
 	return nil
 }

@@ -32,6 +32,11 @@ const shutdownTimeout = 10 * time.Second
 
 // serve opens everything, serves until ctx ends, and closes everything.
 func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io.Writer) (err error) {
+	defer func() {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil // that is how it is stopped, at whatever point of its start
+		}
+	}()
 	log, err := newLogger(c.LogLevel, stderr)
 	if err != nil {
 		return err
@@ -155,9 +160,6 @@ func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net
 		return h.Shutdown(last)
 	})
 	err := g.Wait()
-	if errors.Is(err, context.Canceled) {
-		err = nil // that is how it is stopped
-	}
 	s.log.Info("stopped", zap.Error(err))
 	return err
 }

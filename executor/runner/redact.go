@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/secrets"
@@ -25,14 +26,25 @@ func newRedactor(b *executor.Bundle) (*secrets.Redactor, error) {
 		}
 	}
 	for _, p := range b.Models.Providers {
-		if err := add("model key of "+p.Name, p.APIKey); err != nil {
+		if err := add(label("model-key-"+p.Name), p.APIKey); err != nil {
 			return nil, err
 		}
 	}
 	for _, c := range b.GitCredentials {
-		if err := add("git password for "+c.Host, c.Password); err != nil {
+		if err := add(label("git-password-"+c.Host), c.Password); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// label makes a name that can stand in the place of a value.
+func label(name string) string {
+	name = strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' {
+			return c
+		}
+		return '-'
+	}, name)
+	return name[:min(len(name), secrets.MaxNameBytes)]
 }

@@ -99,7 +99,7 @@ func checkPlan(t *testing.T, name string, sort task.SortKey, plan []string) {
 func TestReadsUseIndexes(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "oz.db"), nil)
 	for _, text := range sqlitestore.Statements() {
-		plan, err := s.Explain(t.Context(), text)
+		plan, err := s.Explain(t.Context(), text, make([]any, strings.Count(text, "?"))...)
 		assert.NilError(t, err)
 		for _, line := range plan {
 			assert.Assert(t, !strings.HasPrefix(line, "SCAN") || strings.Contains(line, "INDEX"), "%s:\n%s", text, strings.Join(plan, "\n"))
