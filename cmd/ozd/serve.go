@@ -34,7 +34,7 @@ const shutdownTimeout = 10 * time.Second
 func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io.Writer) (err error) {
 	defer func() {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			err = nil // that is how it is stopped, at whatever point of its start
+			err = nil // stopped while it started
 		}
 	}()
 	log, err := newLogger(c.LogLevel, stderr)
@@ -160,6 +160,9 @@ func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net
 		return h.Shutdown(last)
 	})
 	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil // that is how it is stopped
+	}
 	s.log.Info("stopped", zap.Error(err))
 	return err
 }
