@@ -173,7 +173,7 @@ func (p *Platform) history(ctx context.Context, id task.ID) iter.Seq2[task.Event
 				}
 				after = e.Seq
 			}
-			if len(page) < watchBatch {
+			if len(page) == 0 { // a short page may have been cut for its size
 				return
 			}
 		}

@@ -3,6 +3,7 @@ package oz_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -199,4 +200,30 @@ func TestWatchEnds(t *testing.T) {
 	for _, err := range p.Watch(t.Context(), "nothing", 0) {
 		assert.ErrorIs(t, err, task.ErrNotFound)
 	}
+}
+
+// TestLargeLogsAreReadWhole follows a log whose pages are cut for their size:
+// a short page is not the end.
+func TestLargeLogsAreReadWhole(t *testing.T) {
+	s := newStage(t, nil)
+	ctx := t.Context()
+	run, l, _ := s.act(t, s.clients["bob"], oz.Request{Prompt: "print a lot"})
+	assert.NilError(t, l.Begin(ctx))
+	const n = 20
+	text := strings.Repeat("0123456789abcdef", 1<<16)
+	for i := range n {
+		assert.NilError(t, l.Append(ctx, int64(i), []task.Event{{Payload: &task.ToolOutput{CallID: "c", Text: text}}}))
+	}
+	first, err := s.clients["bob"].Events(ctx, run.ID, 0, oz.MaxEvents)
+	assert.NilError(t, err)
+	beat, err := l.Heartbeat(ctx)
+	assert.NilError(t, err)
+	assert.NilError(t, l.End(ctx, task.End{State: task.StateSucceeded, SeenInput: beat.LastInput}))
+
+	watched := follow(t, s.Platform, run.ID)
+	assertGapless(t, watched, 0)
+	assert.Assert(t, len(first) < len(watched), "the log is too small to be cut")
+	var transcript strings.Builder
+	assert.NilError(t, s.clients["bob"].Transcript(ctx, run.ID, &transcript, oz.TranscriptJSONLines))
+	assert.Equal(t, strings.Count(transcript.String(), "\n"), len(watched))
 }

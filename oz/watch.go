@@ -69,7 +69,7 @@ func (w *watcher) drain(ctx context.Context, yield func(task.Event, error) bool)
 				return false
 			}
 		}
-		if len(batch) < watchBatch {
+		if len(batch) == 0 { // a short batch may have been cut for its size
 			return !w.ended
 		}
 	}
