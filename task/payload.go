@@ -211,7 +211,6 @@ type ErrorReported struct {
 }
 
 // Type implements Payload; so do the methods of the same name below.
-// Type implements Payload, here and below.
 func (*StateChanged) Type() EventType     { return TypeState }
 func (*Phase) Type() EventType            { return TypePhase }
 func (*Input) Type() EventType            { return TypeInput }
