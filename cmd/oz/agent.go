@@ -201,6 +201,7 @@ The agent runs with your rights and without a sandbox. The server's model
 providers are used, through a gateway in this process.`,
 		Example: "  oz agent run --prompt 'Explain this repository'\n  oz agent run -C ../app -p 'Fix the failing test' --output-format ndjson",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			runner.HideMemory() // from the agent, which runs as the same user
 			if l.taskID != "" {
 				return a.runAssigned(cmd.Context(), &l)
 			}

@@ -29,6 +29,7 @@ func main() {
 	if code, ok := runner.Main(client.DialLink, map[string]harness.Harness{"oz": ozagent.New(nil)}); ok {
 		os.Exit(code)
 	}
+	runner.HideMemory() // from the agents, which run as the same user
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {

@@ -18,13 +18,6 @@ import (
 // autoModel stands for the platform's default model.
 const autoModel = "auto"
 
-// errTimeLimit ends an agent that does not stop at its own time limit.
-var errTimeLimit = errors.New("time limit")
-
-// limitGrace is what a harness gets beyond its time limit to stop by itself,
-// with a better explanation than the runner has.
-const limitGrace = time.Minute
-
 // drive lets the agent work in the workspace and reports the outcome.
 func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace) (harness.Outcome, error) {
 	model, providers, err := x.model()
@@ -57,20 +50,11 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 // agent runs the harness until the platform takes its outcome: a message that
 // came meanwhile sends the agent back to work.
 func (x *execution) agent(ctx context.Context, h harness.Harness, s *harness.Session) (harness.Outcome, error) {
-	done := x.journal.phase(ctx, task.PhaseAgent)
-	if limit := x.bundle.Limits.MaxRuntime(); limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit+limitGrace, errTimeLimit)
-		defer cancel()
-	}
 	for {
-		o, err := h.Run(ctx, s)
-		if errors.Is(context.Cause(ctx), errTimeLimit) {
-			ctx = context.WithoutCancel(ctx)
-			o, err = harness.Outcome{State: task.StateBlocked, Status: task.Status{Message: "the time limit of the run is used up; its work is kept. Raise limits.max_minutes and send a message to go on"},
-				SeenInput: s.Task.LastInput, Turns: o.Turns}, nil
-		}
+		done := x.journal.phase(ctx, task.PhaseAgent)
+		o, err := x.runHarness(ctx, h, s)
 		if err != nil {
+			_ = done(err, "") // what ended the work is what counts
 			return x.reportError(ctx, err)
 		}
 		o = x.evidence(o)
@@ -81,8 +65,18 @@ func (x *execution) agent(ctx context.Context, h harness.Harness, s *harness.Ses
 		if !errors.Is(err, task.ErrUnseenInput) {
 			return reported, err
 		}
-		done = x.journal.phase(ctx, task.PhaseAgent)
 	}
+}
+
+// runHarness stops an agent that does not stop at its own time limit.
+func (x *execution) runHarness(ctx context.Context, h harness.Harness, s *harness.Session) (harness.Outcome, error) {
+	limited, stop := x.timeLimit(ctx, limitGrace)
+	defer stop()
+	o, err := h.Run(limited, s)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(limited), errTimeLimit) {
+		return x.outOfTime(ctx)
+	}
+	return o, err
 }
 
 // evidence turns a success without any turn of the agent into a failure.

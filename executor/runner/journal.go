@@ -173,6 +173,9 @@ func (j *journal) prepare(p task.Payload) (queued, error) {
 	if err != nil {
 		return queued{}, fmt.Errorf("redact %s event: %w", t, err)
 	}
+	if len(clean) > task.MaxEventBytes { // the platform would refuse the batch, and with it all that follows
+		return queued{}, fmt.Errorf("a %s event has %d bytes, at most %d are possible", t, len(clean), task.MaxEventBytes)
+	}
 	p, err = task.UnmarshalPayload(t, clean)
 	if err != nil {
 		return queued{}, err

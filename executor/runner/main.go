@@ -44,7 +44,7 @@ func Main(dial Dial, harnesses map[string]harness.Harness) (code int, ok bool) {
 	if len(os.Args) < 2 || os.Args[1] != invocation {
 		return 0, false
 	}
-	hideMemory()
+	HideMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := serve(ctx, os.Stdin, dial, harnesses); err != nil {

@@ -2,7 +2,7 @@ package runner
 
 import "golang.org/x/sys/unix"
 
-// hideMemory keeps the agent's processes, which run as the same user, from
+// HideMemory keeps the agent's processes, which run as the same user, from
 // reading the runner's memory and environment through /proc: the run token and
 // the providers' keys are there. Root can read them all the same.
-func hideMemory() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
+func HideMemory() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }

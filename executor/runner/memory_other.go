@@ -2,5 +2,5 @@
 
 package runner
 
-// hideMemory has no equivalent here.
-func hideMemory() {}
+// HideMemory has no equivalent here.
+func HideMemory() {}

@@ -35,6 +35,9 @@ type Options struct {
 	InPlace bool
 	// CacheDir holds the repository mirrors that runs share; empty for none.
 	CacheDir string
+	// SetupTimeout bounds each setup command. Default: that of package
+	// environment, 30 minutes.
+	SetupTimeout time.Duration
 	// Environ is the base environment of the agent's processes, before the
 	// run's own variables and secrets. Default: the runner's own.
 	Environ []string
@@ -125,6 +128,9 @@ func (x *execution) run(ctx context.Context, bundleTook time.Duration) (harness.
 	if err := x.link.Begin(ctx); err != nil {
 		return harness.Outcome{}, fmt.Errorf("begin: %w", err)
 	}
+	if x.bundle.Execution.BegunAt.IsZero() { // the bundle was made before
+		x.bundle.Execution.BegunAt = x.opts.Clock.Now()
+	}
 	if err := x.journal.Post(ctx, &task.Phase{Name: task.PhaseBundle, Status: task.PhaseDone, DurationMS: bundleTook.Milliseconds()}); err != nil {
 		return harness.Outcome{}, err
 	}
@@ -194,7 +200,7 @@ func (x *execution) work(ctx context.Context) (harness.Outcome, error) {
 			return harness.Outcome{}, err
 		}
 	}
-	ws, err := x.prepare(ctx)
+	ws, err := x.prepareInTime(ctx)
 	if err != nil {
 		return x.reportError(ctx, err)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/oz-platform/cloudagents/environment/git"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
-	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -32,8 +31,9 @@ type workspace struct {
 
 func (w *workspace) close() { _ = w.git.Close() } // its temporary files go with the sandbox anyway
 
-// prepare makes the workspace ready and says so in the log.
-func (x *execution) prepare(ctx context.Context) (*workspace, error) {
+// prepare makes the workspace ready and tells steps, whose context may outlive
+// ctx, so that the log shows what was under way when a limit ended it.
+func (x *execution) prepare(ctx context.Context, steps *steps) (*workspace, error) {
 	config, err := x.environment()
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (x *execution) prepare(ctx context.Context) (*workspace, error) {
 	}
 	ws := &workspace{dir: x.opts.Root, git: g, env: x.environ()}
 	if !x.opts.InPlace || len(config.Repos)+len(config.SetupCommands) > 0 {
-		err = x.fill(ctx, ws, config)
+		err = x.fill(ctx, ws, config, steps)
 	} else {
 		ws.repos, err = x.found(ctx, g)
 	}
@@ -90,8 +90,8 @@ func (x *execution) credential(_ context.Context, host string) (git.Credential, 
 
 // fill clones and sets up. A workspace that an earlier execution has prepared
 // is taken as it is.
-func (x *execution) fill(ctx context.Context, ws *workspace, config environment.Config) error {
-	opts := &environment.PreparerOptions{Forge: x.bundle.RepositoryBase}
+func (x *execution) fill(ctx context.Context, ws *workspace, config environment.Config, steps *steps) error {
+	opts := &environment.PreparerOptions{Forge: x.bundle.RepositoryBase, CommandTimeout: x.opts.SetupTimeout}
 	if x.opts.CacheDir != "" {
 		cache, err := environment.OpenCache(x.opts.CacheDir, nil)
 		if err != nil {
@@ -99,7 +99,6 @@ func (x *execution) fill(ctx context.Context, ws *workspace, config environment.
 		}
 		opts.Cache = cache
 	}
-	steps := newSteps(ctx, x)
 	prepared, err := environment.NewPreparer(ws.git, opts).Prepare(ctx, environment.Options{
 		Dir: x.opts.Root, Config: config, Owner: x.bundle.Task.Owner,
 		Env: ws.env, Secrets: x.variables(), Report: steps.report,
@@ -154,8 +153,8 @@ func (x *execution) mark(ws *workspace) error {
 	return nil
 }
 
-// hiddenVariables are the caller's own credentials. An agent that runs in
-// place must not inherit them.
+// hiddenVariable reports one of the caller's own credentials. An agent that
+// runs in place must not inherit them.
 func hiddenVariable(name string) bool {
 	switch name {
 	case "WARP_API_KEY", "OZ_API_KEY", "OZ_BOOTSTRAP_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY":
@@ -193,91 +192,3 @@ func (x *execution) variables() map[string]string {
 	}
 	return out
 }
-
-// steps turns the preparation's progress into events: the phase "workspace"
-// for the clones, "setup" for the commands, and the commands' output.
-type steps struct {
-	ctx    context.Context
-	x      *execution
-	end    func(error, string) error
-	phase  environment.Phase
-	cloned []string
-	output *secrets.RedactWriter
-}
-
-func newSteps(ctx context.Context, x *execution) *steps { return &steps{ctx: ctx, x: x} }
-
-// outputSink posts the redacted output of a setup command.
-type outputSink struct {
-	s    *steps
-	call string
-}
-
-func (o outputSink) Write(b []byte) (int, error) {
-	return len(b), o.s.x.journal.Post(o.s.ctx, &task.ToolOutput{CallID: o.call, Text: strings.ToValidUTF8(string(b), "\uFFFD")})
-}
-
-// report takes one step. Failures to post end the run by themselves: the
-// journal has failed then.
-func (s *steps) report(step environment.Step) {
-	if step.Phase != s.phase {
-		s.enter(step.Phase)
-	}
-	switch step.Status {
-	case environment.StepStarted:
-		s.started(step)
-	case environment.StepOutput:
-		_, _ = s.output.Write(step.Output)
-	case environment.StepDone, environment.StepFailed:
-		s.ended(step)
-	}
-}
-
-func (s *steps) enter(p environment.Phase) {
-	s.leave(nil)
-	s.phase = p
-	name := task.PhaseWorkspace
-	if p == environment.PhaseSetup {
-		name = task.PhaseSetup
-		crashpoint.Hit(crashpoint.RunnerCloned)
-	}
-	s.end = s.x.journal.phase(s.ctx, name)
-}
-
-// leave ends the phase that is under way.
-func (s *steps) leave(err error) {
-	if s.end != nil {
-		_ = s.end(err, strings.Join(s.cloned, ", "))
-	}
-	s.end, s.cloned = nil, nil
-}
-
-func (s *steps) started(step environment.Step) {
-	if step.Phase != environment.PhaseSetup {
-		return
-	}
-	call := fmt.Sprintf("setup-%d", step.Number)
-	s.output = s.x.redactor.Writer(outputSink{s, call})
-	input, _ := json.Marshal(map[string]string{"command": step.Text}) // strings cannot fail
-	_ = s.x.journal.Post(s.ctx, &task.ToolCall{ID: call, Name: "setup_command", Category: task.CategoryCommand, Input: input})
-}
-
-func (s *steps) ended(step environment.Step) {
-	if step.Phase != environment.PhaseSetup {
-		if step.Status == environment.StepDone {
-			s.cloned = append(s.cloned, fmt.Sprintf("%s from %s", step.Repo, step.From))
-		}
-		return
-	}
-	_ = s.output.Close()
-	state := task.ToolCompleted
-	if step.Status == environment.StepFailed {
-		state = task.ToolFailed
-	}
-	output, _ := json.Marshal(map[string]int{"exit_code": step.ExitCode})
-	_ = s.x.journal.Post(s.ctx, &task.ToolResult{CallID: fmt.Sprintf("setup-%d", step.Number), Name: "setup_command",
-		Category: task.CategoryCommand, State: state, Content: fmt.Sprintf("exit code %d", step.ExitCode), Output: output, DurationMS: step.Duration.Milliseconds()})
-}
-
-// finish closes what is open.
-func (s *steps) finish(err error) { s.leave(err) }

@@ -152,6 +152,11 @@ func (a *agent) outOfTime(ctx context.Context) (end, error) {
 	if err := a.settleCutOff(ctx, stoppedByTime); err != nil {
 		return end{}, err
 	}
+	// What a person has said meanwhile is not lost: the next execution's first
+	// request to the model has it.
+	if err := a.deliver(ctx); err != nil {
+		return end{}, err
+	}
 	reason := fmt.Sprintf("The run has used its %d minutes.", a.s.Limits.MaxMinutes)
 	return a.blocked(ctx, reason)
 }

@@ -19,6 +19,11 @@ import (
 // is some 128,000 tokens of four bytes.
 const maxAnswerBytes = 2 << 20
 
+// maxPartBytes bounds the input of one call and what a provider wants back of
+// its reasoning, both as JSON, which can be six times as long as the text: one
+// event must hold it (task.MaxEventBytes) with what is around it.
+const maxPartBytes = task.MaxEventBytes - 64<<10
+
 // recorder writes the answer of one turn to the log while it streams in.
 type recorder struct {
 	ctx   context.Context
@@ -99,6 +104,9 @@ func (r *recorder) endBlock(o *opaque) error {
 		if p.Opaque, err = json.Marshal(o); err != nil {
 			return fmt.Errorf("encode reasoning: %w", err)
 		}
+		if len(p.Opaque) > maxPartBytes {
+			p.Opaque = nil // the turn goes on without it
+		}
 	}
 	return r.a.s.Journal.Post(r.ctx, p)
 }
@@ -117,8 +125,12 @@ var unusableName = regexp.MustCompile(`[^A-Za-z0-9_-]`)
 // usableID is what both wires take as the id of a call.
 var usableID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// invalidInput holds, in the place of a tool's input, what was no JSON object.
-const invalidInput = "invalid_json"
+// invalidInput holds, in the place of a tool's input, what was no JSON object;
+// overlongInput holds the size of an input that no event can hold.
+const (
+	invalidInput  = "invalid_json"
+	overlongInput = "overlong_bytes"
+)
 
 func (r *recorder) call(w wireCall) error {
 	r.count++
@@ -131,8 +143,17 @@ func (r *recorder) call(w wireCall) error {
 		name = "unnamed"
 	}
 	return r.a.s.Journal.Post(r.ctx, &task.ToolCall{
-		ID: id, Name: name, Category: r.a.tools.category(name), Input: redactJSON(r.a.s, objectOf(w.input)),
+		ID: id, Name: name, Category: r.a.tools.category(name), Input: r.input(w.input),
 	})
+}
+
+// input is a call's input as the log and the conversation have it.
+func (r *recorder) input(text string) json.RawMessage {
+	whole := redactJSON(r.a.s, objectOf(text))
+	if size, err := json.Marshal(whole); err != nil || len(size) > maxPartBytes {
+		return json.RawMessage(fmt.Sprintf(`{%q:%d}`, overlongInput, len(text)))
+	}
+	return whole
 }
 
 // objectOf gives input as a JSON object, whatever the model made.

@@ -50,7 +50,7 @@ func (a *agent) scanCommits(ctx context.Context, repo harness.Repo, head string)
 		if err != nil {
 			return err
 		}
-		message, err := a.s.Git.Run(ctx, repo.Dir, "log", "-1", "--format=%an%n%ae%n%B", c)
+		message, err := a.s.Git.Run(ctx, repo.Dir, "log", "-1", "--format=%an%n%ae%n%cn%n%ce%n%B", c)
 		if err != nil {
 			return gitRefused(ctx, err)
 		}
@@ -105,12 +105,19 @@ func (a *agent) scanByFile(ctx context.Context, repo harness.Repo, args []string
 	return slices.Compact(names), nil
 }
 
-// added gives the lines that a diff adds, and the names of its files.
+// added gives the lines that a diff adds, and the names of the files. An empty
+// file has no line with a plus: its name is in the header only.
 func added(diff []byte) []byte {
 	var out []byte
+	header := ""
 	for line := range strings.Lines(string(diff)) {
-		if strings.HasPrefix(line, "+") {
+		switch {
+		case strings.HasPrefix(line, "+"):
 			out = append(out, line[1:]...)
+		case strings.HasPrefix(line, "diff --git "):
+			header = line
+		case strings.HasPrefix(line, "new file mode "):
+			out = append(out, header...)
 		}
 	}
 	return out

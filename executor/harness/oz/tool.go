@@ -104,8 +104,13 @@ func define[In any](t tool, run func(ctx context.Context, a *agent, k *toolCall,
 
 func decodeInput(raw json.RawMessage, v any) error {
 	var broken map[string]json.RawMessage
-	if json.Unmarshal(raw, &broken) == nil && len(broken) == 1 && broken[invalidInput] != nil {
-		return badInput("the input is not a JSON object")
+	if json.Unmarshal(raw, &broken) == nil && len(broken) == 1 {
+		switch {
+		case broken[invalidInput] != nil:
+			return badInput("the input is not a JSON object")
+		case broken[overlongInput] != nil:
+			return badInput("the input has %s bytes, more than one call can take; work in smaller pieces", broken[overlongInput])
+		}
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()

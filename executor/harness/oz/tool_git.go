@@ -249,6 +249,10 @@ func (a *agent) preparePush(ctx context.Context, repo harness.Repo, in gitPushIn
 	if err != nil {
 		return pushRecord{}, gitRefused(ctx, err)
 	}
+	// A command may have made the branch; git_commit checks only its own.
+	if names := a.s.Redactor.Contains([]byte(branch)); len(names) > 0 {
+		return pushRecord{}, deny("The branch name contains the value of the secret %s. Nothing was pushed. Rename the branch.", strings.Join(names, ", "))
+	}
 	if a.isBase(repo, branch) && !in.AllowBase {
 		return pushRecord{}, deny("The work tree is on the base branch (or on none). Commit with git_commit first, which makes a branch; allow_base_branch is for when the user asked for exactly this.")
 	}
