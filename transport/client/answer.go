@@ -19,6 +19,9 @@ const (
 	maxProblem = 1 << 20
 )
 
+// errTooLong is the answer of a server that sends more than it may.
+var errTooLong = fmt.Errorf("the server's answer has more than %d bytes", maxAnswer)
+
 // decode reads an answer's JSON, or the problem in its place.
 func decode[T any](resp *http.Response, err error) (T, error) {
 	var v T
@@ -38,12 +41,9 @@ func read(resp *http.Response, err error) ([]byte, error) {
 		return nil, err
 	}
 	defer closeBody(resp)
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	data, err := io.ReadAll(resp.Body) // the sender has bounded it
 	if err != nil {
 		return nil, task.Errorf(task.CodeResourceUnavailable, "the server's answer broke off: %w", err)
-	}
-	if len(data) > maxAnswer {
-		return nil, errTooLong(maxAnswer)
 	}
 	return data, nil
 }
@@ -71,6 +71,9 @@ func check(resp *http.Response, err error) error {
 
 // problem reads the error that an answer tells of, whatever its media type.
 func problem(resp *http.Response) error {
+	if resp.StatusCode < http.StatusBadRequest {
+		return moved(resp)
+	}
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	var p api.Problem
 	if json.Unmarshal(data, &p) != nil || p.Error == "" && p.Title == "" {
@@ -82,4 +85,14 @@ func problem(resp *http.Response) error {
 		e.RetryAfterMS = d.Milliseconds()
 	}
 	return err
+}
+
+// moved says where a redirect that is not followed leads, without its query:
+// that may be a signature.
+func moved(resp *http.Response) error {
+	where := "elsewhere"
+	if to, err := resp.Location(); err == nil {
+		where = "to " + to.Scheme + "://" + to.Host + to.EscapedPath()
+	}
+	return task.Errorf(task.CodeInvalidRequest, "the server answered %s %s, which is followed for reads only; use the address that it leads to", resp.Status, where)
 }

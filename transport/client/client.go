@@ -3,7 +3,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -21,7 +20,9 @@ type Options struct {
 	APIKey string
 
 	// HTTPClient carries the requests. Default: one of its own. Its Timeout
-	// must be zero, else it cuts streams.
+	// must be zero, else it cuts streams. Redirects are followed for reads
+	// only, without the key once they leave the server, and never from https
+	// to http; its CheckRedirect can refuse more.
 	HTTPClient *http.Client
 
 	// Timeout bounds each attempt of a request, but for streams and
@@ -48,7 +49,8 @@ type Client struct {
 	base   string // with prefix, without trailing slash
 	opts   Options
 	raw    *api.Client // requests and answers of bounded size
-	stream *api.Client // streams and files: one attempt, no time limit
+	files  *api.Client // answers that are handed on as they come
+	stream *api.Client // the same in one attempt: who follows a log tries again by itself
 }
 
 var _ oz.Service = (*Client)(nil)
@@ -58,12 +60,18 @@ var _ oz.Service = (*Client)(nil)
 // nil. Nothing is sent yet.
 func New(baseURL string, opts *Options) (*Client, error) {
 	o := withDefaults(opts)
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	base, err := parseBase(baseURL)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{base: base, opts: o}
 	if c.raw, err = c.newRaw(&sender{opts: o, timeout: o.Timeout, retry: retryFew(o.MaxRetries)}); err != nil {
+		return nil, err
+	}
+	if c.files, err = c.newRaw(&sender{opts: o, retry: retryFew(o.MaxRetries)}); err != nil {
 		return nil, err
 	}
 	if c.stream, err = c.newRaw(&sender{opts: o, retry: retryFew(-1)}); err != nil {
@@ -88,12 +96,14 @@ func withDefaults(opts *Options) Options {
 	if opts != nil {
 		o = *opts
 	}
+	o.Timeout = cmp.Or(o.Timeout, time.Minute)
 	if o.HTTPClient == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.MaxIdleConnsPerHost = 16 // one host is all that a client talks to
+		transport.MaxIdleConnsPerHost = 16          // one host is all that a client talks to
+		transport.ResponseHeaderTimeout = o.Timeout // bounds streams and files, which have no other limit
 		o.HTTPClient = &http.Client{Transport: transport}
 	}
-	o.Timeout = cmp.Or(o.Timeout, time.Minute)
+	o.HTTPClient = cautious(o.HTTPClient)
 	o.MaxRetries = cmp.Or(o.MaxRetries, 2)
 	o.StreamIdle = cmp.Or(o.StreamIdle, time.Minute)
 	o.UserAgent = cmp.Or(o.UserAgent, "oz-go/"+version())
@@ -101,6 +111,25 @@ func withDefaults(opts *Options) Options {
 		o.Clock = task.SystemClock()
 	}
 	return o
+}
+
+// check refuses what could not be sent, without repeating it: a key that was
+// read from a file often ends in a line break.
+func (o Options) check() error {
+	switch {
+	case !oneLine(o.APIKey):
+		return task.Invalid("APIKey", "must be one line of text")
+	case !oneLine(o.UserAgent):
+		return task.Invalid("UserAgent", "must be one line of text")
+	case o.Timeout < 0 || o.StreamIdle < 0:
+		return task.Invalid("Timeout", "durations may not be negative")
+	}
+	return nil
+}
+
+// oneLine reports that s can be the value of a header.
+func oneLine(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // module is whose version the client reports.
@@ -159,7 +188,7 @@ func header(key, value string) api.RequestEditorFn {
 		if value == "" {
 			return nil
 		}
-		if strings.ContainsAny(value, "\r\n\x00") {
+		if !oneLine(value) {
 			return task.Invalid(key, "must be one line of text")
 		}
 		r.Header.Set(key, value)
@@ -173,9 +202,4 @@ func checkID(kind, id string) error {
 		return task.Invalid(kind, "%q is no id", id)
 	}
 	return nil
-}
-
-// errTooLong is the answer of a server that sends more than it may.
-func errTooLong(limit int64) error {
-	return fmt.Errorf("the server's answer has more than %d bytes", limit)
 }

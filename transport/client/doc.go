@@ -15,7 +15,8 @@
 //
 // A request is repeated when the server says that this helps, and after a
 // broken connection when repeating does no harm: reads, changes that name
-// their result, and creates, which carry an Idempotency-Key. A Client gives up
+// their result, and creates, which carry an Idempotency-Key. An answer that
+// breaks off counts as a broken connection. A Client gives up
 // after Options.MaxRetries; Watch and a Link go on until their context ends or
 // the server refuses.
 //
@@ -29,6 +30,6 @@
 //
 // # Concurrency
 //
-// Clients and links are safe for concurrent use and hold no goroutine between
-// calls.
+// Clients and links are safe for concurrent use and start no goroutine of their
+// own; net/http keeps idle connections for a while.
 package client

@@ -17,7 +17,9 @@ func (c *Client) Transcript(ctx context.Context, id task.ID, w io.Writer, format
 	if err := checkID("run id", string(id)); err != nil {
 		return err
 	}
-	return copyTo(w)(c.stream.GetRunTranscript(ctx, string(id), nil, query(url.Values{"format": {format}})))
+	return c.transfer(ctx, w, func(ctx context.Context) (*http.Response, error) {
+		return c.files.GetRunTranscript(ctx, string(id), nil, query(url.Values{"format": {format}}))
+	})
 }
 
 // File is an artifact that can be fetched (Oz API, ArtifactResponse).
@@ -81,25 +83,51 @@ func (c *Client) Download(ctx context.Context, uid string, w io.Writer) error {
 		_, err := io.WriteString(w, f.Content)
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, nil)
-	if err != nil {
-		return fmt.Errorf("artifact %s: the server gave a link that is no URL", uid)
-	}
-	req.Header.Set("User-Agent", c.opts.UserAgent) // the link needs no key, and may lead elsewhere
-	s := &sender{opts: c.opts, retry: retryFew(c.opts.MaxRetries)}
-	return copyTo(w)(s.Do(req))
+	return c.transfer(ctx, w, func(ctx context.Context) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, nil)
+		if err != nil {
+			return nil, fmt.Errorf("artifact %s: the server gave a link that is no URL", uid)
+		}
+		req.Header.Set("User-Agent", c.opts.UserAgent) // the link needs no key, and may lead elsewhere
+		return (&sender{opts: c.opts, retry: retryFew(c.opts.MaxRetries)}).Do(req)
+	})
 }
 
-// copyTo writes an answer to w as it comes.
-func copyTo(w io.Writer) func(*http.Response, error) error {
-	return func(resp *http.Response, err error) error {
-		if err := check(resp, err); err != nil {
-			return err
-		}
-		defer func() { _ = resp.Body.Close() }()
-		if _, err := io.Copy(w, resp.Body); err != nil {
-			return fmt.Errorf("copy the server's answer: %w", err)
-		}
-		return nil
+// transfer writes an answer to w as it comes. A server that falls silent is
+// given up; w may be as slow as it is.
+func (c *Client) transfer(ctx context.Context, w io.Writer, send func(context.Context) (*http.Response, error)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, err := send(ctx)
+	if err := check(resp, err); err != nil {
+		return err
 	}
+	defer func() { cancel(nil); _ = resp.Body.Close() }() // what is left is not drained
+	idle := time.AfterFunc(c.opts.StreamIdle, func() { cancel(errSilent) })
+	defer idle.Stop()
+	_, err = io.Copy(w, &watched{r: resp.Body, idle: idle, limit: c.opts.StreamIdle})
+	if err != nil && context.Cause(ctx) == errSilent {
+		err = errSilent
+	}
+	if err != nil {
+		return fmt.Errorf("copy the server's answer: %w", err)
+	}
+	return nil
+}
+
+// errSilent is an answer that stops without an end.
+var errSilent = task.Errorf(task.CodeResourceUnavailable, "the server fell silent in the middle of its answer")
+
+// watched lets the timer run while a read waits, and only then.
+type watched struct {
+	r     io.Reader
+	idle  *time.Timer
+	limit time.Duration
+}
+
+// Read implements io.Reader.
+func (w *watched) Read(p []byte) (int, error) {
+	w.idle.Reset(w.limit)
+	defer w.idle.Stop()
+	return w.r.Read(p)
 }

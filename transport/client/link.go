@@ -43,7 +43,7 @@ func NewLink(h executor.Handshake, opts *Options) (*Link, error) {
 	if c.raw, err = c.newRaw(&sender{opts: c.opts, timeout: c.opts.Timeout, retry: retryForever}); err != nil {
 		return nil, err
 	}
-	if c.stream, err = c.newRaw(&sender{opts: c.opts, retry: retryForever}); err != nil {
+	if c.files, err = c.newRaw(&sender{opts: c.opts, retry: retryForever}); err != nil {
 		return nil, err
 	}
 	return &Link{c: c}, nil
@@ -122,7 +122,7 @@ func (l *Link) Upload(ctx context.Context, uid string, r io.Reader) (blob string
 		return "", 0, fmt.Errorf("read artifact %s: %w", uid, err)
 	}
 	defer remove()
-	answer, err := decode[api.UploadResponse](l.c.stream.UploadArtifactWithBody(ctx, uid, "application/octet-stream", http.NoBody, replay(file)))
+	answer, err := decode[api.UploadResponse](l.c.files.UploadArtifactWithBody(ctx, uid, "application/octet-stream", http.NoBody, replay(file)))
 	return answer.Blob, answer.SizeBytes, err
 }
 

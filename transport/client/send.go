@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -18,26 +19,32 @@ import (
 // sender sends requests, again where that can help. It implements the
 // generated client's HttpRequestDoer.
 type sender struct {
-	opts    Options
-	timeout time.Duration // of one attempt; 0 is none
+	opts Options
+	// timeout bounds one attempt, its answer included: the answer is read
+	// whole, so that one that breaks off counts as a failed attempt. 0 hands
+	// the answer on as it comes, for streams and files.
+	timeout time.Duration
 	retry   retryPolicy
 }
 
 // retryPolicy says whether to repeat a request that failed n+1 times. safe
 // reports that the server cannot have acted on it, or that acting twice does
-// no harm. Exactly one of resp and err is set.
+// no harm. err is nil if there was a whole answer.
 type retryPolicy func(n int, safe bool, resp *http.Response, err error) bool
 
 // retryFew is the policy of the official SDKs (Oz API, retries), with one more
 // caution: a request that must not be done twice is not repeated after a
-// broken connection.
+// broken connection, nor after a failure that a proxy may have made up, unless
+// the server asks for it.
 func retryFew(limit int) retryPolicy {
 	return func(n int, safe bool, resp *http.Response, err error) bool {
-		if n >= limit {
+		switch {
+		case n >= limit:
 			return false
-		}
-		if err != nil {
+		case err != nil:
 			return safe
+		case !safe && resp.StatusCode >= http.StatusInternalServerError && resp.Header.Get("x-should-retry") == "":
+			return false
 		}
 		return worthRetry(resp)
 	}
@@ -109,12 +116,11 @@ func (s *sender) Do(req *http.Request) (*http.Response, error) {
 			closeBody(resp)
 			return nil, cause
 		}
-		repeatable := req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
-		if !repeatable || !s.retry(n, err == nil || safe(req, err), resp, err) {
-			if err != nil {
+		if !repeatable(req, err) || !s.retry(n, safe(req, err), resp, err) {
+			if resp == nil {
 				return nil, unreachable(req, err)
 			}
-			return resp, nil
+			return resp, nil // if it broke off, its status may still be all that matters
 		}
 		delay := delays.NextBackOff()
 		if resp != nil {
@@ -131,11 +137,20 @@ func (s *sender) Do(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// attempt sends the request once. The time limit covers reading the answer.
+// repeatable reports that the request can be sent again, and that the answer
+// to it might be another one.
+func repeatable(req *http.Request, err error) bool {
+	return (req.Body == nil || req.Body == http.NoBody || req.GetBody != nil) && !errors.Is(err, errTooLong)
+}
+
+// attempt sends the request once. When the answer breaks off, both the answer,
+// as far as it came, and an error are returned.
 func (s *sender) attempt(req *http.Request, n int) (*http.Response, error) {
-	ctx, cancel := req.Context(), context.CancelFunc(func() {})
+	ctx := req.Context()
 	if s.timeout > 0 {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
 	}
 	again := req.Clone(ctx)
 	if n > 0 {
@@ -144,33 +159,45 @@ func (s *sender) attempt(req *http.Request, n int) (*http.Response, error) {
 	if req.GetBody != nil {
 		body, err := req.GetBody()
 		if err != nil {
-			cancel()
 			return nil, err
 		}
 		again.Body = body
 	}
 	resp, err := s.opts.HTTPClient.Do(again)
-	if err != nil {
-		cancel()
-		return nil, err
+	if err != nil || s.timeout == 0 {
+		return resp, err
 	}
-	resp.Body = &cancelBody{resp.Body, cancel}
-	return resp, nil
+	return buffered(resp)
 }
 
-// cancelBody ends an attempt's time limit once its answer is read.
-type cancelBody struct {
-	io.ReadCloser
-	cancel context.CancelFunc
+// buffered reads an answer whole. Of a problem only the beginning is kept, and
+// an answer that is too long is an error without an answer.
+func buffered(resp *http.Response) (*http.Response, error) {
+	defer closeBody(resp)
+	limit := int64(maxAnswer)
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		limit = maxProblem
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	whole := *resp
+	whole.Body = io.NopCloser(bytes.NewReader(data))
+	switch {
+	case err != nil:
+		whole.Body = io.NopCloser(io.MultiReader(bytes.NewReader(data), failing{err}))
+		return &whole, err
+	case int64(len(data)) > limit && limit == maxAnswer:
+		return nil, errTooLong
+	}
+	return &whole, nil
 }
 
-// Close implements io.Closer.
-func (b *cancelBody) Close() error {
-	defer b.cancel()
-	return b.ReadCloser.Close()
-}
+// failing is the rest of an answer that broke off.
+type failing struct{ err error }
 
-// safe reports that repeating does no harm after an attempt without an answer.
+// Read implements io.Reader.
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// safe reports that repeating does no harm, whatever became of an attempt.
 func safe(req *http.Request, err error) bool {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
@@ -186,6 +213,9 @@ func unreachable(req *http.Request, err error) error {
 	var with *url.Error
 	if errors.As(err, &with) {
 		err = with.Err
+	}
+	if errors.Is(err, errTooLong) {
+		return err
 	}
 	return task.Errorf(task.CodeResourceUnavailable, "no answer from %s: %w", req.URL.Host, err)
 }

@@ -13,7 +13,7 @@ import (
 const maxFrame = 16 << 20
 
 // errFrame says that a stream holds more in one event than any log does.
-var errFrame = fmt.Errorf("an event of the stream has more than %d bytes", maxFrame)
+var errFrame = &streamError{fmt.Errorf("an event of the stream has more than %d bytes", maxFrame)}
 
 // frame is one server-sent event.
 type frame struct {

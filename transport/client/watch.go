@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -60,16 +60,20 @@ func (w *watch) follow(ctx context.Context) error {
 		return err
 	}
 	defer func() { cancel(); _ = resp.Body.Close() }() // a stream is not drained
+	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != "text/event-stream" {
+		return &streamError{fmt.Errorf("the server answered with %q instead of a stream of events; is this the address of an Oz API?", media)}
+	}
 	frames := newFrameReader(resp.Body, func() { idle.Reset(w.c.opts.StreamIdle) })
 	for !w.over {
 		f, err := frames.next()
 		if err != nil {
 			return err
 		}
+		idle.Stop() // the reader may be slow, which is not the server's silence
 		if err := w.take(f); err != nil {
 			return err
 		}
-		idle.Reset(w.c.opts.StreamIdle) // the reader may have been slow, not the server
+		idle.Reset(w.c.opts.StreamIdle)
 	}
 	return nil
 }
@@ -85,16 +89,16 @@ func (w *watch) take(f frame) error {
 	case unknownType(err):
 		// A newer server's event: its number counts, its content is lost on us.
 		if e.Seq, err = strconv.ParseInt(f.id, 10, 64); err != nil {
-			return fmt.Errorf("read event id %q: %w", f.id, err)
+			return &streamError{fmt.Errorf("read event id %.40q: %w", f.id, err)}
 		}
 	case err != nil:
-		return fmt.Errorf("read event %s: %w", f.id, err)
+		return &streamError{fmt.Errorf("read event %.40q: %w", f.id, err)}
 	}
 	switch {
 	case e.Seq <= w.last:
 		return nil
 	case e.Seq > w.last+1:
-		return fmt.Errorf("the stream leaps from event %d to %d", w.last, e.Seq)
+		return &streamError{fmt.Errorf("the stream leaps from event %d to %d", w.last, e.Seq)}
 	}
 	w.last = e.Seq
 	w.delays.Reset()
@@ -138,12 +142,22 @@ func (w *watch) fail(err error) {
 	w.yield(task.Event{}, err)
 }
 
-// refused reports that the server understood and said no: asking again gives
-// the same answer. A broken stream is never that.
+// streamError is a stream that cannot be read, and would be the same when
+// opened again.
+type streamError struct{ err error }
+
+func (e *streamError) Error() string { return e.err.Error() }
+
+func (e *streamError) Unwrap() error { return e.err }
+
+// refused reports that the server understood and said no, or that it cannot be
+// understood: asking again gives the same answer. A stream that breaks off is
+// never that.
 func refused(err error) bool {
-	var e *task.Error
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || !errors.As(err, &e) {
-		return errors.Is(err, errFrame)
+	var unreadable *streamError
+	if errors.As(err, &unreadable) {
+		return true
 	}
-	return !e.Code.Retryable() && e.Code.HTTPStatus() < http.StatusInternalServerError
+	var e *task.Error
+	return errors.As(err, &e) && !e.Code.Retryable() && e.Code.HTTPStatus() < http.StatusInternalServerError
 }
