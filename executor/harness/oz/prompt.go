@@ -4,13 +4,21 @@ import (
 	_ "embed"
 	"fmt"
 	"strings"
-	"text/template"
 
 	"github.com/oz-platform/cloudagents/task"
 )
 
-//go:embed prompt.md
-var promptText string
+// The fixed parts of the prompt. They are put together by hand: text/template
+// calls methods by name, which makes the linker keep every method of every
+// type, and binaries two thirds larger.
+var (
+	//go:embed prompt.md
+	promptText string
+	//go:embed prompt_plan.md
+	promptPlan string
+	//go:embed prompt_finish.md
+	promptFinish string
+)
 
 // maxRulesBytes bounds one project rules file in the prompt.
 const maxRulesBytes = 32 << 10
@@ -22,7 +30,7 @@ var ruleFiles = [...]string{"WARP.md", "AGENTS.md"}
 // rules is a project rules file.
 type rules struct{ Path, Text string }
 
-// promptFacts is what the template is filled with.
+// promptFacts is what the prompt says besides its fixed parts.
 type promptFacts struct {
 	Root, Dir, Date string
 	Repos           []promptRepo
@@ -55,11 +63,47 @@ func (a *agent) buildPrompt() string {
 		}
 		facts.Repos = append(facts.Repos, p)
 	}
+	return clean(a.s.Redactor.String(facts.String()))
+}
+
+// String writes the prompt.
+func (f promptFacts) String() string {
 	var out strings.Builder
-	if err := template.Must(template.New("prompt").Parse(promptText)).Execute(&out, facts); err != nil {
-		return fmt.Sprintf("You are a coding agent. (%v)", err) // a template of ours over plain fields does not fail
+	out.WriteString(promptText)
+	out.WriteByte('\n')
+	if f.Plan {
+		out.WriteString(promptPlan)
+	} else {
+		out.WriteString(promptFinish)
 	}
-	return clean(a.s.Redactor.String(out.String()))
+	f.place(&out)
+	if f.Base != "" {
+		fmt.Fprintf(&out, "\nInstructions of this agent\n%s\n", f.Base)
+	}
+	for _, r := range f.Rules {
+		fmt.Fprintf(&out, "\nProject rules from %s\n%s\n", r.Path, r.Text)
+	}
+	return out.String()
+}
+
+// place says where the agent is.
+func (f promptFacts) place(out *strings.Builder) {
+	fmt.Fprintf(out, "\nWhere you are\n- Workspace %s, working directory %s. Relative paths start at the working directory. File tools reach the workspace only.\n", f.Root, f.Dir)
+	for _, r := range f.Repos {
+		remote := "no remote"
+		if r.Remote != "" {
+			remote = "remote " + r.Remote
+		}
+		fmt.Fprintf(out, "- Repository %s in %s, branch %s, %s.\n", r.Name, r.Path, r.Branch, remote)
+	}
+	if len(f.Repos) == 0 {
+		out.WriteString("- No repository was cloned.\n")
+	}
+	fmt.Fprintf(out, "- Today is %s.", f.Date)
+	if f.MaxTurns > 0 {
+		fmt.Fprintf(out, " You have %d turns.", f.MaxTurns)
+	}
+	out.WriteByte('\n')
 }
 
 // findRules reads the rules at the top of each repository and in the working
