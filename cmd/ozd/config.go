@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"go.uber.org/zap/zapcore"
@@ -34,6 +35,9 @@ type config struct {
 	MaxConcurrent int `yaml:"max_concurrent"`
 	// MaxWaiting bounds the queue; more runs are refused.
 	MaxWaiting int `yaml:"max_waiting"`
+	// Lease is how long an agent may be silent before its run goes to another;
+	// 0 is the platform's default.
+	Lease time.Duration `yaml:"lease"`
 	// RepositoryBase is put before owner/name.
 	RepositoryBase string `yaml:"repository_base"`
 	// Model is the default model.
@@ -85,6 +89,9 @@ type workerConfig struct {
 	// Env are variables of every sandbox: NAME=value, or NAME to pass on the
 	// server's own.
 	Env []string `yaml:"env"`
+	// ServerURL is where the sandboxes reach the API, when that is not the
+	// address the server listens on.
+	ServerURL string `yaml:"server_url"`
 }
 
 func defaultConfig() config {
@@ -136,6 +143,8 @@ func (c *config) check() error {
 		return errors.New("max_concurrent: must be at least 1")
 	case c.MaxWaiting < 1:
 		return errors.New("max_waiting: must be at least 1")
+	case c.Lease < 0:
+		return errors.New("lease: may not be negative")
 	case level.Set(c.LogLevel) != nil:
 		return fmt.Errorf("log_level: %q is none of debug, info, warn, error", c.LogLevel)
 	}

@@ -66,12 +66,14 @@ Configuration file, with its defaults:
   log_level: info
   max_concurrent: 4           # runs at work
   max_waiting: 10000          # runs in the queue; more are refused
+  lease: 30s                  # how long an agent may be silent before its run goes to another
   repository_base: https://github.com
   model: ""                   # default model
   models: []                  # - {name, wire: anthropic|openai, base_url, api_key_env|api_key_file, models: ["claude-*"]}
   limits: {max_turns: 200, max_minutes: 120, max_tokens: 0, max_cost_usd: 0}
   git: {name: "", email: "", credentials: []}  # - {host, username, password_env|password_file}
   worker: {env: []}           # variables of every sandbox: NAME=value, or NAME to pass it on
+                              # server_url: where sandboxes reach the API, if not at the listening address
   allowed_origins: null       # web origins that may call the API; null allows all, keys are needed anyway`
 
 // run is the whole program but for the process around it.

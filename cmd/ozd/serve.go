@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func (s *server) platform(store task.Store) (*oz.Platform, error) {
 	}
 	return oz.New(store, &oz.Options{
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: sealed.New(store, keys, nil),
-		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, PublicURL: c.PublicURL,
+		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, PublicURL: c.PublicURL,
 		RepositoryBase: c.RepositoryBase, GitCredentials: credentials,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
@@ -129,7 +130,7 @@ func (s *server) worker() (*oz.LocalWorker, error) {
 		return nil, err
 	}
 	return oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{
-		Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: s.address,
+		Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: cmp.Or(s.config.Worker.ServerURL, s.address),
 		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: vars, Logger: s.log,
 	})
 }
