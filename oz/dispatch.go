@@ -27,6 +27,10 @@ const (
 	// window grows while there is room for more and all those in it wait for
 	// workers that cannot take them.
 	firstWindow, lastWindow = 256, 65_536
+
+	// strayInterval is how often runs are looked for that wait for a moment
+	// which no back-off can have given them.
+	strayInterval = time.Minute
 )
 
 // dispatch offers waiting runs to workers with room until ctx ends. It knows
@@ -55,6 +59,8 @@ type dispatcher struct {
 	p      *Platform
 	offers sync.WaitGroup
 	turn   int // who is first in the next round
+	// stray is when stray runs were looked for last.
+	stray time.Time
 
 	mu       sync.Mutex
 	inflight map[task.ID]string // worker to which the run is being offered
@@ -84,10 +90,33 @@ func (d *dispatcher) place(ctx context.Context) error {
 		}
 		total -= d.assign(ctx, waiting, rooms, total)
 		if len(waiting) < window || window >= lastWindow {
-			return nil
+			break
 		}
 	}
+	return d.placeStrays(ctx, rooms, total)
 }
+
+// placeStrays places runs that were put off by a clock that was ahead: they
+// wait for a moment further away than any back-off reaches. It looks now and
+// then, when there is room.
+func (d *dispatcher) placeStrays(ctx context.Context, rooms []*room, total int) error {
+	now := d.p.opts.Clock.Now()
+	if total <= 0 || now.Sub(d.stray) < strayInterval {
+		return nil
+	}
+	d.stray = now
+	waiting, err := d.p.store.Waiting(ctx, now.Add(century), lastWindow)
+	if err != nil {
+		return err
+	}
+	latest := now.Add(2 * max(d.p.opts.MaxBackoff, d.p.opts.RefusalBackoff))
+	waiting = slices.DeleteFunc(waiting, func(w task.Waiting) bool { return !w.ReadyAt.After(latest) })
+	d.assign(ctx, waiting, rooms, total)
+	return nil
+}
+
+// century is later than any moment that a run waits for.
+const century = 100 * 365 * 24 * time.Hour
 
 // rooms counts the free places, over all and by worker. Live executions and
 // offers in flight both take one; an execution that is in both counts once.

@@ -15,37 +15,39 @@ import (
 
 // reap gives up executions that are silent for longer than their lease or
 // older than the longest runtime, until ctx ends.
-//
-// For one lease after the start it gives up none: while the platform was down
-// nobody could renew.
 func (p *Platform) reap(ctx context.Context) {
-	grace := p.opts.Clock.Now().Add(p.opts.Lease)
+	var watch leaseWatch
 	for {
+		if err := p.reapOnce(ctx, &watch); err != nil && ctx.Err() == nil {
+			p.opts.Logger.Error("look for lost executions", zap.Error(err))
+		}
 		select {
-		case <-p.opts.Clock.After(p.opts.Lease / 3):
+		case <-p.opts.Clock.After(p.opts.Lease / looksPerLease):
 		case <-ctx.Done():
 			return
-		}
-		now := p.opts.Clock.Now()
-		if err := p.reapOnce(ctx, now, now.After(grace)); err != nil && ctx.Err() == nil {
-			p.opts.Logger.Error("look for lost executions", zap.Error(err))
 		}
 	}
 }
 
+// looksPerLease is how often leases are looked at: an execution is given up
+// between one lease and a fifth more after its last sign of life.
+const looksPerLease = 5
+
 // reapOnce judges every live execution once.
-func (p *Platform) reapOnce(ctx context.Context, now time.Time, leases bool) error {
+func (p *Platform) reapOnce(ctx context.Context, watch *leaseWatch) error {
 	live, err := p.store.Live(ctx)
 	if err != nil {
 		return err
 	}
+	now := p.opts.Clock.Now()
+	watch.look(live, now)
 	p.fences.keep(live)
 	var errs []error
 	for _, e := range live {
 		switch {
-		case now.Sub(e.OfferedAt) > p.opts.MaxRuntime:
+		case watch.age(e.ID, now) > p.opts.MaxRuntime:
 			errs = append(errs, p.endOverdue(ctx, e))
-		case leases && e.LeaseUntil.Before(now):
+		case watch.silent(e.ID, now) >= p.opts.Lease:
 			errs = append(errs, p.giveUp(ctx, e, now))
 		}
 	}
@@ -61,11 +63,11 @@ func (p *Platform) giveUp(ctx context.Context, e task.Execution, now time.Time) 
 	switch e.State {
 	case task.ExecutionOffered:
 		return p.release(ctx, e, task.Release{Execution: e.ID, Reason: "the worker did not answer",
-			ReadyAt: now.Add(p.opts.RefusalBackoff), ExpiredBy: now})
+			ReadyAt: now.Add(p.opts.RefusalBackoff), Lease: e.LeaseUntil})
 	case task.ExecutionClaimed:
-		return p.retry(ctx, e, task.CodeResourceUnavailable, "the worker gave no sign of life", now)
+		return p.retry(ctx, e, task.CodeResourceUnavailable, "the worker gave no sign of life", e.LeaseUntil)
 	}
-	return p.retry(ctx, e, task.CodeAgentProcessFailed, "the agent's process gave no sign of life", now)
+	return p.retry(ctx, e, task.CodeAgentProcessFailed, "the agent's process gave no sign of life", e.LeaseUntil)
 }
 
 // endOverdue ends a run whose execution is too old.
@@ -78,15 +80,15 @@ func (p *Platform) endOverdue(ctx context.Context, e task.Execution) error {
 }
 
 // retry gives a run back after a fault of the platform: it waits for a delay
-// that grows with every attempt, or ends as ERROR after the last one. expiredBy
+// that grows with every attempt, or ends as ERROR after the last one. lease
 // makes it conditional, see task.Release.
-func (p *Platform) retry(ctx context.Context, e task.Execution, code task.Code, reason string, expiredBy time.Time) error {
+func (p *Platform) retry(ctx context.Context, e task.Execution, code task.Code, reason string, lease time.Time) error {
 	t, err := p.store.Get(ctx, e.TaskID)
 	if err != nil {
 		return err
 	}
 	return p.release(ctx, e, task.Release{Execution: e.ID, Reason: reason, Code: code, MaxAttempts: p.opts.MaxAttempts,
-		ReadyAt: p.opts.Clock.Now().Add(p.backoff(t.Attempts)), ExpiredBy: expiredBy})
+		ReadyAt: p.opts.Clock.Now().Add(p.backoff(t.Attempts)), Lease: lease})
 }
 
 // retryOrFence is retry for a runner that reports its own failure: one that
@@ -105,7 +107,7 @@ func (p *Platform) retryOrFence(ctx context.Context, e task.Execution, code task
 // meanwhile is no error.
 func (p *Platform) release(ctx context.Context, e task.Execution, r task.Release) error {
 	_, err := p.store.Do(ctx, e.TaskID, r)
-	if !r.ExpiredBy.IsZero() && errors.Is(err, task.ErrConflict) {
+	if !r.Lease.IsZero() && errors.Is(err, task.ErrConflict) {
 		return nil
 	}
 	return settled(err)

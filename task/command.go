@@ -163,7 +163,9 @@ func (d *decision) append(e Event) error {
 	return nil
 }
 
-// Renew moves the end of an execution's lease; it never moves it back.
+// Renew moves the end of an execution's lease. It never moves it back, and
+// always moves it a little: that it moves is the sign of life, also when the
+// clock that Until comes from has gone back.
 type Renew struct {
 	Execution ExecutionID
 	Until     time.Time
@@ -175,9 +177,11 @@ func (c Renew) apply(d *decision) error {
 	if err := d.holder(); err != nil {
 		return err
 	}
-	if c.Until.After(d.exec.LeaseUntil) {
-		d.exec.LeaseUntil, d.touched = wall(c.Until), true
+	until := wall(c.Until)
+	if least := d.exec.LeaseUntil.Add(time.Microsecond); until.Before(least) { // what every store keeps
+		until = least
 	}
+	d.exec.LeaseUntil, d.touched = until, true
 	return nil
 }
 
@@ -224,9 +228,9 @@ type Release struct {
 	Reason string
 	// ReadyAt is when the run may be offered again.
 	ReadyAt time.Time
-	// ExpiredBy, if set, makes the release conditional: the lease must have
-	// ended before it, else CodeConflict.
-	ExpiredBy time.Time
+	// Lease, if set, makes the release conditional: the lease must still end
+	// then, as the giver last saw it, else CodeConflict. It was renewed.
+	Lease time.Time
 	// MaxAttempts, if above 0, counts this as a failed attempt; the last one
 	// ends the run as ERROR with Code.
 	MaxAttempts int
@@ -239,7 +243,7 @@ func (c Release) apply(d *decision) error {
 	if err := d.holder(); err != nil {
 		return err
 	}
-	if !c.ExpiredBy.IsZero() && !d.exec.LeaseUntil.Before(c.ExpiredBy) {
+	if !c.Lease.IsZero() && !d.exec.LeaseUntil.Equal(c.Lease) {
 		return Errorf(CodeConflict, "the lease was renewed meanwhile")
 	}
 	if c.MaxAttempts > 0 {

@@ -73,7 +73,7 @@ func calls(id task.ID) map[string]func(ctx context.Context, s task.Store) error 
 		},
 		"Record":       func(ctx context.Context, s task.Store) error { _, err := s.Record(ctx, "a", "k"); return err },
 		"Records":      func(ctx context.Context, s task.Store) error { _, err := s.Records(ctx, "a", nil); return err },
-		"DeleteRecord": func(ctx context.Context, s task.Store) error { return s.DeleteRecord(ctx, "a", "k") },
+		"DeleteRecord": func(ctx context.Context, s task.Store) error { return s.DeleteRecord(ctx, "a", "spare") },
 	}
 }
 
@@ -82,6 +82,7 @@ func (f *fixture) prepared() task.ID {
 	id := f.create(nil).ID
 	f.do(id, offer("x"))
 	f.put(task.Record{Kind: "a", Key: "k"})
+	f.put(task.Record{Kind: "a", Key: "spare"})
 	return id
 }
 
