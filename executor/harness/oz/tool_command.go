@@ -203,15 +203,8 @@ func writeToCommandTool() tool {
 		if err != nil {
 			return result{}, err
 		}
-		// A command that does not read must not hold up the agent.
-		if err := p.stdin.SetWriteDeadline(time.Now().Add(stopGrace)); err == nil {
-			_, err = p.stdin.WriteString(in.Input)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return result{}, refuse("The command does not read its input; only a part of it was written.")
-			}
-			if err != nil {
-				return result{}, refuse("The command takes no input any more: %v", err)
-			}
+		if err := p.feed(in.Input); err != nil {
+			return result{}, err
 		}
 		if in.Close {
 			p.closeInput()
@@ -219,6 +212,25 @@ func writeToCommandTool() tool {
 		a.procs.await(ctx, p, settleTime)
 		return a.progress(p, ""), nil
 	})
+}
+
+// feed writes to the command's standard input. A command that does not read
+// must not hold up the agent.
+func (p *process) feed(text string) error {
+	if text == "" {
+		return nil
+	}
+	err := p.stdin.SetWriteDeadline(time.Now().Add(stopGrace))
+	if err == nil {
+		_, err = p.stdin.WriteString(text)
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse("The command does not read its input; only a part of it was written.")
+	case err != nil:
+		return refuse("The command takes no input any more: %v", err)
+	}
+	return nil
 }
 
 func stopCommandTool() tool {
