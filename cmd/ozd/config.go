@@ -4,19 +4,16 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-	"go.uber.org/zap/zapcore"
+	"github.com/spf13/pflag"
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
+	"github.com/oz-platform/cloudagents/internal/yamlfile"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -62,7 +59,7 @@ type modelConfig struct {
 	Models     []string `yaml:"models"`
 }
 
-// limitsConfig are the limits of runs that name none.
+// limitsConfig are the limits of runs that name none; 0 is no limit.
 type limitsConfig struct {
 	MaxTurns   int     `yaml:"max_turns"`
 	MaxTokens  int64   `yaml:"max_tokens"`
@@ -99,58 +96,68 @@ func defaultConfig() config {
 		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120}}
 }
 
+// variables names the environment variable of each flag.
+var variables = map[string]string{
+	"config":          "OZ_CONFIG",
+	"listen":          "OZ_LISTEN",
+	"data":            "OZ_DATA",
+	"public-url":      "OZ_PUBLIC_URL",
+	"log-level":       "OZ_LOG_LEVEL",
+	"max-concurrent":  "OZ_MAX_CONCURRENT",
+	"repository-base": "OZ_REPOSITORY_BASE",
+	"model":           "OZ_MODEL",
+}
+
+// register makes the flags of c's fields.
+func (c *config) register(f *pflag.FlagSet) {
+	f.String("config", "", "configuration `file` (YAML)")
+	f.StringVar(&c.Listen, "listen", c.Listen, "`address` of the HTTP API; port 0 takes a free one")
+	f.StringVar(&c.Data, "data", c.Data, "`directory` of everything the server keeps")
+	f.StringVar(&c.PublicURL, "public-url", c.PublicURL, "`URL` by which people reach the server, for links")
+	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	f.IntVar(&c.MaxConcurrent, "max-concurrent", c.MaxConcurrent, "how many runs work at once")
+	f.StringVar(&c.RepositoryBase, "repository-base", c.RepositoryBase, "`URL` before owner/name of repositories")
+	f.StringVar(&c.Model, "model", c.Model, "default model `id`")
+	f.VisitAll(func(f *pflag.Flag) { f.Usage += " (env " + variables[f.Name] + ")" })
+}
+
+// load puts the layers together. f was made by register and has parsed the
+// command line: what it said is put on top of file and environment again.
+func (c *config) load(f *pflag.FlagSet, env modelenv.Lookup) error {
+	said := map[string]string{}
+	f.Visit(func(f *pflag.Flag) { said[f.Name] = f.Value.String() })
+	*c = defaultConfig()
+	c.bootstrapKey = env("OZ_BOOTSTRAP_API_KEY")
+	if path := cmp.Or(said["config"], env(variables["config"])); path != "" {
+		if err := c.readFile(path); err != nil {
+			return err
+		}
+	}
+	for name, variable := range variables {
+		value, ok := said[name]
+		if !ok {
+			value = env(variable)
+		}
+		if !ok && value == "" {
+			continue
+		}
+		if err := f.Set(name, value); err != nil {
+			return fmt.Errorf("%s: %q is not a whole number", variable, value)
+		}
+	}
+	return c.check()
+}
+
 // readFile adds what the file says. Unknown keys are errors that name their line.
 func (c *config) readFile(path string) error {
-	f, err := os.Open(path)
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	defer f.Close()
-	if err := yaml.NewDecoder(f, yaml.Strict()).Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("configuration %s:\n%s", path, yaml.FormatError(err, false, true))
+	if err := yamlfile.Unmarshal(raw, c); err != nil {
+		return fmt.Errorf("configuration %s:\n%w", path, err)
 	}
 	return nil
-}
-
-// readEnv adds what the environment says.
-func (c *config) readEnv(env modelenv.Lookup) error {
-	c.Listen = cmp.Or(env("OZ_LISTEN"), c.Listen)
-	c.Data = cmp.Or(env("OZ_DATA"), c.Data)
-	c.PublicURL = cmp.Or(env("OZ_PUBLIC_URL"), c.PublicURL)
-	c.LogLevel = cmp.Or(env("OZ_LOG_LEVEL"), c.LogLevel)
-	c.RepositoryBase = cmp.Or(env("OZ_REPOSITORY_BASE"), c.RepositoryBase)
-	c.Model = cmp.Or(env("OZ_MODEL"), c.Model)
-	c.bootstrapKey = env("OZ_BOOTSTRAP_API_KEY")
-	if n := env("OZ_MAX_CONCURRENT"); n != "" {
-		v, err := strconv.Atoi(n)
-		if err != nil {
-			return fmt.Errorf("OZ_MAX_CONCURRENT: %q is not a number", n)
-		}
-		c.MaxConcurrent = v
-	}
-	return nil
-}
-
-// check names the first field that cannot be.
-func (c *config) check() error {
-	var level zapcore.Level
-	switch {
-	case c.Listen == "":
-		return errors.New("listen: an address such as 127.0.0.1:8080 is needed")
-	case c.Data == "":
-		return errors.New("data: a directory is needed")
-	case c.MaxConcurrent < 1:
-		return errors.New("max_concurrent: must be at least 1")
-	case c.MaxWaiting < 1:
-		return errors.New("max_waiting: must be at least 1")
-	case c.Lease < 0:
-		return errors.New("lease: may not be negative")
-	case level.Set(c.LogLevel) != nil:
-		return fmt.Errorf("log_level: %q is none of debug, info, warn, error", c.LogLevel)
-	}
-	data, err := filepath.Abs(c.Data)
-	c.Data = data
-	return err
 }
 
 // limits gives the defaults for runs.
@@ -167,14 +174,11 @@ func (c *config) models(env modelenv.Lookup) (executor.Models, error) {
 	}
 	m := executor.Models{Default: c.Model}
 	for i, p := range c.Models {
-		if p.Name == "" || (p.Wire != "anthropic" && p.Wire != "openai") || len(p.Models) == 0 {
-			return m, fmt.Errorf("models[%d]: name, wire (anthropic or openai) and models are needed", i)
-		}
-		key, err := secretFrom(env, p.APIKeyEnv, p.APIKeyFile)
+		provider, err := p.provider(env)
 		if err != nil {
-			return m, fmt.Errorf("models[%d] (%s): %w", i, p.Name, err)
+			return m, fmt.Errorf("models[%d]: %w", i, err)
 		}
-		m.Providers = append(m.Providers, executor.ModelProvider{Name: p.Name, Wire: p.Wire, BaseURL: p.BaseURL, APIKey: key, Models: p.Models})
+		m.Providers = append(m.Providers, provider)
 		if m.Default == "" && !strings.HasSuffix(p.Models[0], "*") {
 			m.Default = p.Models[0]
 		}
@@ -185,13 +189,37 @@ func (c *config) models(env modelenv.Lookup) (executor.Models, error) {
 	return m, nil
 }
 
+func (p modelConfig) provider(env modelenv.Lookup) (executor.ModelProvider, error) {
+	out := executor.ModelProvider{Name: p.Name, Wire: p.Wire, BaseURL: p.BaseURL, Models: p.Models}
+	switch {
+	case p.Name == "":
+		return out, errors.New("name: is needed, to tell the provider from others")
+	case p.Wire != "anthropic" && p.Wire != "openai":
+		return out, fmt.Errorf("wire: %q is neither anthropic nor openai", p.Wire)
+	case len(p.Models) == 0 || slices.Contains(p.Models, ""):
+		return out, errors.New(`models: list the ids it serves; a trailing * stands for any rest, as in "claude-*"`)
+	}
+	if p.BaseURL != "" {
+		if err := modelenv.CheckURL("base_url", p.BaseURL); err != nil {
+			return out, err
+		}
+	}
+	key, err := secretFrom(env, "api_key", p.APIKeyEnv, p.APIKeyFile)
+	out.APIKey = key
+	return out, err
+}
+
 // credentials gives what git needs of the hosts.
 func (c *config) credentials(env modelenv.Lookup) ([]executor.GitCredential, error) {
 	var list []executor.GitCredential
 	for i, g := range c.Git.Credentials {
-		password, err := secretFrom(env, g.PasswordEnv, g.PasswordFile)
-		if err == nil && (g.Host == "" || password == "") {
-			err = errors.New("host and password_env or password_file are needed")
+		password, err := secretFrom(env, "password", g.PasswordEnv, g.PasswordFile)
+		switch {
+		case err != nil:
+		case g.Host == "":
+			err = errors.New("host: is needed, such as github.com")
+		case password == "":
+			err = errors.New("password_env or password_file: one is needed")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("git.credentials[%d]: %w", i, err)
@@ -201,34 +229,43 @@ func (c *config) credentials(env modelenv.Lookup) ([]executor.GitCredential, err
 	return list, nil
 }
 
-// secretFrom reads a value from the variable or the file that is named.
-func secretFrom(env modelenv.Lookup, name, file string) (executor.Sensitive, error) {
+// secretFrom reads a value from the variable that field_env names, or the file
+// that field_file names.
+func secretFrom(env modelenv.Lookup, field, name, file string) (executor.Sensitive, error) {
 	switch {
 	case name != "" && file != "":
-		return "", errors.New("name a variable or a file, not both")
+		return "", fmt.Errorf("%s_env and %[1]s_file: name a variable or a file, not both", field)
 	case name != "":
 		if env(name) == "" {
-			return "", fmt.Errorf("the environment variable %s is not set", name)
+			return "", fmt.Errorf("%s_env: the environment variable %s is not set", field, name)
 		}
 		return executor.Sensitive(env(name)), nil
 	case file != "":
 		b, err := os.ReadFile(file)
-		return executor.Sensitive(strings.TrimRight(string(b), "\r\n")), err
+		if err != nil {
+			return "", fmt.Errorf("%s_file: %w", field, err)
+		}
+		value := strings.TrimRight(string(b), "\r\n")
+		if value == "" {
+			return "", fmt.Errorf("%s_file: %s is empty", field, file)
+		}
+		return executor.Sensitive(value), nil
 	}
 	return "", nil
 }
 
-// sandboxEnv resolves the worker's variables.
-func (c *config) sandboxEnv(env modelenv.Lookup) ([]string, error) {
-	out := slices.Clone(c.Worker.Env)
-	for i, v := range out {
+// sandboxEnv resolves the worker's variables. One that is passed on and not
+// set is left out.
+func (c *config) sandboxEnv(env modelenv.Lookup) []string {
+	var out []string
+	for _, v := range c.Worker.Env {
 		name, _, hasValue := strings.Cut(v, "=")
-		if name == "" || strings.ContainsAny(name, " \t") {
-			return nil, fmt.Errorf("worker.env: %q is not NAME or NAME=value", v)
+		if value := env(name); !hasValue && value != "" {
+			v = name + "=" + value
+		} else if !hasValue {
+			continue
 		}
-		if !hasValue {
-			out[i] = name + "=" + env(name)
-		}
+		out = append(out, v)
 	}
-	return out, nil
+	return out
 }

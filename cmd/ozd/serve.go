@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,6 +45,10 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 		return err
 	}
 	defer func() { _ = log.Sync() }()
+	s := &server{config: c, env: env, log: log}
+	if err := s.resolve(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -51,13 +57,13 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	ln, err := net.Listen("tcp", c.Listen)
+	ln, err := listen(c.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	defer ln.Close()
+	s.address = "http://" + loopback(ln.Addr())
 
-	s := &server{config: c, env: env, log: log, address: "http://" + loopback(ln.Addr())}
 	platform, err := s.platform(store)
 	if err != nil {
 		return err
@@ -68,10 +74,32 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 	}
 	key, created, err := platform.Registry().Bootstrap(ctx, c.bootstrapKey)
 	if err != nil {
-		return err
+		return bootstrapError(c.bootstrapKey, err)
 	}
-	s.greet(stdout, key, created && c.bootstrapKey == "")
+	s.greet(stdout, key, created)
 	return s.run(ctx, platform, rest.NewServer(c.Listen, handler), ln)
+}
+
+// bootstrapError names the variable that a person set, not the field.
+func bootstrapError(chosen string, err error) error {
+	if chosen != "" && errors.Is(err, task.ErrInvalid) {
+		return fmt.Errorf("OZ_BOOTSTRAP_API_KEY: %w", err)
+	}
+	return err
+}
+
+// listen says what to do about the usual obstacles.
+func listen(address string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen: %s is in use, perhaps by another ozd: stop that one, or choose another address with --listen (port 0 takes a free one)", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listen: %s: ports below 1024 need privileges; choose a higher one with --listen", address)
+	case err != nil:
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return ln, nil
 }
 
 // server is the program put together.
@@ -80,20 +108,23 @@ type server struct {
 	env     modelenv.Lookup
 	log     *zap.Logger
 	address string // of the API as the runners on this host reach it
-	models  executor.Models
+
+	models      executor.Models
+	credentials []executor.GitCredential
+}
+
+// resolve reads what the configuration only names, before anything is opened.
+func (s *server) resolve() (err error) {
+	if s.models, err = s.config.models(s.env); err != nil {
+		return err
+	}
+	s.credentials, err = s.config.credentials(s.env)
+	return err
 }
 
 // platform assembles the drivers.
 func (s *server) platform(store task.Store) (*oz.Platform, error) {
 	c := s.config
-	var err error
-	if s.models, err = c.models(s.env); err != nil {
-		return nil, err
-	}
-	credentials, err := c.credentials(s.env)
-	if err != nil {
-		return nil, err
-	}
 	keys, err := sealed.OpenKeys(filepath.Join(c.Data, "secrets.key"))
 	if err != nil {
 		return nil, err
@@ -109,7 +140,7 @@ func (s *server) platform(store task.Store) (*oz.Platform, error) {
 	return oz.New(store, &oz.Options{
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: sealed.New(store, keys, nil),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, PublicURL: c.PublicURL,
-		RepositoryBase: c.RepositoryBase, GitCredentials: credentials,
+		RepositoryBase: c.RepositoryBase, GitCredentials: s.credentials,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
 }
@@ -125,13 +156,9 @@ func (s *server) worker() (*oz.LocalWorker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this executable, which is to run agents: %w", err)
 	}
-	vars, err := s.config.sandboxEnv(s.env)
-	if err != nil {
-		return nil, err
-	}
 	return oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{
 		Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: cmp.Or(s.config.Worker.ServerURL, s.address),
-		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: vars, Logger: s.log,
+		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: s.config.sandboxEnv(s.env), Logger: s.log,
 	})
 }
 
@@ -145,6 +172,9 @@ func (s *server) handler(p *oz.Platform) (*rest.Handler, error) {
 
 // run serves until ctx ends, then lets requests under way finish.
 func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net.Listener) error {
+	if tcp, ok := ln.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		s.log.Warn("the API is served without TLS to other machines: put a proxy with TLS before it", zap.Stringer("listen", tcp))
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.Run(ctx) })
 	g.Go(func() error {
@@ -168,8 +198,8 @@ func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net
 	return err
 }
 
-// greet tells a person what to do next.
-func (s *server) greet(w io.Writer, key string, show bool) {
+// greet tells a person what to do next. created says that key is new.
+func (s *server) greet(w io.Writer, key string, created bool) {
 	fmt.Fprintf(w, "ozd serves %s/api/v1\n", s.address)
 	fmt.Fprintf(w, "  data    %s\n", s.config.Data)
 	if len(s.models.Providers) == 0 {
@@ -178,11 +208,23 @@ func (s *server) greet(w io.Writer, key string, show bool) {
 	for _, p := range s.models.Providers {
 		fmt.Fprintf(w, "  models  %s (default %s)\n", p.Name, s.models.Default)
 	}
-	if !show {
-		return
+	switch {
+	case s.config.bootstrapKey != "":
+		fmt.Fprintf(w, "  key     that of OZ_BOOTSTRAP_API_KEY\n")
+	case !created:
+		fmt.Fprintf(w, "  key     as shown at the first start; if it is lost, choose one with OZ_BOOTSTRAP_API_KEY\n")
+	default:
+		fmt.Fprintf(w, "\nAdmin API key, shown this once:\n  %s\n", key)
+		fmt.Fprintf(w, "\nTry:\n  export WARP_API_KEY=%s WARP_SERVER_ROOT_URL=%s\n  %s agent run-cloud --prompt 'Say hello' --follow\n", key, s.address, clientCommand())
 	}
-	fmt.Fprintf(w, "\nAdmin API key, shown this once:\n  %s\n", key)
-	fmt.Fprintf(w, "\nTry:\n  export WARP_API_KEY=%s WARP_SERVER_ROOT_URL=%s\n  go run ./cmd/oz agent run-cloud --no-environment --prompt 'Say hello'\n", key, s.address)
+}
+
+// clientCommand is how a person who started this program starts the client.
+func clientCommand() string {
+	if self, err := os.Executable(); err == nil && strings.Contains(self, "/go-build") {
+		return "go run ./cmd/oz" // this one was started by go run
+	}
+	return "oz"
 }
 
 // loopback gives an address by which this host reaches a listener.

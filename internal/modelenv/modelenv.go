@@ -50,19 +50,24 @@ func Providers(env Lookup) (executor.Models, error) {
 	return m, nil
 }
 
-// baseURL checks a variable's address without repeating it in the error: it
-// may hold credentials.
+// baseURL gives the address in a variable, or def when it is not set.
 func baseURL(env Lookup, name, def string) (string, error) {
 	raw := env(name)
 	if raw == "" {
 		return def, nil
 	}
+	return raw, CheckURL(name, raw)
+}
+
+// CheckURL refuses what is no base URL of a provider. The error names the
+// setting and does not repeat the address: it may hold credentials.
+func CheckURL(setting, raw string) error {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return "", errors.New(name + " must be an http or https URL")
+		return errors.New(setting + ": must be an http or https URL")
 	case u.User != nil || u.RawQuery != "":
-		return "", errors.New(name + " must not hold credentials or a query; the key has a variable of its own")
+		return errors.New(setting + ": must not hold credentials or a query; the key has a setting of its own")
 	}
-	return raw, nil
+	return nil
 }

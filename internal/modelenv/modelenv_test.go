@@ -41,7 +41,7 @@ func TestBadAddressIsRefusedUnseen(t *testing.T) {
 		_, err := modelenv.Providers(func(n string) string {
 			return map[string]string{"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": raw}[n]
 		})
-		assert.ErrorContains(t, err, "ANTHROPIC_BASE_URL must")
+		assert.ErrorContains(t, err, "ANTHROPIC_BASE_URL: must")
 		assert.Assert(t, !strings.Contains(err.Error(), "hunter2"))
 	}
 }

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap/zapcore"
+)
+
+// check names the first field that cannot be, and makes the directory absolute.
+func (c *config) check() error {
+	var level zapcore.Level
+	switch {
+	case c.Data == "":
+		return errors.New("data: a directory is needed")
+	case c.MaxConcurrent < 1:
+		return fmt.Errorf("max_concurrent: %d, must be at least 1", c.MaxConcurrent)
+	case c.MaxWaiting < 1:
+		return fmt.Errorf("max_waiting: %d, must be at least 1", c.MaxWaiting)
+	case c.Lease < 0:
+		return errors.New("lease: must not be negative; 0 is the default of 30s")
+	case level.Set(c.LogLevel) != nil || !slices.Contains([]string{"debug", "info", "warn", "error"}, level.String()):
+		return fmt.Errorf("log_level: %q is none of debug, info, warn, error", c.LogLevel)
+	}
+	data, err := filepath.Abs(c.Data)
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	c.Data = data
+	return errors.Join(c.checkAddresses(), c.Limits.check(), c.Worker.check())
+}
+
+// checkAddresses looks at what must be an address of some kind.
+func (c *config) checkAddresses() error {
+	if err := checkListen(c.Listen); err != nil {
+		return err
+	}
+	if c.PublicURL != "" && !isWebURL(c.PublicURL) {
+		return errors.New("public_url: must be an http or https URL without credentials or query, such as https://oz.example.com")
+	}
+	if u, err := url.Parse(c.RepositoryBase); err != nil || u.Scheme == "" {
+		return errors.New("repository_base: must be a URL, such as https://github.com")
+	}
+	for i, o := range c.AllowedOrigins {
+		if u, err := url.Parse(o); !isWebURL(o) || err != nil || u.Path != "" {
+			return fmt.Errorf("allowed_origins[%d]: must be an origin, such as https://app.example.com", i)
+		}
+	}
+	return nil
+}
+
+func checkListen(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return fmt.Errorf("listen: %q must be host:port, such as 127.0.0.1:8080, or :8080 for every interface", address)
+	}
+	return nil
+}
+
+func isWebURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.User == nil && u.RawQuery == ""
+}
+
+func (l limitsConfig) check() error {
+	for name, negative := range map[string]bool{"max_turns": l.MaxTurns < 0, "max_tokens": l.MaxTokens < 0,
+		"max_cost_usd": l.MaxCostUSD < 0, "max_minutes": l.MaxMinutes < 0} {
+		if negative {
+			return fmt.Errorf("limits.%s: must not be negative; 0 is no limit", name)
+		}
+	}
+	return nil
+}
+
+func (w workerConfig) check() error {
+	if w.ServerURL != "" && !isWebURL(w.ServerURL) {
+		return errors.New("worker.server_url: must be an http or https URL without credentials or query")
+	}
+	for i, v := range w.Env {
+		if name, _, _ := strings.Cut(v, "="); name == "" || strings.ContainsAny(name, " \t") {
+			return fmt.Errorf("worker.env[%d]: must be NAME=value, or NAME to pass on the server's own", i)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package main
+
+// longHelp is what ozd --help says. A test reads its two files, so that they
+// stay true.
+const longHelp = `ozd is the reference server for cloud agents: it records runs, hands them to the
+worker in this process, and serves the HTTP API at /api/v1.
+
+Everything it keeps is in one directory (--data): the database, the key that
+seals secrets, artifacts, and the sandboxes of running agents. It needs no
+account, no Docker and no other service. The first start prints an admin API key,
+once; OZ_BOOTSTRAP_API_KEY chooses it instead, and makes it valid again later.
+
+SIGTERM or SIGINT drains: no new work is taken, and running agents go on without
+the server; the next start takes them up again. A second signal kills.
+
+Settings come from flags, then environment variables, then the file named by
+--config (YAML), then defaults. Keys and passwords are never written into the
+file: it names the variable or the file that holds them.
+
+Environment variables, besides those that the flags name:
+  OZ_BOOTSTRAP_API_KEY          the admin's API key, 8 to 1024 bytes
+  ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL
+                                model providers, unless the file names some
+
+All settings of the file, with their defaults:
+
+    listen: 127.0.0.1:8080        # address of the HTTP API
+    data: oz-data                 # directory of everything the server keeps
+    public_url: ""                # how people reach the server, for links
+    log_level: info               # debug, info, warn or error
+    max_concurrent: 4             # runs at work
+    max_waiting: 10000            # runs in the queue; more are refused
+    lease: 0s                     # how long an agent may be silent before its run goes to another; 0 is 30s
+    repository_base: https://github.com  # put before owner/name
+    model: ""                     # default model; else the first that a provider names
+    models: []                    # providers: see the example
+    limits:                       # of runs that name none; 0 is no limit
+      max_turns: 200
+      max_minutes: 120
+      max_tokens: 0
+      max_cost_usd: 0
+    git:
+      name: ""                    # author of the agents' commits; default Oz Agent
+      email: ""
+      credentials: []             # see the example
+    worker:
+      env: []                     # variables of every sandbox: NAME=value, or NAME to pass it on
+      server_url: ""              # where sandboxes reach the API; default the address above
+    allowed_origins: null         # web origins that may call the API; null is all (keys are needed anyway)
+
+An example with providers and a git host:
+
+    listen: 127.0.0.1:8080
+    data: /var/lib/oz
+    model: claude-sonnet-4-5
+    models:
+      - name: anthropic
+        wire: anthropic           # the protocol: anthropic or openai
+        api_key_env: ANTHROPIC_API_KEY
+        models: ["claude-*"]
+      - name: house
+        wire: openai              # any compatible endpoint
+        base_url: https://models.example.com/v1
+        api_key_file: /etc/oz/house.key
+        models: [coder-large, coder-small]
+    git:
+      name: Oz
+      email: oz@example.com
+      credentials:
+        - host: github.com
+          username: x-access-token
+          password_env: GITHUB_TOKEN
+    worker:
+      env: [GOPROXY]
+`
