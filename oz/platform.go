@@ -22,6 +22,7 @@ type Platform struct {
 	registry     *access.Registry
 	environments *environment.Store
 	fences       fences
+	feeds        feeds
 
 	running  atomic.Bool
 	draining atomic.Bool
@@ -48,6 +49,7 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 		opts:         o,
 		registry:     access.NewRegistry(store, o.Clock, o.Keys),
 		environments: environment.NewStore(store, o.Clock),
+		feeds:        feeds{store: store},
 		poke:         make(chan struct{}, 1),
 		ready:        map[string]bool{},
 	}

@@ -73,7 +73,7 @@ func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int
 	default:
 		return nil, task.Errorf(task.CodeResourceUnavailable, "the server has %d streams open and takes no more; poll the events instead, or try again", cap(h.streams))
 	}
-	s := &stream{h: h, ctx: ctx, events: c.client.Watch, id: id, after: after}
+	s := &stream{h: h, ctx: ctx, frames: c.client.Frames, id: id, after: after}
 	context.AfterFunc(ctx, func() { <-h.streams }) // the request's context ends with its handler
 	return s, nil
 }

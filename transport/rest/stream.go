@@ -2,8 +2,6 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"iter"
 	"net/http"
 	"strconv"
@@ -11,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -21,7 +20,7 @@ import (
 type stream struct {
 	h      *Handler
 	ctx    context.Context
-	events func(context.Context, task.ID, int64) iter.Seq2[task.Event, error]
+	frames func(context.Context, task.ID, int64) iter.Seq2[oz.Frame, error]
 	id     task.ID
 	after  int64
 }
@@ -32,7 +31,7 @@ const streamBuffer = 64
 
 // streamItem is one step of the log's iterator.
 type streamItem struct {
-	event task.Event
+	frame oz.Frame
 	err   error
 }
 
@@ -65,9 +64,9 @@ func (s *stream) VisitListRunEventsResponse(w http.ResponseWriter) error {
 
 // read follows the log until it ends, fails or ctx does.
 func (s *stream) read(ctx context.Context, items chan<- streamItem) {
-	for e, err := range s.events(ctx, s.id, s.after) {
+	for f, err := range s.frames(ctx, s.id, s.after) {
 		select {
-		case items <- streamItem{e, err}:
+		case items <- streamItem{f, err}:
 		case <-ctx.Done():
 			return
 		}
@@ -110,7 +109,7 @@ func (s *stream) send(item streamItem, ok bool, items <-chan streamItem, out *st
 			_ = out.flush()
 			return false
 		}
-		if err := out.event(item.event); err != nil {
+		if err := out.event(item.frame); err != nil {
 			return false
 		}
 		select {
@@ -134,17 +133,13 @@ type streamWriter struct {
 const maxPending = 64 << 10
 
 // event adds one event.
-func (s *streamWriter) event(e task.Event) error {
-	data, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encode event %d: %w", e.Seq, err)
-	}
+func (s *streamWriter) event(f oz.Frame) error {
 	s.buf = append(s.buf, "id: "...)
-	s.buf = strconv.AppendInt(s.buf, e.Seq, 10)
+	s.buf = strconv.AppendInt(s.buf, f.Event.Seq, 10)
 	s.buf = append(s.buf, "\nevent: "...)
-	s.buf = append(s.buf, e.Payload.Type()...)
+	s.buf = append(s.buf, f.Event.Payload.Type()...)
 	s.buf = append(s.buf, "\ndata: "...)
-	s.buf = append(s.buf, data...) // JSON has no line breaks
+	s.buf = append(s.buf, f.JSON...) // JSON has no line breaks
 	s.buf = append(s.buf, "\n\n"...)
 	if len(s.buf) >= maxPending {
 		return s.write()

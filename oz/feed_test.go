@@ -1,0 +1,176 @@
+package oz_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/task/sqlitestore"
+)
+
+// countingStore counts the reads of logs, and can refuse them.
+type countingStore struct {
+	task.Store
+	reads atomic.Int64
+	down  atomic.Bool
+}
+
+func (s *countingStore) Events(ctx context.Context, id task.ID, after int64, limit int) ([]task.Event, error) {
+	s.reads.Add(1)
+	if s.down.Load() {
+		return nil, task.Errorf(task.CodeResourceUnavailable, "the database is away")
+	}
+	return s.Store.Events(ctx, id, after, limit)
+}
+
+// counted makes a platform over a store that counts, with a run that the
+// test carries out: say appends n events to it, and end ends it.
+func counted(t *testing.T) (p *oz.Platform, store *countingStore, run task.Task, say func(n int), end func()) {
+	t.Helper()
+	inner, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "oz.db"), nil)
+	assert.NilError(t, err)
+	t.Cleanup(func() { assert.Check(t, inner.Close()) })
+	store = &countingStore{Store: inner}
+	p, err = oz.New(store, nil)
+	assert.NilError(t, err)
+	bob := p.As(access.Caller{Principal: task.Principal{Type: task.PrincipalUser, UID: "bob"}})
+	run, h, err := bob.StartLocal(t.Context(), oz.Request{Prompt: "talk"})
+	assert.NilError(t, err)
+	caller, err := p.Authenticate(t.Context(), h.Token.Reveal())
+	assert.NilError(t, err)
+	l, err := p.Link(caller)
+	assert.NilError(t, err)
+	assert.NilError(t, l.Begin(t.Context()))
+	said := int64(0)
+	say = func(n int) {
+		t.Helper()
+		events := make([]task.Event, n)
+		for i := range events {
+			events[i].Payload = &task.ToolOutput{CallID: "c", Text: "x"}
+		}
+		assert.NilError(t, l.Append(t.Context(), said, events))
+		said += int64(n)
+	}
+	end = func() {
+		t.Helper()
+		beat, err := l.Heartbeat(t.Context())
+		assert.NilError(t, err)
+		assert.NilError(t, l.End(t.Context(), task.End{State: task.StateSucceeded, SeenInput: beat.LastInput}))
+	}
+	return p, store, run, say, end
+}
+
+// TestManyFollowersReadTheStoreOnce: the store is not read once for each who
+// follows a run, and nobody misses or repeats an event.
+func TestManyFollowersReadTheStoreOnce(t *testing.T) {
+	const followers, batches = 1000, 50
+	p, store, run, say, end := counted(t)
+	var ready, done sync.WaitGroup
+	logs := make([][]task.Event, followers)
+	for i := range followers {
+		ready.Add(1)
+		done.Go(func() {
+			for e, err := range p.Watch(context.Background(), run.ID, 0) {
+				if err != nil {
+					t.Errorf("follower %d: %v", i, err)
+					return
+				}
+				if len(logs[i]) == 0 {
+					ready.Done()
+				}
+				logs[i] = append(logs[i], e)
+			}
+		})
+	}
+	ready.Wait()
+	before := store.reads.Load()
+	for range batches {
+		say(20)
+	}
+	end()
+	done.Wait()
+	for _, log := range logs {
+		assertGapless(t, log, 0)
+		assert.Assert(t, len(log) > batches*20 && len(log) == len(logs[0]))
+	}
+	// Those that were still catching up read for themselves, once or twice.
+	reads := store.reads.Load() - before
+	assert.Assert(t, reads < 2*followers+4*batches, "%d reads for %d followers and %d batches", reads, followers, batches)
+}
+
+// TestFollowerFarBehind stops a follower until the feed has forgotten what it
+// needs next: it goes on from the store.
+func TestFollowerFarBehind(t *testing.T) {
+	p, _, run, say, end := counted(t)
+	follower, reached := make(chan struct{}), make(chan struct{})
+	var slow []task.Event
+	var done sync.WaitGroup
+	done.Go(func() {
+		for e, err := range p.Watch(context.Background(), run.ID, run.LastSeq) {
+			if !assert.Check(t, err) {
+				return
+			}
+			if slow = append(slow, e); len(slow) == 3 {
+				close(reached)
+				<-follower
+			}
+		}
+	})
+	quick := make(chan int64)
+	done.Go(func() {
+		last := int64(0)
+		for e := range p.Watch(context.Background(), run.ID, run.LastSeq) {
+			last = e.Seq
+		}
+		quick <- last
+	})
+	say(3)
+	<-reached
+	for range 4 {
+		say(1000)
+	}
+	end()
+	last := <-quick
+	close(follower)
+	done.Wait()
+	assertGapless(t, slow, run.LastSeq)
+	assert.Equal(t, slow[len(slow)-1].Seq, last)
+}
+
+// TestFollowersLearnThatTheStoreIsAway: they fail rather than wait for ever,
+// and can come back.
+func TestFollowersLearnThatTheStoreIsAway(t *testing.T) {
+	p, store, run, say, end := counted(t)
+	var last int64
+	var failed error
+	for e, err := range p.Watch(t.Context(), run.ID, 0) {
+		if err != nil {
+			failed = err
+			break
+		}
+		if last = e.Seq; last == run.LastSeq+1 { // all there is, with INPROGRESS
+			store.down.Store(true)
+			say(1)
+		}
+	}
+	var e *task.Error
+	assert.Assert(t, errors.As(failed, &e) && e.Code == task.CodeResourceUnavailable, "%v", failed)
+	store.down.Store(false)
+	say(1)
+	end()
+	var rest []task.Event
+	for e, err := range p.Watch(t.Context(), run.ID, last) {
+		assert.NilError(t, err)
+		rest = append(rest, e)
+	}
+	assertGapless(t, rest, last)
+	assert.Equal(t, rest[len(rest)-1].Payload.Type(), task.TypeState)
+}
