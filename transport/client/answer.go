@@ -13,14 +13,11 @@ import (
 	"github.com/oz-platform/cloudagents/transport/internal/wire"
 )
 
-// Bounds of what is read of an answer, in bytes.
-const (
-	maxAnswer  = 256 << 20 // a page of 500 runs with prompts of 1 MiB does not fit, one of ordinary ones does
-	maxProblem = 1 << 20
-)
+// maxProblem bounds what is read of a problem, in bytes.
+const maxProblem = 1 << 20
 
 // errTooLong is the answer of a server that sends more than it may.
-var errTooLong = fmt.Errorf("the server's answer has more than %d bytes", maxAnswer)
+var errTooLong = errors.New("the server's answer is longer than MaxAnswerBytes")
 
 // decode reads an answer's JSON, or the problem in its place.
 func decode[T any](resp *http.Response, err error) (T, error) {

@@ -33,6 +33,10 @@ type Options struct {
 	// SDK clients); below 0 is never.
 	MaxRetries int
 
+	// MaxAnswerBytes bounds an answer that is read whole. Default 256 MiB: a
+	// page of 500 runs with prompts of 1 MiB does not fit, ask for less.
+	MaxAnswerBytes int64
+
 	// StreamIdle is how long a stream may be silent, without even a heartbeat,
 	// before it is opened anew. Default 60 s.
 	StreamIdle time.Duration
@@ -68,7 +72,7 @@ func New(baseURL string, opts *Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{base: base, opts: o}
-	if c.raw, err = c.newRaw(&sender{opts: o, timeout: o.Timeout, retry: retryFew(o.MaxRetries)}); err != nil {
+	if c.raw, err = c.newRaw(&sender{opts: o, timeout: o.Timeout, whole: true, retry: retryFew(o.MaxRetries)}); err != nil {
 		return nil, err
 	}
 	if c.files, err = c.newRaw(&sender{opts: o, retry: retryFew(o.MaxRetries)}); err != nil {
@@ -105,6 +109,7 @@ func withDefaults(opts *Options) Options {
 	}
 	o.HTTPClient = cautious(o.HTTPClient)
 	o.MaxRetries = cmp.Or(o.MaxRetries, 2)
+	o.MaxAnswerBytes = cmp.Or(o.MaxAnswerBytes, 256<<20)
 	o.StreamIdle = cmp.Or(o.StreamIdle, time.Minute)
 	o.UserAgent = cmp.Or(o.UserAgent, "oz-go/"+version())
 	if o.Clock == nil {
@@ -121,8 +126,8 @@ func (o Options) check() error {
 		return task.Invalid("APIKey", "must be one line of text")
 	case !oneLine(o.UserAgent):
 		return task.Invalid("UserAgent", "must be one line of text")
-	case o.Timeout < 0 || o.StreamIdle < 0:
-		return task.Invalid("Timeout", "durations may not be negative")
+	case o.Timeout < 0 || o.StreamIdle < 0 || o.MaxAnswerBytes < 0:
+		return task.Invalid("Timeout", "bounds and durations may not be negative")
 	}
 	return nil
 }

@@ -40,10 +40,10 @@ func NewLink(h executor.Handshake, opts *Options) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.raw, err = c.newRaw(&sender{opts: c.opts, timeout: c.opts.Timeout, retry: retryForever}); err != nil {
+	if c.raw, err = c.newRaw(&sender{opts: c.opts, timeout: c.opts.Timeout, whole: true, retry: retryForever}); err != nil {
 		return nil, err
 	}
-	if c.files, err = c.newRaw(&sender{opts: c.opts, retry: retryForever}); err != nil {
+	if c.files, err = c.newRaw(&sender{opts: c.opts, whole: true, retry: retryForever}); err != nil {
 		return nil, err
 	}
 	return &Link{c: c}, nil

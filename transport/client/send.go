@@ -19,12 +19,12 @@ import (
 // sender sends requests, again where that can help. It implements the
 // generated client's HttpRequestDoer.
 type sender struct {
-	opts Options
-	// timeout bounds one attempt, its answer included: the answer is read
-	// whole, so that one that breaks off counts as a failed attempt. 0 hands
-	// the answer on as it comes, for streams and files.
-	timeout time.Duration
-	retry   retryPolicy
+	opts    Options
+	timeout time.Duration // of one attempt; 0 is none
+	// whole reads the answer as part of the attempt, so that one that breaks
+	// off counts as failed; otherwise it is handed on as it comes.
+	whole bool
+	retry retryPolicy
 }
 
 // retryPolicy says whether to repeat a request that failed n+1 times. safe
@@ -164,18 +164,21 @@ func (s *sender) attempt(req *http.Request, n int) (*http.Response, error) {
 		again.Body = body
 	}
 	resp, err := s.opts.HTTPClient.Do(again)
-	if err != nil || s.timeout == 0 {
-		return resp, err
+	if err != nil {
+		return nil, err // there may be an answer, too: a redirect that was refused
 	}
-	return buffered(resp)
+	if !s.whole {
+		return resp, nil
+	}
+	return buffered(resp, s.opts.MaxAnswerBytes)
 }
 
 // buffered reads an answer whole. Of a problem only the beginning is kept, and
 // an answer that is too long is an error without an answer.
-func buffered(resp *http.Response) (*http.Response, error) {
+func buffered(resp *http.Response, limit int64) (*http.Response, error) {
 	defer closeBody(resp)
-	limit := int64(maxAnswer)
-	if resp.StatusCode >= http.StatusMultipleChoices {
+	failed := resp.StatusCode >= http.StatusMultipleChoices
+	if failed {
 		limit = maxProblem
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
@@ -185,7 +188,7 @@ func buffered(resp *http.Response) (*http.Response, error) {
 	case err != nil:
 		whole.Body = io.NopCloser(io.MultiReader(bytes.NewReader(data), failing{err}))
 		return &whole, err
-	case int64(len(data)) > limit && limit == maxAnswer:
+	case int64(len(data)) > limit && !failed:
 		return nil, errTooLong
 	}
 	return &whole, nil

@@ -425,19 +425,22 @@ func TestIDsCannotChangeThePath(t *testing.T) {
 	e := transporttest.Start(t, &transporttest.Options{Idle: true})
 	ctx, c := t.Context(), connect(t, e.URL)
 	calls := map[string]func(string) error{
-		"Get":               func(id string) error { _, err := c.Get(ctx, task.ID(id)); return err },
-		"RunJSON":           func(id string) error { _, err := c.RunJSON(ctx, task.ID(id)); return err },
-		"Cancel":            func(id string) error { return c.Cancel(ctx, task.ID(id)) },
-		"FollowUp":          func(id string) error { return c.FollowUp(ctx, task.ID(id), oz.Message{}) },
-		"RunConversation":   func(id string) error { _, err := c.RunConversation(ctx, task.ID(id)); return err },
-		"Conversation":      func(id string) error { _, err := c.Conversation(ctx, id); return err },
-		"Executions":        func(id string) error { _, err := c.Executions(ctx, task.ID(id)); return err },
-		"Events":            func(id string) error { _, err := c.Events(ctx, task.ID(id), 0, 0); return err },
-		"Transcript":        func(id string) error { return c.Transcript(ctx, task.ID(id), &strings.Builder{}, "") },
-		"Artifact":          func(id string) error { _, err := c.Artifact(ctx, id); return err },
-		"Download":          func(id string) error { return c.Download(ctx, id, &strings.Builder{}) },
-		"Environment":       func(id string) error { _, err := c.Environment(ctx, id); return err },
-		"UpdateEnvironment": func(id string) error { _, err := c.UpdateEnvironment(ctx, id, environment.Config{Name: "x"}, 0); return err },
+		"Get":             func(id string) error { _, err := c.Get(ctx, task.ID(id)); return err },
+		"RunJSON":         func(id string) error { _, err := c.RunJSON(ctx, task.ID(id)); return err },
+		"Cancel":          func(id string) error { return c.Cancel(ctx, task.ID(id)) },
+		"FollowUp":        func(id string) error { return c.FollowUp(ctx, task.ID(id), oz.Message{}) },
+		"RunConversation": func(id string) error { _, err := c.RunConversation(ctx, task.ID(id)); return err },
+		"Conversation":    func(id string) error { _, err := c.Conversation(ctx, id); return err },
+		"Executions":      func(id string) error { _, err := c.Executions(ctx, task.ID(id)); return err },
+		"Events":          func(id string) error { _, err := c.Events(ctx, task.ID(id), 0, 0); return err },
+		"Transcript":      func(id string) error { return c.Transcript(ctx, task.ID(id), &strings.Builder{}, "") },
+		"Artifact":        func(id string) error { _, err := c.Artifact(ctx, id); return err },
+		"Download":        func(id string) error { return c.Download(ctx, id, &strings.Builder{}) },
+		"Environment":     func(id string) error { _, err := c.Environment(ctx, id); return err },
+		"UpdateEnvironment": func(id string) error {
+			_, err := c.UpdateEnvironment(ctx, id, environment.Config{Name: "x"}, 0)
+			return err
+		},
 		"DeleteEnvironment": func(id string) error { return c.DeleteEnvironment(ctx, id) },
 		"UpdateSecret":      func(id string) error { _, err := c.UpdateSecret(ctx, id, nil, oz.SecretChange{}); return err },
 		"DeleteSecret":      func(id string) error { return c.DeleteSecret(ctx, id, nil) },

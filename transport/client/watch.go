@@ -97,7 +97,7 @@ func (w *watch) take(f frame) error {
 	switch {
 	case e.Seq <= w.last:
 		return nil
-	case e.Seq > w.last+1:
+	case e.Seq > w.last+1 && !prunedTo(e):
 		return &streamError{fmt.Errorf("the stream leaps from event %d to %d", w.last, e.Seq)}
 	}
 	w.last = e.Seq
@@ -106,6 +106,12 @@ func (w *watch) take(f frame) error {
 		w.over = true
 	}
 	return nil
+}
+
+// prunedTo reports that an event stands for all those before it.
+func prunedTo(e task.Event) bool {
+	p, ok := e.Payload.(*task.Pruned)
+	return ok && p.Through == e.Seq-1
 }
 
 // unknownType reports that an event is of a kind this version does not know.

@@ -21,7 +21,7 @@ func begin(t *testing.T, e *transporttest.Env) (task.ID, *client.Link) {
 	t.Helper()
 	run, err := local(e).Submit(t.Context(), oz.Request{Prompt: "x"})
 	assert.NilError(t, err)
-	link, err := client.NewLink(e.Claimed(), nil)
+	link, err := client.NewLink(e.Claimed(), &client.Options{Clock: transporttest.NewClock()})
 	assert.NilError(t, err)
 	assert.NilError(t, link.Begin(t.Context()))
 	return run.ID, link
