@@ -29,8 +29,8 @@ race: ## all tests, then the promises of SPECIFICATION.md
 	@mkdir -p bin && $(GO) build -o bin/speccheck ./internal/speccheck
 	OZ_TEST_REQUIRE=1 $(GO) test -race -count=1 -timeout 20m -json ./... | bin/speccheck SPECIFICATION.md
 
-bench: ## the figures, as ratios measured in one run
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./...
+bench: ## one table: ours beside the peers and the limits, as ratios measured in one run; BENCH="-only P1,P4 -quick"
+	cd internal/bench && GOFLAGS=-mod=mod $(GO) run . $(BENCH)
 
 quickstart: ## a run from prompt to pushed branch, on this machine
 	$(GO) run ./examples/quickstart

@@ -1,0 +1,44 @@
+package figure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/oz-platform/cloudagents/internal/bench/measure"
+)
+
+// memory is P8: what a subscriber costs that waits for the next event, client
+// and server together; the clients of both sides are the same.
+func memory(ctx context.Context, b *Bench) ([]measure.Row, error) {
+	r, err := measure.Take(ctx, b.Rounds, b.oursStream("ours", b.idleMemory()), b.bareStream("bare", b.idleMemory()))
+	if err != nil {
+		return nil, err
+	}
+	return []measure.Row{
+		r.Compare(cost("P8", fmt.Sprintf("memory per idle subscriber at %d", b.Idle), "KiB", "bare SSE", 1.5, 1.1), 0, 1, 0),
+		without(cost("P8", fmt.Sprintf("memory per idle worker at %d", b.Idle), "KiB", "bare WebSocket", 1.5, 1), "the worker link is not built yet"),
+	}, nil
+}
+
+func (b *Bench) idleMemory() func(context.Context, stream) ([]float64, error) {
+	return func(_ context.Context, s stream) (v []float64, err error) {
+		before := inUse()
+		all, err := subscribeAll(s.address, s.path, b.Idle)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, all.close()) }()
+		return []float64{float64(inUse()-before) / float64(len(all)) / 1024}, nil
+	}
+}
+
+// inUse is the memory of live objects and of stacks.
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC() // the first one only begins to shrink the stacks
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
