@@ -350,3 +350,9 @@ func payloads[P task.Payload](events []task.Event) []P {
 	}
 	return out
 }
+
+// readFile gives a file of the greeting's clone as the run has left it.
+func readFile(r *rig, run task.Task, name string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(r.workspace(run.ID), "greeting", name))
+	return string(data), err
+}
