@@ -115,6 +115,11 @@ type Options struct {
 	// infrastructure_timeout. Default 24 h.
 	MaxRuntime time.Duration
 
+	// Retention is how long after its last change an ended run keeps its
+	// transcript, attachments and artifacts; its record stays. The store must
+	// be a task.Pruner. Default 0: for ever.
+	Retention time.Duration
+
 	// MaxAttachmentBytes bounds each attachment. Default 10 MiB, which is what
 	// the wire's clients send at most.
 	MaxAttachmentBytes int64
@@ -168,6 +173,9 @@ func (o Options) check() error {
 		return task.Invalid("Heartbeat", "must be positive and shorter than Lease, else every execution is lost")
 	case o.FirstBackoff < 0 || o.MaxBackoff < o.FirstBackoff || o.RefusalBackoff < 0 || o.MaxRuntime <= 0:
 		return task.Invalid("MaxBackoff", "durations may not be negative, nor MaxBackoff below FirstBackoff")
+	}
+	if o.Retention < 0 {
+		return task.Invalid("Retention", "may not be negative; 0 keeps everything")
 	}
 	ids := map[string]bool{}
 	for _, w := range o.Workers {

@@ -44,6 +44,9 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
+	if _, ok := store.(task.Pruner); !ok && o.Retention > 0 {
+		return nil, fmt.Errorf("options: %w", task.Invalid("Retention", "cannot be kept: the store %T removes no logs (task.Pruner)", store))
+	}
 	p := &Platform{
 		store:        store,
 		opts:         o,

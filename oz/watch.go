@@ -38,7 +38,8 @@ func (c *Client) Frames(ctx context.Context, id task.ID, after int64) iter.Seq2[
 			yield(Frame{}, err)
 			return
 		}
-		w := watcher{store: c.p.store, id: id, after: after, ended: after >= t.LastSeq && t.State.Ended()}
+		ended := t.State.Ended() && (after >= t.LastSeq || t.PrunedTo > 0) // the event that says so is behind, or gone
+		w := watcher{store: c.p.store, id: id, after: after, ended: ended}
 		if !w.catchUp(ctx, yield) || w.ended {
 			return
 		}

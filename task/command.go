@@ -303,6 +303,9 @@ func (c AddInput) apply(d *decision) error {
 	if err := ValidateText("message", c.Input.Text); err != nil {
 		return err
 	}
+	if d.head.PrunedTo > 0 {
+		return Errorf(CodeOperationNotSupported, "the transcript of this run was removed by the server's retention, so that it cannot go on; start a new run")
+	}
 	if d.head.State.Ended() && !d.head.Cancellable() {
 		return Errorf(CodeOperationNotSupported, "this run executed where it was started (%s) and cannot be resumed by the server", d.head.Where)
 	}
@@ -348,6 +351,27 @@ func (c SandboxGone) apply(d *decision) error {
 	if d.exec.Number == d.head.Executions {
 		d.head.SandboxRunning = false
 	}
+	return nil
+}
+
+// Prune removes the log of a run that has ended, for good, so that the run's
+// record stays and its transcript goes. It fails with CodeConflict unless the
+// run has ended, and not changed since Before. Pruning again changes nothing.
+type Prune struct{ Before time.Time }
+
+func (c Prune) subject() ExecutionID { return "" }
+
+func (c Prune) apply(d *decision) error {
+	switch {
+	case d.head.PrunedTo > 0:
+		return nil
+	case !d.head.State.Ended():
+		return Errorf(CodeConflict, "run is %s: only the log of an ended run is removed", d.head.State)
+	case !d.head.UpdatedAt.Before(c.Before):
+		return Errorf(CodeConflict, "the run has changed meanwhile")
+	}
+	d.head.PrunedTo = d.head.LastSeq
+	d.emit("", d.now, &Pruned{Through: d.head.PrunedTo}) // no change of the run: UpdatedAt stays
 	return nil
 }
 

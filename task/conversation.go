@@ -97,7 +97,7 @@ const maxSummary = 1000
 // tool calls: they never took part in the conversation. A turn under way is
 // shown as far as it is. Of the other events it shows, as event blocks:
 // "phase" (ended ones), "notice", "artifact", "todos", "error", "compaction",
-// "attachment", and "state" when the run ends. Reasoning, usage, streamed tool
+// "attachment", "pruned", and "state" when the run ends. Reasoning, usage, streamed tool
 // output and effects are left out: they are in the log.
 func NewConversation(t Task, events []Event) Conversation {
 	b := conversationBuilder{actions: map[string]ContentBlock{}}
@@ -329,6 +329,8 @@ func exposed(p Payload) (name string, data map[string]any) {
 			return "", nil
 		}
 		return "phase", map[string]any{"name": p.Name, "status": p.Status, "detail": p.Detail, "duration_ms": p.DurationMS}
+	case *Pruned:
+		return "pruned", map[string]any{"through": p.Through}
 	case *Notice:
 		return "notice", map[string]any{"text": p.Text}
 	case *ArtifactReported:

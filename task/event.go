@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Event is one entry of a run's log. Entries are never changed or removed;
-// their numbers are 1, 2, 3 ... per run without a gap.
+// Event is one entry of a run's log. Entries are never changed; their numbers
+// are 1, 2, 3 ... per run without a gap. They are only ever removed together,
+// long after the run has ended: the log then begins with a Pruned.
 type Event struct {
 	Seq         int64
 	TaskID      ID
@@ -40,6 +41,7 @@ const (
 	TypeCompaction EventType = "compaction"
 	TypeNotice     EventType = "notice"
 	TypeError      EventType = "error"
+	TypePruned     EventType = "pruned"
 )
 
 // Payload is the content of an event: one of the payload types of this package.
@@ -87,6 +89,8 @@ func newPayload(t EventType) (Payload, error) {
 		return &Compaction{}, nil
 	case TypeNotice:
 		return &Notice{}, nil
+	case TypePruned:
+		return &Pruned{}, nil
 	case TypeError:
 		return &ErrorReported{}, nil
 	}

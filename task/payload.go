@@ -202,6 +202,12 @@ type Notice struct {
 	Text string `json:"text"`
 }
 
+// Pruned stands at the begin of a log whose events up to Through were removed
+// to save room, see Prune. Only the platform writes it.
+type Pruned struct {
+	Through int64 `json:"through"`
+}
+
 // ErrorReported is a fault that the execution met, mended or not.
 type ErrorReported struct {
 	Code    Code   `json:"code"`
@@ -229,6 +235,7 @@ func (*Effect) Type() EventType           { return TypeEffect }
 func (*Compaction) Type() EventType       { return TypeCompaction }
 func (*Notice) Type() EventType           { return TypeNotice }
 func (*ErrorReported) Type() EventType    { return TypeError }
+func (*Pruned) Type() EventType           { return TypePruned }
 
 func (*StateChanged) platformOnly() bool     { return true }
 func (*Input) platformOnly() bool            { return true }
@@ -248,3 +255,4 @@ func (*Effect) platformOnly() bool           { return false }
 func (*Compaction) platformOnly() bool       { return false }
 func (*Notice) platformOnly() bool           { return false }
 func (*ErrorReported) platformOnly() bool    { return false }
+func (*Pruned) platformOnly() bool           { return true }

@@ -43,7 +43,7 @@ type Store interface {
 
 	// Events returns up to limit events of a run with numbers above after, in
 	// order; fewer when they are large, but at least one. An empty answer
-	// means that there is none yet.
+	// means that there is none yet. Of a pruned log it returns what Prune left.
 	Events(ctx context.Context, id ID, after int64, limit int) ([]Event, error)
 
 	// Waiting returns up to limit runs that the dispatcher may place now,
@@ -62,6 +62,21 @@ type Store interface {
 	// Close waits for the writes under way and closes the store. Later calls
 	// fail. Closing again is no error.
 	Close() error
+}
+
+// Pruner is a Store that can remove the logs of runs that ended long ago. Prune
+// hides a log at once; Trim then deletes what was hidden, piece by piece.
+type Pruner interface {
+	// Prunable returns up to limit runs that have ended, last changed before a
+	// moment, and have their whole log, those that changed first first.
+	Prunable(ctx context.Context, before time.Time, limit int) ([]ID, error)
+
+	// Leftovers returns up to limit runs with hidden events.
+	Leftovers(ctx context.Context, limit int) ([]ID, error)
+
+	// Trim deletes up to limit hidden events of a run, and reports whether
+	// there are no more. It does nothing for a run without any.
+	Trim(ctx context.Context, id ID, limit int) (done bool, err error)
 }
 
 // Creation is what Create stores.

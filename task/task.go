@@ -133,6 +133,9 @@ type Head struct {
 	// when the present one began, zero when none works.
 	RunTime time.Duration `json:"run_time"`
 	BegunAt time.Time     `json:"begun_at,omitzero"`
+	// PrunedTo is the number of the last event that Prune removed; 0 while the
+	// log is whole.
+	PrunedTo int64 `json:"pruned_to,omitempty"`
 	// SandboxRunning says that the newest execution's sandbox still exists.
 	SandboxRunning bool `json:"sandbox_running"`
 }

@@ -45,6 +45,11 @@ func sound() laws.Record {
 func TestSoundRecords(t *testing.T) {
 	assert.Equal(t, len(laws.Check(sound())), 0, "%v", laws.Check(sound()))
 
+	pruned := sound()
+	pruned.Events = []task.Event{{Seq: 13, Payload: &task.Pruned{Through: 12}}}
+	pruned.Task.PrunedTo, pruned.Task.LastSeq = 12, 13
+	assert.Equal(t, len(laws.Check(pruned)), 0, "%v", laws.Check(pruned))
+
 	grown := sound() // the run went on after its head was read
 	grown.Events = append(grown.Events, task.Event{Seq: 13, Payload: &task.Input{Text: "more"}},
 		task.Event{Seq: 14, Payload: &task.StateChanged{From: task.StateSucceeded, To: task.StateQueued}})

@@ -101,6 +101,10 @@ func (w *writer) write(p plan) error {
 // writeHead updates the run's row; the list indexes only when they must.
 func (w *writer) writeHead(p plan) error {
 	h, old := p.next.head, p.old.head
+	if h.PrunedTo != old.PrunedTo {
+		_, err := w.exec(`UPDATE runs SET head = ?, pruned_to = ?, leftover = 1 WHERE n = ?`, p.head, h.PrunedTo, p.next.n)
+		return err
+	}
 	idle, wasIdle := idleAt(h), idleAt(old)
 	if h.State == old.State && h.ReadyAt.Equal(old.ReadyAt) && idle == wasIdle {
 		_, err := w.exec(`UPDATE runs SET head = ?, updated_at = ? WHERE n = ?`, p.head, nanos(h.UpdatedAt), p.next.n)

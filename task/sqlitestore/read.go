@@ -77,7 +77,7 @@ const (
 	selectExecutions = `SELECT x.data FROM runs r JOIN executions x ON x.n = r.n WHERE r.id = ? ORDER BY x.number`
 	selectLive       = `SELECT data FROM executions INDEXED BY executions_live WHERE live = 1`
 	selectEvents     = `SELECT e.key & 0xffffffff, e.execution, e.time, e.type, e.data FROM runs r
-		CROSS JOIN events e ON e.key > (r.n << 32 | ?) AND e.key <= (r.n << 32 | 0xffffffff)
+		CROSS JOIN events e ON e.key > (r.n << 32 | max(?, r.pruned_to)) AND e.key <= (r.n << 32 | 0xffffffff)
 		WHERE r.id = ? ORDER BY e.key LIMIT ?`
 	selectWaiting = `SELECT id, worker_host, owner, ready_at, created_at, last_worker
 		FROM runs INDEXED BY runs_ready WHERE ready_at IS NOT NULL AND ready_at <= ? ORDER BY ready_at, n LIMIT ?`

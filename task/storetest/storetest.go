@@ -57,6 +57,7 @@ func Run(t *testing.T, h Harness) {
 		{"List", listCases},
 		{"Dispatch", dispatchCases},
 		{"Records", recordCases},
+		{"Prune", pruneCases},
 		{"Life", lifeCases},
 		{"Model", modelCases},
 	}

@@ -24,6 +24,8 @@ CREATE TABLE runs (
     ready_at       INTEGER,          -- when the dispatcher may place it
     state          TEXT    NOT NULL,
     last_worker    TEXT    NOT NULL DEFAULT '',
+    pruned_to      INTEGER NOT NULL DEFAULT 0, -- events up to this one are hidden
+    leftover       INTEGER NOT NULL DEFAULT 0, -- 1 while hidden events are stored
     head           BLOB    NOT NULL  -- task.Head as JSON
 ) STRICT;
 
@@ -33,6 +35,9 @@ CREATE INDEX runs_parent      ON runs (parent) WHERE parent <> '';
 CREATE INDEX runs_created     ON runs (created_at);
 CREATE INDEX runs_title       ON runs (title);
 CREATE INDEX runs_agent       ON runs (skill);
+
+CREATE INDEX runs_prunable    ON runs (updated_at) WHERE pruned_to = 0 AND state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED');
+CREATE INDEX runs_leftover    ON runs (leftover) WHERE leftover = 1;
 
 CREATE INDEX runs_idle        ON runs (idle_at, created_at) WHERE idle_at IS NOT NULL;
 CREATE INDEX runs_owner       ON runs (owner, idle_at) WHERE idle_at IS NOT NULL;
