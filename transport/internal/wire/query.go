@@ -194,10 +194,11 @@ func ParseTime(s string) (time.Time, error) {
 	if err != nil {
 		t, err = time.Parse("2006-01-02T15:04:05", s) // also takes a fraction
 	}
-	if err != nil {
+	t = t.UTC() // its offset may move it into a year that has no RFC 3339 form
+	if err != nil || t.Year() < 0 || t.Year() > 9999 {
 		return time.Time{}, fmt.Errorf("%q is no RFC 3339 time", s)
 	}
-	return t.UTC(), nil
+	return t, nil
 }
 
 // EncodeList writes a query as ParseList reads it. Owners are left out: the
