@@ -1,0 +1,160 @@
+package pgstore
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// cond is a piece of SQL with its arguments, each written as ?.
+type cond struct {
+	sql  string
+	args []any
+}
+
+// filter is one condition of a query on the table runs, called r.
+type filter struct {
+	// any are alternatives of which a run fulfils at most one; without any,
+	// the filter admits nothing.
+	any []cond
+	// tag is set for filters by a row of the table tags.
+	tag string
+}
+
+// cond gives the filter as one condition.
+func (f filter) cond() cond {
+	if len(f.any) == 1 {
+		return f.any[0]
+	}
+	var parts []string
+	var args []any
+	for _, c := range f.any {
+		parts = append(parts, c.sql)
+		args = append(args, c.args...)
+	}
+	return cond{`(` + strings.Join(parts, ` OR `) + `)`, args}
+}
+
+// filtersOf gives the filters of a query. The first one with an index says
+// which one a list in order of update walks; those that mostly find few runs
+// come first.
+func filtersOf(q task.Query) []filter {
+	var out []filter
+	add := func(f ...filter) { out = append(out, f...) }
+	if q.AncestorID != "" {
+		add(descendants(q.AncestorID))
+	}
+	add(textFilter(q.Text)...)
+	if q.ScheduleID != "" {
+		add(tagged(metadataTag("schedule_id", q.ScheduleID)))
+	}
+	for _, k := range slices.Sorted(maps.Keys(q.Metadata)) {
+		add(tagged(metadataTag(k, q.Metadata[k])))
+	}
+	add(equal("skill", q.Skill)...)
+	add(equal("name", q.Name)...)
+	if q.EnvironmentID != task.EmptyEnvironment {
+		add(equal("environment", q.EnvironmentID)...)
+	}
+	add(equal("creator", q.CreatorUID)...)
+	add(equal("executor", q.ExecutorUID)...)
+	add(ownersAndStates(q)...)
+	add(equal("model", q.ModelID)...)
+	add(equal("source", string(q.Source))...)
+	add(equal("location", string(q.Where))...)
+	if q.ArtifactType != "" {
+		add(tagged(artifactTag(string(q.ArtifactType))))
+	}
+	if q.EnvironmentID == task.EmptyEnvironment {
+		add(filter{any: []cond{{`r.environment = ''`, nil}}})
+	}
+	return append(out, times(q)...)
+}
+
+// equal filters by one column; an empty value does not filter. The literal
+// comparison lets PostgreSQL use indexes that leave empty values out.
+func equal(column, value string) []filter {
+	if value == "" {
+		return nil
+	}
+	return []filter{{any: []cond{{`r.` + column + ` = ? AND r.` + column + ` <> ''`, []any{bounded(value)}}}}}
+}
+
+// ownersAndStates filters by both, with an index for the two together. States
+// stand in the text as literals, so that no plan forgets how rare some are.
+func ownersAndStates(q task.Query) []filter {
+	var owners, states []cond
+	for _, o := range distinct(q.Owners) {
+		owners = append(owners, cond{`r.owner = ?`, []any{bounded(o.String())}})
+	}
+	for _, s := range distinct(q.States) { // checked by Validate, so they hold no quotes
+		states = append(states, cond{`r.state = '` + string(s) + `'`, nil})
+	}
+	switch {
+	case q.Owners == nil && len(states) == 0:
+		return nil
+	case q.Owners == nil:
+		return []filter{{any: states}}
+	case len(states) == 0:
+		return []filter{{any: owners}}
+	case len(owners)*len(states) > maxArms:
+		return []filter{{any: owners}, {any: states}}
+	}
+	var both filter
+	for _, o := range owners {
+		for _, s := range states {
+			both.any = append(both.any, cond{o.sql + ` AND ` + s.sql, o.args})
+		}
+	}
+	return []filter{both}
+}
+
+// tagged filters by a row of the table tags.
+func tagged(tag string) filter {
+	return filter{any: []cond{{`EXISTS (SELECT 1 FROM tags g WHERE g.n = r.n AND g.tag = ?)`, []any{tag}}}, tag: tag}
+}
+
+// textFilter filters by words. A text without any word does not filter.
+func textFilter(words string) []filter {
+	query, ok := matchAll(words)
+	if !ok {
+		return nil
+	}
+	return []filter{{any: []cond{{`r.n IN (SELECT w.n FROM specs w WHERE w.words @@ ?::text::tsquery)`, []any{query}}}}}
+}
+
+// descendants filters by the tree below a run.
+func descendants(id task.ID) filter {
+	const tree = `r.n IN (WITH RECURSIVE below (n, id) AS (
+		SELECT c.n, c.id FROM runs c WHERE c.parent = ? AND c.parent <> ''
+		UNION SELECT c.n, c.id FROM below b JOIN runs c ON c.parent = b.id AND c.parent <> '')
+		SELECT n FROM below)`
+	return filter{any: []cond{{tree, []any{bounded(string(id))}}}}
+}
+
+func times(q task.Query) []filter {
+	var out []filter
+	add := func(text string, at int64) { out = append(out, filter{any: []cond{{text, []any{at}}}}) }
+	if !q.CreatedAfter.IsZero() {
+		add(`r.created_at > ?`, nanos(q.CreatedAfter))
+	}
+	if !q.CreatedBefore.IsZero() {
+		add(`r.created_at < ?`, nanos(q.CreatedBefore))
+	}
+	if !q.UpdatedAfter.IsZero() {
+		add(`r.updated_at > ?`, nanos(q.UpdatedAfter))
+	}
+	return out
+}
+
+func distinct[T comparable](in []T) []T {
+	var out []T
+	for _, v := range in {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}

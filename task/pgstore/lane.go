@@ -1,0 +1,173 @@
+package pgstore
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+)
+
+// maxBatchBytes bounds what the requests of one transaction carry, so that a
+// few huge ones do not keep the small ones waiting.
+const maxBatchBytes = 8 << 20
+
+// operation is what a request wants to have done.
+type operation interface {
+	// need says what must be known, and locked, to decide.
+	need(n *needs)
+	// decide changes what the transaction will write, or refuses and changes
+	// nothing. It is called again when the transaction is tried again.
+	decide(tx *transaction) error
+}
+
+// request is one write that waits for its lane.
+type request struct {
+	operation
+	size    int   // bytes it carries, roughly
+	refused error // of decide
+	done    chan error
+}
+
+// lane is one of the store's writers. Requests queue; its goroutine takes as
+// many as there are into one transaction, commits, and answers all. Requests
+// about the same run use the same lane, so that lanes do not wait for each
+// other's rows.
+type lane struct {
+	s        *Store
+	finished chan struct{} // closed when the goroutine has ended
+
+	mu     sync.Mutex
+	queue  []*request
+	closed bool
+	wakeup chan struct{} // capacity 1: there is something in queue, or closed
+}
+
+func newLane(s *Store) *lane {
+	l := &lane{s: s, finished: make(chan struct{}), wakeup: make(chan struct{}, 1)}
+	go l.run()
+	return l
+}
+
+// laneSeed spreads runs over lanes.
+var laneSeed = maphash.MakeSeed()
+
+// laneOf gives the lane for a run, a record or whatever a name names.
+func (s *Store) laneOf(name string) *lane {
+	return s.lanes[maphash.String(laneSeed, name)%uint64(len(s.lanes))]
+}
+
+// do queues a write and waits for it. A context that ends before the lane
+// takes the request up cancels it; afterwards the answer is the truth.
+func (s *Store) do(ctx context.Context, doing, name string, size int, op operation) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return errClosed
+	}
+	l := s.laneOf(name)
+	r := &request{operation: op, size: size, done: make(chan error, 1)}
+	if !l.push(r) {
+		return errClosed
+	}
+	select {
+	case err := <-r.done:
+		return explain(doing, err)
+	case <-ctx.Done():
+	}
+	if l.withdraw(r) {
+		return ctx.Err()
+	}
+	return explain(doing, <-r.done)
+}
+
+func (l *lane) push(r *request) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.queue = append(l.queue, r)
+	l.ring()
+	return true
+}
+
+// withdraw takes a request out of the queue; false when it is being done.
+func (l *lane) withdraw(r *request) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, q := range l.queue {
+		if q == r {
+			l.queue = append(l.queue[:i], l.queue[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// ring wakes the goroutine. The caller holds mu.
+func (l *lane) ring() {
+	select {
+	case l.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// stop refuses further writes. The goroutine ends once the queue is empty.
+func (l *lane) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.ring()
+}
+
+func (l *lane) run() {
+	defer close(l.finished)
+	for range l.wakeup {
+		for {
+			batch, ended := l.take()
+			if ended {
+				return
+			}
+			if len(batch) == 0 {
+				break
+			}
+			l.serve(batch)
+		}
+	}
+}
+
+// take removes the next batch from the queue; ended says that there will be
+// no other.
+func (l *lane) take() (batch []*request, ended bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, size := 0, 0
+	for n < len(l.queue) && n < l.s.opts.MaxBatch && (n == 0 || size+l.queue[n].size <= maxBatchBytes) {
+		size += l.queue[n].size
+		n++
+	}
+	batch = append(batch, l.queue[:n]...)
+	rest := copy(l.queue, l.queue[n:])
+	clear(l.queue[rest:])
+	l.queue = l.queue[:rest]
+	return batch, n == 0 && l.closed
+}
+
+// serve answers a batch. If the transaction fails by what is in it, each
+// request is tried again in one of its own, so that one cannot spoil the others.
+func (l *lane) serve(batch []*request) {
+	err := l.s.transact(batch)
+	if err != nil && len(batch) > 1 && !away(err) {
+		for i := range batch {
+			l.serve(batch[i : i+1])
+		}
+		return
+	}
+	for _, r := range batch {
+		if err != nil {
+			r.done <- err
+			continue
+		}
+		r.done <- r.refused
+	}
+}
