@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -128,11 +129,32 @@ func (x *execution) found(ctx context.Context, g *git.Git) ([]harness.Repo, erro
 	if err != nil {
 		return nil, task.Errorf(task.CodeEnvironmentSetupFailed, "read the repository in %s: %w", x.opts.Root, err)
 	}
-	url, err := g.RemoteURL(ctx, x.opts.Root, "origin")
+	remote, err := g.RemoteURL(ctx, x.opts.Root, "origin")
 	if err != nil {
 		return nil, task.Errorf(task.CodeEnvironmentSetupFailed, "read the repository in %s: %w", x.opts.Root, err)
 	}
-	return []harness.Repo{{Name: filepath.Base(x.opts.Root), Dir: x.opts.Root, Remote: url, Base: head, Branch: branch}}, nil
+	return []harness.Repo{{Name: filepath.Base(x.opts.Root), Dir: x.opts.Root, Remote: remoteURL(remote, x.opts.Root), Base: head, Branch: branch}}, nil
+}
+
+// remoteURL spells the remote of a user's own clone as package git wants it:
+// people have paths, the short form of ssh, and tokens in their addresses.
+func remoteURL(raw, dir string) string {
+	u, err := url.Parse(raw)
+	host, path, short := strings.Cut(raw, ":")
+	switch {
+	case raw == "":
+		return ""
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https"):
+		u.User = nil
+		return u.String()
+	case strings.Contains(raw, "://"):
+		return raw
+	case short && !strings.Contains(host, "/"): // git@host:owner/name, see git-clone(1)
+		return "ssh://" + host + "/" + strings.TrimPrefix(path, "/")
+	case !filepath.IsAbs(raw):
+		raw = filepath.Join(dir, raw)
+	}
+	return (&url.URL{Scheme: "file", Path: raw}).String()
 }
 
 // mark finds out whether the workspace was made anew under a run that has
