@@ -107,6 +107,7 @@ func (p *Platform) retryOrFence(ctx context.Context, e task.Execution, code task
 // meanwhile is no error.
 func (p *Platform) release(ctx context.Context, e task.Execution, r task.Release) error {
 	_, err := p.store.Do(ctx, e.TaskID, r)
+	p.audits.add(e.TaskID)
 	if !r.Lease.IsZero() && errors.Is(err, task.ErrConflict) {
 		return nil
 	}

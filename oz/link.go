@@ -223,7 +223,9 @@ func (l *link) End(ctx context.Context, end task.End) error {
 	if code := end.Status.ErrorCode; end.State == task.StateError && code.Platform() && code.Retryable() && e.Live() && e.Worker != callerWorker {
 		return l.p.retryOrFence(ctx, e, code, end.Status.Message)
 	}
-	_, err = l.p.store.Do(ctx, l.id, end)
+	if _, err = l.p.store.Do(ctx, l.id, end); err == nil {
+		l.p.audits.add(l.id)
+	}
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/task/laws"
 )
 
 // Options holds what a Platform can do without. The zero value is ready to use.
@@ -114,6 +115,11 @@ type Options struct {
 	// MaxRuntime ends an execution that is older as ERROR,
 	// infrastructure_timeout. Default 24 h.
 	MaxRuntime time.Duration
+
+	// OnViolation is told when the record of a run that has ended breaks a law
+	// of the store, which is a fault of this program to be counted and looked
+	// at. It must not block. Default: none; violations are logged.
+	OnViolation func(laws.Violation)
 
 	// Retention is how long after its last change an ended run keeps its
 	// transcript, attachments and artifacts; its record stays. The store must

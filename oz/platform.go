@@ -23,6 +23,7 @@ type Platform struct {
 	environments *environment.Store
 	fences       fences
 	feeds        feeds
+	audits       audits
 
 	running  atomic.Bool
 	draining atomic.Bool

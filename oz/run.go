@@ -37,6 +37,7 @@ func (p *Platform) Run(ctx context.Context) error {
 	group.Go(func() error { p.reap(gctx); return nil })
 	group.Go(func() error { p.dispatch(gctx); return nil })
 	group.Go(func() error { p.retain(gctx); return nil })
+	group.Go(func() error { p.audit(gctx); return nil })
 	err := group.Wait()
 	p.mu.Lock()
 	clear(p.ready)

@@ -253,18 +253,23 @@ func (t *tailWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// remove removes an ended sandbox and records it. What fails here is swept
-// later.
+// remove records that a sandbox has ended and removes it. What fails here is
+// swept later. The record comes first: while there are files somebody finds
+// them and records again, but nobody looks for an execution without any.
 func (s *supervisor) remove(ctx context.Context, e task.Execution, sandbox executor.Sandbox) {
 	settle, cancel := s.settling(ctx)
 	defer cancel()
-	if err := sandbox.Remove(settle); err != nil && !errors.Is(err, executor.ErrNotFound) {
-		s.log(e).Error("remove sandbox", zap.Error(err))
+	if err := sandbox.Stop(settle, 0); err != nil && !errors.Is(err, executor.ErrNotFound) {
+		s.log(e).Error("stop sandbox", zap.Error(err))
 		return
 	}
-	crashpoint.Hit(crashpoint.SandboxRemoved)
 	if err := s.host.SandboxGone(settle, e); err != nil {
 		s.log(e).Error("record that a sandbox is gone", zap.Error(err))
+		return
+	}
+	crashpoint.Hit(crashpoint.SandboxGone)
+	if err := sandbox.Remove(settle); err != nil && !errors.Is(err, executor.ErrNotFound) {
+		s.log(e).Error("remove sandbox", zap.Error(err))
 	}
 }
 
