@@ -23,10 +23,6 @@ const (
 	firstRetry = 5 * time.Millisecond
 	lastRetry  = 200 * time.Millisecond
 	maxRetries = 8
-
-	// settleTimeout bounds how long the outcome of a commit is looked for
-	// whose answer got lost.
-	settleTimeout = 30 * time.Second
 )
 
 // errBusyQuota says that a transaction has to begin again with the lock that
@@ -269,9 +265,10 @@ func (tx *transaction) commit(ctx context.Context) error {
 }
 
 // settle finds out whether a transaction was committed whose connection broke:
-// nil when it was, cause when it was not, and errUnknown.
+// nil when it was, cause when it was not, and errUnknown when the server gives
+// no answer for as long as a statement may take.
 func (s *Store) settle(xid string, cause error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.StatementTimeout)
 	defer cancel()
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry), backoff.WithMaxInterval(lastRetry), backoff.WithMaxElapsedTime(0))
 	var outcome string

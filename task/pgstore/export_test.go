@@ -1,0 +1,103 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// The forms of strings in columns.
+var (
+	Text    = text
+	Untext  = untext
+	Bounded = bounded
+)
+
+// MaxKeyBytes bounds the strings in indexes, before a hash.
+const MaxKeyBytes = maxKeyBytes
+
+// PlanNode is a step of a query plan, as EXPLAIN (FORMAT JSON) gives it.
+type PlanNode struct {
+	Type    string     `json:"Node Type"`
+	Table   string     `json:"Relation Name"`
+	Index   string     `json:"Index Name"`
+	Rows    float64    `json:"Actual Rows"`
+	Loops   float64    `json:"Actual Loops"`
+	Removed float64    `json:"Rows Removed by Filter"`
+	Plans   []PlanNode `json:"Plans"`
+}
+
+// ExplainList runs a list and gives the plans of its statements.
+func (s *Store) ExplainList(ctx context.Context, q task.Query) ([]PlanNode, error) {
+	statements, err := s.listStatements(ctx, &q)
+	if err != nil {
+		return nil, err
+	}
+	var plans []PlanNode
+	for _, build := range statements {
+		stmt := build(q.Limit + 1)
+		plan, err := explainPlan(ctx, s, "ANALYZE, FORMAT JSON", numbered(stmt.sql), append([]any{pgx.QueryExecModeCacheDescribe}, stmt.args...)...)
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, plan)
+	}
+	return plans, nil
+}
+
+func explainPlan(ctx context.Context, s *Store, options, statement string, args ...any) (PlanNode, error) {
+	out, err := one(ctx, s, pgx.RowTo[[]byte], `EXPLAIN (`+options+`) `+statement, args...)
+	if err != nil {
+		return PlanNode{}, err
+	}
+	var plans []struct{ Plan PlanNode }
+	err = json.Unmarshal(out, &plans)
+	return plans[0].Plan, err
+}
+
+// ExplainWriter gives the plan of a fixed statement for any arguments, with
+// the settings of the writers, which are the stricter ones.
+func (s *Store) ExplainWriter(ctx context.Context, statement string) (plan PlanNode, err error) {
+	conn, err := s.writes.Acquire(ctx)
+	if err != nil {
+		return plan, err
+	}
+	defer conn.Release()
+	prepared, err := conn.Conn().Prepare(ctx, "explained", statement)
+	if err != nil {
+		return plan, err
+	}
+	execute := `EXPLAIN (FORMAT JSON) EXECUTE explained`
+	for i := range prepared.ParamOIDs {
+		execute += map[bool]string{true: "(", false: ", "}[i == 0] + "NULL"
+	}
+	if len(prepared.ParamOIDs) > 0 {
+		execute += ")"
+	}
+	if _, err := conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan`); err != nil {
+		return plan, err
+	}
+	var out []byte
+	if err := conn.QueryRow(ctx, execute, pgx.QueryExecModeSimpleProtocol).Scan(&out); err != nil {
+		return plan, err
+	}
+	var plans []struct{ Plan PlanNode }
+	if err := json.Unmarshal(out, &plans); err != nil {
+		return plan, err
+	}
+	if _, err := conn.Exec(ctx, `RESET plan_cache_mode`); err != nil {
+		return plan, err
+	}
+	return plans[0].Plan, conn.Conn().Deallocate(ctx, "explained")
+}
+
+// Statements gives the fixed statements that look rows up.
+func Statements() []string {
+	return []string{selectRun, selectExists, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord,
+		selectRecords, selectRecordsOf, selectPosition, selectVersions, selectWork, countWaiting, lockRuns, selectPresent, selectNamed,
+		selectExisting, lockKeys, lockRecords, updateRuns, updateTags, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
+		updateRecord, deleteRecord}
+}
