@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,8 +165,14 @@ func (s *Server) Client() *client.Client {
 	return c
 }
 
-// Sandboxes lists the processes that run in sandboxes of this server.
-func (s *Server) Sandboxes() []string {
+// Runners lists the agent runners that are at work for this server, as process
+// id and command line.
+func (s *Server) Runners() []string {
+	return slices.DeleteFunc(s.sandboxed(), func(p string) bool { return !strings.Contains(p, " oz-agent-runner ") })
+}
+
+// sandboxed lists the processes in sandboxes of this server.
+func (s *Server) sandboxed() []string {
 	var list []string
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
@@ -181,9 +189,15 @@ func (s *Server) Sandboxes() []string {
 func (s *Server) checkQuiet() {
 	s.t.Helper()
 	deadline := time.Now().Add(Patience)
-	for left := s.Sandboxes(); len(left) > 0; left = s.Sandboxes() {
-		if time.Now().After(deadline) {
-			s.t.Errorf("left over: %q", left)
+	for left := s.sandboxed(); len(left) > 0; left = s.sandboxed() {
+		if s.t.Failed() || time.Now().After(deadline) {
+			s.t.Errorf("left over, now killed: %q", left)
+			for _, p := range left {
+				id, _, _ := strings.Cut(p, " ")
+				if pid, err := strconv.Atoi(id); err == nil {
+					_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended meanwhile
+				}
+			}
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
