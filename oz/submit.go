@@ -84,7 +84,11 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err != nil {
 		return task.Spec{}, err
 	}
-	spec := task.Spec{Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: c.caller.Principal,
+	fingerprint, err := r.fingerprint()
+	if err != nil {
+		return task.Spec{}, err
+	}
+	spec := task.Spec{Fingerprint: fingerprint, Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: c.caller.Principal,
 		Executor: c.caller.Principal, ParentID: r.ParentRunID, Metadata: metadata, Interactive: r.Interactive}
 	if spec.Title == "" {
 		spec.Title = title(r.Prompt)
@@ -260,6 +264,20 @@ func (c *Client) idempotencyKey(r Request) (*task.IdempotencyKey, error) {
 	if r.IdempotencyKey == "" {
 		return nil, nil
 	}
+	sum, err := r.fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	return &task.IdempotencyKey{
+		Principal:   string(c.caller.Principal.Type) + ":" + c.caller.Principal.UID,
+		Key:         r.IdempotencyKey,
+		Fingerprint: sum,
+		KeepUntil:   c.p.opts.Clock.Now().Add(idempotencyTTL),
+	}, nil
+}
+
+// fingerprint is a hash of all that the request says.
+func (r Request) fingerprint() ([]byte, error) {
 	body, err := json.Marshal(struct {
 		Request Request
 		Source  task.Source
@@ -268,12 +286,38 @@ func (c *Client) idempotencyKey(r Request) (*task.IdempotencyKey, error) {
 		return nil, task.Invalid("config", "%w", err)
 	}
 	sum := sha256.Sum256(body)
-	return &task.IdempotencyKey{
-		Principal:   string(c.caller.Principal.Type) + ":" + c.caller.Principal.UID,
-		Key:         r.IdempotencyKey,
-		Fingerprint: sum[:],
-		KeepUntil:   c.p.opts.Clock.Now().Add(idempotencyTTL),
-	}, nil
+	return sum[:], nil
+}
+
+// maxTwins bounds how many of a caller's newest runs are looked through for
+// one that the same request made.
+const maxTwins = 1000
+
+// Submitted finds the newest run that the caller's same request has made since
+// a moment: for clients that repeat a request whose answer was lost, without an
+// IdempotencyKey. found is false when there is none among the caller's newest
+// maxTwins runs.
+func (c *Client) Submitted(ctx context.Context, r Request, since time.Time) (t task.Task, found bool, err error) {
+	want, err := r.fingerprint()
+	if err != nil {
+		return task.Task{}, false, err
+	}
+	q := task.Query{CreatorUID: c.caller.Principal.UID, CreatedAfter: since, Sort: task.SortCreatedAt, Limit: task.MaxPageSize}
+	for range maxTwins / task.MaxPageSize {
+		page, err := c.List(ctx, q)
+		if err != nil {
+			return task.Task{}, false, err
+		}
+		for _, t := range page.Tasks {
+			if bytes.Equal(t.Fingerprint, want) && t.Creator == c.caller.Principal {
+				return t, true, nil
+			}
+		}
+		if q.After = page.Next; q.After == nil {
+			break
+		}
+	}
+	return task.Task{}, false, nil
 }
 
 // putAttachments stores the files of a request.

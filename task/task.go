@@ -91,6 +91,8 @@ type Spec struct {
 	TriggerURL     string            `json:"trigger_url,omitempty"`
 	Interactive    bool              `json:"interactive,omitempty"`
 	Attachments    []Attachment      `json:"attachments,omitempty"`
+	// Fingerprint is a hash of the request, by which a repeat of it is known.
+	Fingerprint []byte `json:"fingerprint,omitempty"`
 }
 
 // Attachment is a file given with a prompt; its bytes are in the blob store.

@@ -2,7 +2,9 @@ package rest_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -93,6 +95,22 @@ func TestRetriedCreateIsOneRun(t *testing.T) {
 	assert.Equal(t, create(transporttest.AdminKey, `{"prompt":"x"}`, "2"), second)
 	assert.Assert(t, create(transporttest.AdminKey, `{"prompt":"y"}`, "1") != second, "another body is another request")
 	assert.Assert(t, create(e.Member, `{"prompt":"x"}`, "1") != second, "another caller is another request")
+	// The retry may come to another replica, or to this one after a restart.
+	other, err := rest.New(e.Platform, nil)
+	assert.NilError(t, err)
+	there := httptest.NewServer(other)
+	defer there.Close()
+	req, err := http.NewRequest(http.MethodPost, there.URL+"/api/v1/agent/runs", strings.NewReader(`{"prompt":"x"}`))
+	assert.NilError(t, err)
+	req.Header.Set("Authorization", "Bearer "+transporttest.AdminKey)
+	req.Header.Set("X-Stainless-Retry-Count", "1")
+	resp, err := http.DefaultClient.Do(req)
+	assert.NilError(t, err)
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(string(answer), second), "%s", answer)
+
 	a := e.Call(transporttest.AdminKey, "POST", "/agent/run", `{"prompt":"alias"}`)
 	assert.Equal(t, a.Status, 200)
 	assert.Equal(t, a.Problem()["task_id"], a.Problem()["run_id"])

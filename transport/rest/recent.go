@@ -24,9 +24,9 @@ const (
 // idempotency key, and mark it with a count (Oz API, retries). Identical
 // creates that are not marked are what they say: several runs.
 //
-// The memory is this process's: a retry that arrives after a restart, or at
-// another replica, makes a second run. Clients that cannot have that send an
-// Idempotency-Key, which is durable.
+// The memory is this process's, and lets a retry wait for a first attempt that
+// is under way. A retry that arrives after a restart, or at another replica,
+// finds the run in the store.
 type recentCreates struct {
 	clock task.Clock
 
@@ -60,9 +60,10 @@ func isRetry(r *http.Request) bool {
 	return err == nil && n > 0
 }
 
-// do submits, unless this is a retry of a create that is remembered: then it
-// waits for that one's run. made reports that submit was called.
-func (c *recentCreates) do(ctx context.Context, caller access.Caller, body []byte, retry bool, submit func() (task.Task, error)) (t task.Task, id task.ID, err error) {
+// do submits, unless this is a retry of a create that is remembered, here or by
+// stored: then it gives that one's run.
+func (c *recentCreates) do(ctx context.Context, caller access.Caller, body []byte, retry bool, stored func(since time.Time) (task.Task, bool, error),
+	submit func() (task.Task, error)) (t task.Task, id task.ID, err error) {
 	key := createKey{caller: string(caller.Principal.Type) + ":" + caller.Principal.UID, body: sha256.Sum256(body)}
 	for retry {
 		first := c.find(key)
@@ -78,6 +79,11 @@ func (c *recentCreates) do(ctx context.Context, caller access.Caller, body []byt
 			return task.Task{}, first.run, nil
 		}
 		c.forget(first)
+	}
+	if retry {
+		if t, found, err := stored(c.clock.Now().Add(-recentAge)); err != nil || found {
+			return t, t.ID, err
+		}
 	}
 	mine := c.remember(key)
 	defer close(mine.done)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -60,9 +61,9 @@ func (o operations) submit(ctx context.Context, c *call, req oz.Request) (task.T
 	if req.IdempotencyKey != "" {
 		return c.client.Submit(ctx, req)
 	}
-	t, id, err := o.recent.do(ctx, c.caller, c.body, isRetry(c.request), func() (task.Task, error) {
-		return c.client.Submit(ctx, req)
-	})
+	stored := func(since time.Time) (task.Task, bool, error) { return c.client.Submitted(ctx, req, since) }
+	submit := func() (task.Task, error) { return c.client.Submit(ctx, req) }
+	t, id, err := o.recent.do(ctx, c.caller, c.body, isRetry(c.request), stored, submit)
 	if err != nil || t.ID != "" {
 		return t, err
 	}
