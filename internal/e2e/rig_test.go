@@ -135,6 +135,16 @@ func git(t *testing.T, dir string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// configure adds lines to the server's configuration file, before serve.
+func (r *rig) configure(yaml string) {
+	r.t.Helper()
+	f, err := os.OpenFile(filepath.Join(r.dir, "ozd.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	assert.NilError(r.t, err)
+	defer f.Close()
+	_, err = f.WriteString(yaml)
+	assert.NilError(r.t, err)
+}
+
 // serve keeps a server running: one that was killed is started again, as an
 // init system would. It ends with the test, drained by SIGTERM.
 func (r *rig) serve() {
@@ -239,6 +249,12 @@ func (r *rig) submit(ctx context.Context, req oz.Request) task.ID {
 // await follows a run to its end, over crashes, and gives its whole log.
 func (r *rig) await(ctx context.Context, id task.ID) (task.Task, []task.Event) {
 	r.t.Helper()
+	return r.follow(ctx, id, func(task.Event) {})
+}
+
+// follow is await with a look at each event as it comes, once.
+func (r *rig) follow(ctx context.Context, id task.ID, look func(task.Event)) (task.Task, []task.Event) {
+	r.t.Helper()
 	var events []task.Event
 	var t task.Task
 	r.insist(ctx, func() error {
@@ -247,6 +263,7 @@ func (r *rig) await(ctx context.Context, id task.ID) (task.Task, []task.Event) {
 				return err
 			}
 			events = append(events, e)
+			look(e)
 		}
 		var err error
 		t, err = r.client.Get(ctx, id)
@@ -258,7 +275,7 @@ func (r *rig) await(ctx context.Context, id task.ID) (task.Task, []task.Event) {
 	return t, events
 }
 
-// sandboxesLeft lists the processes that carry the mark of a sandbox of this
+// processesLeft lists the processes that carry the mark of a sandbox of this
 // server.
 func (r *rig) processesLeft() []string {
 	var left []string
