@@ -30,7 +30,7 @@ const (
 	EndStart        Name = "end.start"        // the outcome has arrived, nothing is stored
 	EndCommitted    Name = "end.committed"    // the run has ended, the runner was not told
 	CancelCommitted Name = "cancel.committed" // CANCELLED, the sandbox still runs
-	SandboxRemoved  Name = "sandbox.removed"  // removed, nothing says so
+	SandboxGone     Name = "sandbox.gone"     // its end is recorded, its files are there
 	Release         Name = "lease.release"    // a lost execution is about to be given up
 )
 
@@ -55,7 +55,7 @@ const (
 func Platform() []Name {
 	return []Name{SubmitStart, SubmitCommitted, OfferRecorded, OfferAccepted, SandboxStart, SandboxStarted,
 		BeginCommitted, AppendStart, AppendCommitted, Heartbeat, EndStart, EndCommitted, CancelCommitted,
-		SandboxRemoved, Release}
+		SandboxGone, Release}
 }
 
 // Runner lists the points of the runner and the agent.
