@@ -11639,14 +11639,14 @@ type DownloadTranscriptResponseObject interface {
 	VisitDownloadTranscriptResponse(w http.ResponseWriter) error
 }
 
-type DownloadTranscript200ApplicationjsonlResponse struct {
+type DownloadTranscript200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
 	ContentLength int64
 }
 
-func (response DownloadTranscript200ApplicationjsonlResponse) VisitDownloadTranscriptResponse(w http.ResponseWriter) error {
+func (response DownloadTranscript200ApplicationxNdjsonResponse) VisitDownloadTranscriptResponse(w http.ResponseWriter) error {
 
-	w.Header().Set("Content-Type", "application/jsonl")
+	w.Header().Set("Content-Type", "application/x-ndjson")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}

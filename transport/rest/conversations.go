@@ -108,7 +108,7 @@ type transcript struct {
 // VisitDownloadTranscriptResponse implements api.DownloadTranscriptResponseObject.
 func (t transcript) VisitDownloadTranscriptResponse(w http.ResponseWriter) error {
 	head := w.Header()
-	head.Set("Content-Type", "application/jsonl; charset=utf-8")
+	head.Set("Content-Type", "application/x-ndjson; charset=utf-8") // clients take application/jsonl for JSON, by its beginning
 	if t.format == oz.TranscriptMarkdown {
 		head.Set("Content-Type", "text/markdown; charset=utf-8")
 	}
