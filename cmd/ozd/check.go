@@ -22,6 +22,8 @@ func (c *config) check() error {
 		return fmt.Errorf("max_concurrent: %d, must be at least 1", c.MaxConcurrent)
 	case c.MaxWaiting < 1:
 		return fmt.Errorf("max_waiting: %d, must be at least 1", c.MaxWaiting)
+	case c.RetentionDays < 0:
+		return errors.New("retention_days: must not be negative; 0 keeps everything")
 	case c.Lease < 0:
 		return errors.New("lease: must not be negative; 0 is the default of 30s")
 	case level.Set(c.LogLevel) != nil || !slices.Contains([]string{"debug", "info", "warn", "error"}, level.String()):
@@ -37,7 +39,15 @@ func (c *config) check() error {
 
 // checkAddresses looks at what must be an address of some kind.
 func (c *config) checkAddresses() error {
-	if err := checkListen(c.Listen); err != nil {
+	if err := checkListen("listen", c.Listen); err != nil {
+		return err
+	}
+	if c.MetricsListen != "" {
+		if err := checkListen("metrics_listen", c.MetricsListen); err != nil {
+			return err
+		}
+	}
+	if err := c.checkStore(); err != nil {
 		return err
 	}
 	if c.PublicURL != "" && !isWebURL(c.PublicURL) {
@@ -54,13 +64,13 @@ func (c *config) checkAddresses() error {
 	return nil
 }
 
-func checkListen(address string) error {
+func checkListen(field, address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
-		return fmt.Errorf("listen: %q must be host:port, such as 127.0.0.1:8080, or :8080 for every interface", address)
+		return fmt.Errorf("%s: %q must be host:port, such as 127.0.0.1:8080, or :8080 for every interface", field, address)
 	}
 	return nil
 }

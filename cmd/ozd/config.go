@@ -24,6 +24,14 @@ type config struct {
 	Listen string `yaml:"listen"`
 	// Data is the directory of database, keys, artifacts and sandboxes.
 	Data string `yaml:"data"`
+	// Store is the URL of a PostgreSQL database; empty for SQLite in Data.
+	Store string `yaml:"store"`
+	// SecretsKey is the file of the key that seals secrets; default in Data.
+	SecretsKey string `yaml:"secrets_key"`
+	// MetricsListen is the address of /metrics; empty for none.
+	MetricsListen string `yaml:"metrics_listen"`
+	// RetentionDays is how long transcripts and artifacts are kept; 0 for ever.
+	RetentionDays int `yaml:"retention_days"`
 	// PublicURL is how people reach the server; links are made from it.
 	PublicURL string `yaml:"public_url"`
 	// LogLevel is debug, info, warn or error.
@@ -47,6 +55,8 @@ type config struct {
 	AllowedOrigins []string `yaml:"allowed_origins"`
 
 	bootstrapKey string
+	// exposed says that the command line holds the database's password.
+	exposed bool
 }
 
 // modelConfig is one model provider. Its key is named, never written down here.
@@ -83,6 +93,9 @@ type credentialConfig struct {
 
 // workerConfig is the in-process worker.
 type workerConfig struct {
+	// ID is the worker's name. Default local, or a random one that is kept in
+	// the data directory when servers share a database.
+	ID string `yaml:"id"`
 	// Env are variables of every sandbox: NAME=value, or NAME to pass on the
 	// server's own.
 	Env []string `yaml:"env"`
@@ -101,6 +114,9 @@ var variables = map[string]string{
 	"config":          "OZ_CONFIG",
 	"listen":          "OZ_LISTEN",
 	"data":            "OZ_DATA",
+	"store":           "OZ_STORE",
+	"secrets-key":     "OZ_SECRETS_KEY",
+	"metrics-listen":  "OZ_METRICS_LISTEN",
 	"public-url":      "OZ_PUBLIC_URL",
 	"log-level":       "OZ_LOG_LEVEL",
 	"max-concurrent":  "OZ_MAX_CONCURRENT",
@@ -113,6 +129,9 @@ func (c *config) register(f *pflag.FlagSet) {
 	f.String("config", "", "configuration `file` (YAML)")
 	f.StringVar(&c.Listen, "listen", c.Listen, "`address` of the HTTP API; port 0 takes a free one")
 	f.StringVar(&c.Data, "data", c.Data, "`directory` of everything the server keeps")
+	f.StringVar(&c.Store, "store", c.Store, "`URL` of a PostgreSQL database, for several servers; default SQLite in the data directory")
+	f.StringVar(&c.SecretsKey, "secrets-key", c.SecretsKey, "`file` of the key that seals secrets, the same for all servers of a database; default secrets.key in the data directory")
+	f.StringVar(&c.MetricsListen, "metrics-listen", c.MetricsListen, "`address` of /metrics for Prometheus; default none")
 	f.StringVar(&c.PublicURL, "public-url", c.PublicURL, "`URL` by which people reach the server, for links")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.IntVar(&c.MaxConcurrent, "max-concurrent", c.MaxConcurrent, "how many runs work at once")
@@ -128,6 +147,7 @@ func (c *config) load(f *pflag.FlagSet, env modelenv.Lookup) error {
 	f.Visit(func(f *pflag.Flag) { said[f.Name] = f.Value.String() })
 	*c = defaultConfig()
 	c.bootstrapKey = env("OZ_BOOTSTRAP_API_KEY")
+	c.exposed = passwordInFlag(said["store"])
 	if path := cmp.Or(said["config"], env(variables["config"])); path != "" {
 		if err := c.readFile(path); err != nil {
 			return err

@@ -7,7 +7,9 @@ worker in this process, and serves the HTTP API at /api/v1.
 
 Everything it keeps is in one directory (--data): the database, the key that
 seals secrets, artifacts, and the sandboxes of running agents. It needs no
-account, no Docker and no other service. The first start prints an admin API key,
+account, no Docker and no other service. With --store postgres://... several
+servers share one PostgreSQL database: each needs a data directory of its own and
+a copy of the first one's secrets.key (--secrets-key). The first start prints an admin API key,
 once; OZ_BOOTSTRAP_API_KEY chooses it instead, and makes it valid again later.
 
 SIGTERM or SIGINT drains: no new work is taken, and running agents go on without
@@ -26,6 +28,10 @@ All settings of the file, with their defaults:
 
     listen: 127.0.0.1:8080        # address of the HTTP API
     data: oz-data                 # directory of everything the server keeps
+    store: ""                     # postgres:// URL of a shared database; else SQLite in the data directory
+    secrets_key: ""               # key file that seals secrets; default secrets.key in the data directory
+    metrics_listen: ""            # address of /metrics for Prometheus; none unless set
+    retention_days: 0             # after which transcripts and artifacts of ended runs go; 0 is never
     public_url: ""                # how people reach the server, for links
     log_level: info               # debug, info, warn or error
     max_concurrent: 4             # runs at work
@@ -44,6 +50,7 @@ All settings of the file, with their defaults:
       email: ""
       credentials: []             # see the example
     worker:
+      id: ""                      # name of the worker; default local, or a random one with a shared database
       env: []                     # variables of every sandbox: NAME=value, or NAME to pass it on
       server_url: ""              # where sandboxes reach the API; default the address above
     allowed_origins: null         # web origins that may call the API; null is all (keys are needed anyway)

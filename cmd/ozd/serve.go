@@ -26,7 +26,6 @@ import (
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/task/fileblob"
-	"github.com/oz-platform/cloudagents/task/sqlitestore"
 	"github.com/oz-platform/cloudagents/transport/rest"
 )
 
@@ -45,14 +44,17 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 		return err
 	}
 	defer func() { _ = log.Sync() }()
-	s := &server{config: c, env: env, log: log}
+	s := &server{config: c, env: env, log: log, metrics: newMetrics()}
 	if err := s.resolve(); err != nil {
 		return err
+	}
+	if c.exposed {
+		log.Warn("the command line shows the database's password to every user of this host: use OZ_STORE, or leave the password to PGPASSWORD or a password file")
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	store, err := sqlitestore.Open(ctx, filepath.Join(c.Data, "oz.db"), nil)
+	store, err := c.openStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,11 +66,7 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 	defer ln.Close()
 	s.address = "http://" + loopback(ln.Addr())
 
-	platform, err := s.platform(store)
-	if err != nil {
-		return err
-	}
-	handler, err := s.handler(platform)
+	platform, handler, err := s.assemble(ctx, store)
 	if err != nil {
 		return err
 	}
@@ -78,6 +76,21 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 	}
 	s.greet(stdout, key, created)
 	return s.run(ctx, platform, rest.NewServer(c.Listen, handler), ln)
+}
+
+// assemble puts platform and API together.
+func (s *server) assemble(ctx context.Context, store task.Store) (*oz.Platform, *rest.Handler, error) {
+	sealed, links, err := s.config.openSealed(ctx, store)
+	if err != nil {
+		return nil, nil, err
+	}
+	platform, err := s.platform(store, sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.metrics.watch(platform)
+	handler, err := rest.New(platform, &rest.Options{SigningKey: links, CORSOrigins: s.config.AllowedOrigins, Logger: s.log})
+	return platform, handler, err
 }
 
 // bootstrapError names the variable that a person set, not the field.
@@ -107,6 +120,7 @@ type server struct {
 	config  config
 	env     modelenv.Lookup
 	log     *zap.Logger
+	metrics *metrics
 	address string // of the API as the runners on this host reach it
 
 	models      executor.Models
@@ -123,12 +137,8 @@ func (s *server) resolve() (err error) {
 }
 
 // platform assembles the drivers.
-func (s *server) platform(store task.Store) (*oz.Platform, error) {
+func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform, error) {
 	c := s.config
-	keys, err := sealed.OpenKeys(filepath.Join(c.Data, "secrets.key"))
-	if err != nil {
-		return nil, err
-	}
 	blobs, err := fileblob.Open(filepath.Join(c.Data, "blobs"), nil)
 	if err != nil {
 		return nil, err
@@ -138,7 +148,8 @@ func (s *server) platform(store task.Store) (*oz.Platform, error) {
 		return nil, err
 	}
 	return oz.New(store, &oz.Options{
-		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: sealed.New(store, keys, nil),
+		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: secrets,
+		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation,
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, PublicURL: c.PublicURL,
 		RepositoryBase: c.RepositoryBase, GitCredentials: s.credentials,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
@@ -156,18 +167,14 @@ func (s *server) worker() (*oz.LocalWorker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this executable, which is to run agents: %w", err)
 	}
-	return oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{
-		Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: cmp.Or(s.config.Worker.ServerURL, s.address),
-		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: s.config.sandboxEnv(s.env), Logger: s.log,
-	})
-}
-
-func (s *server) handler(p *oz.Platform) (*rest.Handler, error) {
-	key, err := signingKey(filepath.Join(s.config.Data, "links.key"))
+	id, err := s.config.workerID()
 	if err != nil {
 		return nil, err
 	}
-	return rest.New(p, &rest.Options{SigningKey: key, CORSOrigins: s.config.AllowedOrigins, Logger: s.log})
+	return oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{
+		ID: id, Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: cmp.Or(s.config.Worker.ServerURL, s.address),
+		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: s.config.sandboxEnv(s.env), Logger: s.log,
+	})
 }
 
 // run serves until ctx ends, then lets requests under way finish.
@@ -177,6 +184,7 @@ func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.Run(ctx) })
+	g.Go(func() error { return s.serveMetrics(ctx) })
 	g.Go(func() error {
 		if err := h.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
@@ -198,10 +206,31 @@ func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net
 	return err
 }
 
+// serveMetrics serves /metrics until ctx ends, if the operator wants it.
+func (s *server) serveMetrics(ctx context.Context) error {
+	if s.config.MetricsListen == "" {
+		return nil
+	}
+	ln, err := listen(s.config.MetricsListen)
+	if err != nil {
+		return fmt.Errorf("metrics_listen: %w", err)
+	}
+	h := &http.Server{Handler: s.metrics.handler(), ReadHeaderTimeout: scrapeTimeout}
+	stop := context.AfterFunc(ctx, func() { _ = h.Close() })
+	defer stop()
+	if err := h.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	return nil
+}
+
 // greet tells a person what to do next. created says that key is new.
 func (s *server) greet(w io.Writer, key string, created bool) {
 	fmt.Fprintf(w, "ozd serves %s/api/v1\n", s.address)
 	fmt.Fprintf(w, "  data    %s\n", s.config.Data)
+	if s.config.postgres() {
+		fmt.Fprintf(w, "  store   PostgreSQL%s, shared with other servers that name it\n", s.config.storePlace())
+	}
 	if len(s.models.Providers) == 0 {
 		fmt.Fprintf(w, "  models  none: set ANTHROPIC_API_KEY or OPENAI_API_KEY and start again, or runs will fail\n")
 	}

@@ -87,7 +87,7 @@ func TestFilesAreForTheOwnerAlone(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	_, stop := start(t, nil, "--data", data)
 	stop()
-	for _, name := range []string{"", "oz.db", "secrets.key", "links.key"} {
+	for _, name := range []string{"", "oz.db", "secrets.key"} {
 		info, err := os.Stat(filepath.Join(data, name))
 		assert.NilError(t, err)
 		assert.Equal(t, info.Mode().Perm()&0o077, os.FileMode(0), "%s is %s", name, info.Mode())
@@ -113,7 +113,7 @@ func TestObstacles(t *testing.T) {
 	assert.NilError(t, err)
 	assert.NilError(t, db.Close())
 	assert.NilError(t, os.WriteFile(filepath.Join(junk, "oz.db"), []byte(strings.Repeat("no database ", 1000)), 0o600))
-	assert.NilError(t, os.WriteFile(filepath.Join(badKey, "links.key"), []byte("short"), 0o600))
+	assert.NilError(t, os.WriteFile(filepath.Join(badKey, "secrets.key"), []byte("short"), 0o600))
 
 	for _, tt := range []struct{ name, data, listen, want string }{
 		{"address in use", t.TempDir(), ln.Addr().String(), "is in use, perhaps by another ozd: stop that one, or choose another address with --listen"},
@@ -122,7 +122,7 @@ func TestObstacles(t *testing.T) {
 		{"data cannot be made", "/proc/oz-data", "127.0.0.1:0", "data directory: mkdir /proc/oz-data: "},
 		{"newer database", newer, "127.0.0.1:0", "use a newer program, or restore an older backup"},
 		{"no database", junk, "127.0.0.1:0", "file is not a database"},
-		{"broken key", badKey, "127.0.0.1:0", "links.key has 5 bytes, not 32; remove it"},
+		{"broken key", badKey, "127.0.0.1:0", "this is no Tink key set in JSON; restore it from a backup"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, out, errs := invoke(t, nil, "--data", tt.data, "--listen", tt.listen)
