@@ -47,6 +47,9 @@ func away(err error) bool {
 // passing reports that the same transaction may succeed when it is tried again
 // at once: another one was in its way, or its connection broke.
 func passing(err error) bool {
+	if errors.Is(err, errUnknown) { // it may have happened
+		return false
+	}
 	switch sqlState(err) {
 	case "40001", "40P01", // serialization failure, deadlock
 		"23505", // unique: another store was first; the next try reads what it wrote

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"sync"
 )
@@ -157,7 +158,7 @@ func (l *lane) take() (batch []*request, ended bool) {
 // request is tried again in one of its own, so that one cannot spoil the others.
 func (l *lane) serve(batch []*request) {
 	err := l.s.transact(batch)
-	if err != nil && len(batch) > 1 && !away(err) {
+	if err != nil && len(batch) > 1 && !away(err) && !errors.Is(err, errUnknown) {
 		for i := range batch {
 			l.serve(batch[i : i+1])
 		}

@@ -12,8 +12,7 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// maxReads bounds how often a read is tried whose connection breaks: each
-// connection of the pool may turn out to be dead.
+// maxReads bounds how often a read is tried whose connection breaks.
 const maxReads = 3
 
 // query runs a statement and gives its rows to scan. A read is repeated when
@@ -41,6 +40,7 @@ func query(ctx context.Context, s *Store, scan func(pgx.Rows) error, statement s
 		if err == nil || !away(err) || bounded.Err() != nil || s.closed.Load() {
 			return err
 		}
+		s.reads.Reset() // where one is dead, others mostly are
 	}
 	return err
 }

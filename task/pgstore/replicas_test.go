@@ -59,7 +59,9 @@ func do(t *testing.T, s *pgstore.Store, id task.ID, commands ...task.Command) {
 	}
 }
 
-func notice(text string) task.Log { return task.Log{Payloads: []task.Payload{&task.Notice{Text: text}}} }
+func notice(text string) task.Log {
+	return task.Log{Payloads: []task.Payload{&task.Notice{Text: text}}}
+}
 
 func message(text string) []task.Event {
 	return []task.Event{{Payload: &task.Message{ID: "m", Text: text}}}
