@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oz-platform/cloudagents/executor"
-	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/runner"
 	"github.com/oz-platform/cloudagents/internal/console"
 	"github.com/oz-platform/cloudagents/oz"
@@ -295,15 +294,12 @@ func (a *app) carryOut(ctx context.Context, c *client.Client, link executor.Link
 		return err
 	}
 	watch.Wait()
-	return outcomeOf(id, outcome)
-}
-
-func outcomeOf(id task.ID, o harness.Outcome) error {
-	switch o.State {
-	case task.StateSucceeded:
-		return nil
-	case task.StateCancelled:
+	if outcome.State == task.StateCancelled && ctx.Err() != nil {
 		return context.Canceled
 	}
-	return outcomeError{fmt.Errorf("run %s is %s", id, o.State)}
+	t, err := c.Get(context.WithoutCancel(ctx), id)
+	if err != nil {
+		return err
+	}
+	return verdict(t)
 }

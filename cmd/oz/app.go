@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,19 +29,8 @@ type app struct {
 	apiKey, server, format string
 	debug                  bool
 	// parsed says that the command line was understood and a command runs.
-	parsed  bool
-	command *cobra.Command
-}
-
-// path names the command for a hint about its help, with a trailing space.
-func (a *app) path() string {
-	if a.command == nil {
-		return ""
-	}
-	if _, rest, ok := strings.Cut(a.command.CommandPath(), " "); ok {
-		return rest + " --"
-	}
-	return ""
+	parsed bool
+	wire   *wireLog
 }
 
 func (a *app) root() *cobra.Command {
@@ -57,22 +48,24 @@ in the command line; 130 interrupted.`,
 		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			a.parsed, a.command = true, cmd
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			a.parsed = true
 			return a.checkGlobals()
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
-		Args: noArgs,
+		RunE:                       func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+		Args:                       noArgs,
+		SuggestionsMinimumDistance: 2,
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.apiKey, "api-key", "", "API `key` (env WARP_API_KEY)")
 	f.StringVar(&a.server, "server-root-url", "", "server `URL` (env WARP_SERVER_ROOT_URL)")
 	f.StringVar(&a.format, "output-format", "", "pretty, text, json or ndjson (env WARP_OUTPUT_FORMAT)")
-	f.BoolVar(&a.debug, "debug", false, "say more about errors")
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error { a.command = c; return usageError{err} })
+	f.BoolVar(&a.debug, "debug", false, "show each request to the server, without headers and bodies")
+	cmd.Flags().BoolP("version", "V", false, "print the version")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.environmentCommand(), a.secretCommand(), a.keyCommand(),
-		a.modelCommand(), a.whoamiCommand(), completionsCommand())
+		a.modelCommand(), a.whoamiCommand(), a.completionsCommand())
 	return cmd
 }
 
@@ -98,7 +91,7 @@ func (a *app) client() (*client.Client, error) {
 	if a.apiKey == "" {
 		return nil, task.Errorf(task.CodeAuthenticationRequired, "not signed in: give --api-key, or set WARP_API_KEY to a key of the server (ozd prints one at its first start)")
 	}
-	return client.New(a.server, &client.Options{APIKey: a.apiKey, UserAgent: "oz-cli/" + version.Number})
+	return client.New(a.server, &client.Options{APIKey: a.apiKey, UserAgent: "oz-cli/" + version.Number, HTTPClient: &http.Client{Transport: a.wire}})
 }
 
 // json reports that the output is for programs.
@@ -119,10 +112,14 @@ func (a *app) say(format string, args ...any) {
 
 // noArgs and oneArg are cobra's rules with the exit code of a usage error.
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{fmt.Errorf("unknown command or argument %q for %q", args[0], cmd.CommandPath())}
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	err := fmt.Errorf("unknown command or argument %q for %q", args[0], cmd.CommandPath())
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
+	}
+	return usageError{err}
 }
 
 func oneArg(name string) cobra.PositionalArgs {
@@ -136,29 +133,39 @@ func oneArg(name string) cobra.PositionalArgs {
 
 // group is a command that only holds others.
 func group(use, short string, aliases []string, sub ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Aliases: aliases, Args: noArgs,
+	cmd := &cobra.Command{Use: use, Short: short, Aliases: aliases, Args: noArgs, SuggestionsMinimumDistance: 2,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(sub...)
 	return cmd
 }
 
-func completionsCommand() *cobra.Command {
+func (a *app) completionsCommand() *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
-		Use: "completions <bash|zsh|fish|powershell>", Short: "Print a completion script", Args: oneArg("shell"), ValidArgs: shells,
+		Use: "completions [bash|zsh|fish|powershell]", Short: "Print a completion script", ValidArgs: shells,
+		Long: `Print a script that completes oz's commands and flags. Without a name it is for
+the shell that SHELL names.`,
+		Example: "  source <(oz completions bash)\n  oz completions fish > ~/.config/fish/completions/oz.fish",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{errors.New("one shell at most can be named")}
+			}
+			shell := filepath.Base(a.env("SHELL"))
+			if len(args) == 1 {
+				shell = args[0]
+			}
 			root, out := cmd.Root(), cmd.OutOrStdout()
-			switch args[0] {
+			switch shell {
 			case "bash":
 				return root.GenBashCompletionV2(out, true)
 			case "zsh":
 				return root.GenZshCompletion(out)
 			case "fish":
 				return root.GenFishCompletion(out, true)
-			case "powershell":
-				return root.GenPowerShellCompletion(out)
+			case "powershell", "pwsh":
+				return root.GenPowerShellCompletionWithDesc(out)
 			}
-			return usageError{fmt.Errorf("shell: %q is none of %s", args[0], strings.Join(shells, ", "))}
+			return usageError{fmt.Errorf("shell: %q is none of %s", shell, strings.Join(shells, ", "))}
 		},
 	}
 }

@@ -42,7 +42,7 @@ func (a *app) environmentListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var views []environmentView
+			views := []environmentView{}
 			var rows [][]string
 			for _, e := range list {
 				views = append(views, viewEnvironment(e))

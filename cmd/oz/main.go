@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor/harness"
 	ozagent "github.com/oz-platform/cloudagents/executor/harness/oz"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
 )
 
@@ -54,19 +56,20 @@ type outcomeError struct{ error }
 // run executes the command line and decides the exit code, here alone.
 func run(ctx context.Context, args []string, s streams, env func(string) string) int {
 	a := &app{streams: s, env: env}
-	cmd := a.root()
-	cmd.SetArgs(args)
-	cmd.SetIn(s.in)
-	cmd.SetOut(s.out)
-	cmd.SetErr(s.err)
-	err := cmd.ExecuteContext(ctx)
+	a.wire = &wireLog{app: a, base: http.DefaultTransport}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	var outcome outcomeError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage) || !a.parsed:
-		fmt.Fprintf(s.err, "oz: %v\nSee 'oz %shelp' for what it takes.\n", err, a.path())
+		fmt.Fprintf(s.err, "oz: %v\nSee '%s --help' for what it takes.\n", err, cmd.CommandPath())
 		return exitUsage
 	case errors.As(err, &outcome):
 		fmt.Fprintf(s.err, "oz: %v\n", err)
@@ -75,6 +78,17 @@ func run(ctx context.Context, args []string, s streams, env func(string) string)
 		fmt.Fprintln(s.err, "oz: interrupted")
 		return exitInterrupted
 	}
-	fmt.Fprintf(s.err, "oz: %v\n", err)
+	fmt.Fprintf(s.err, "oz: %v\n%s", err, a.hint(err))
 	return exitFailure
+}
+
+// hint says what to look at, where the error itself cannot know.
+func (a *app) hint(err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "Is the server running? Start it with 'ozd', or name another with --server-root-url or WARP_SERVER_ROOT_URL.\n"
+	case task.CodeOf(err) == task.CodeAuthenticationRequired && a.apiKey != "":
+		return "The server is " + a.server + "; its key comes from --api-key or WARP_API_KEY.\n"
+	}
+	return ""
 }

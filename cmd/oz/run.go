@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/oz-platform/cloudagents/internal/console"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
 )
@@ -35,7 +35,7 @@ func (a *app) runListCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := l.query()
 			if err != nil {
-				return usageError{err}
+				return usageError{flagError(err)}
 			}
 			c, err := a.client()
 			if err != nil {
@@ -80,7 +80,19 @@ func (a *app) runListCommand() *cobra.Command {
 // wire turns a flag's word into the wire's: "in-progress" is INPROGRESS.
 func wire(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
 
+// flagError names the flag of the field that the rules name.
+func flagError(err error) error {
+	var e *task.Error
+	if !errors.As(err, &e) || e.Field == "" {
+		return err
+	}
+	return fmt.Errorf("--%s: %s", strings.ReplaceAll(e.Field, "_", "-"), e.Message)
+}
+
 func (l *listFlags) query() (task.Query, error) {
+	if l.limit < 1 { // the wire's 0 is the default
+		return task.Query{}, errors.New("--limit: must be at least 1")
+	}
 	q := task.Query{Limit: l.limit, Source: task.Source(wire(l.source)), Where: task.Location(wire(l.location)), CreatorUID: l.creator,
 		EnvironmentID: l.environment, Skill: l.skill, Name: l.name, ModelID: l.model, AncestorID: task.ID(l.ancestor),
 		ArtifactType: task.ArtifactType(wire(l.artifact)), Text: l.text, Sort: task.SortKey(strings.ReplaceAll(l.sortBy, "-", "_"))}
@@ -214,47 +226,4 @@ made again where it stopped. The exit code is 0 if the run succeeded, else 1.`,
 	}
 	cmd.Flags().Int64Var(&after, "after", 0, "begin after the event of this `number`")
 	return cmd
-}
-
-// viewer shows events as they come.
-type viewer interface {
-	Event(task.Event)
-	Err() error
-}
-
-func (a *app) viewer() viewer {
-	if a.json() {
-		return console.NewStream(a.out)
-	}
-	return console.NewPrinter(a.out, a.color())
-}
-
-// follow shows a run until it ends, and fails unless it succeeded.
-func (a *app) follow(ctx context.Context, c *client.Client, id task.ID, after int64) error {
-	v := a.viewer()
-	for e, err := range c.Watch(ctx, id, after) {
-		if err != nil {
-			return err
-		}
-		v.Event(e)
-		if v.Err() != nil {
-			return v.Err()
-		}
-	}
-	t, err := c.Get(ctx, id)
-	if err != nil {
-		return err
-	}
-	return verdict(t)
-}
-
-// verdict is the exit of a command that waited for a run.
-func verdict(t task.Task) error {
-	if t.State == task.StateSucceeded {
-		return nil
-	}
-	if t.Head.Status.ErrorCode != "" {
-		return outcomeError{fmt.Errorf("run %s is %s (%s)", t.ID, t.State, t.Head.Status.ErrorCode)}
-	}
-	return outcomeError{fmt.Errorf("run %s is %s", t.ID, t.State)}
 }

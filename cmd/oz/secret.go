@@ -114,7 +114,9 @@ func (a *app) secretValue(file, name string) (executor.Sensitive, error) {
 	in, isFile := a.in.(*os.File)
 	switch {
 	case file != "":
-		raw, err = os.ReadFile(file)
+		if raw, err = os.ReadFile(file); err != nil {
+			return "", usageError{fmt.Errorf("--value-file: %w", err)}
+		}
 	case isFile && term.IsTerminal(int(in.Fd())):
 		fmt.Fprintf(a.err, "Value of %s (not shown): ", name)
 		raw, err = term.ReadPassword(int(in.Fd()))

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+)
+
+// TestRunThere is the life of a run on the server, as a person sees it.
+func TestRunThere(t *testing.T) {
+	d := newDesk(t)
+	assert.Equal(t, d.ok("run", "list"), "No runs. Start one with 'oz agent run-cloud --prompt ...'.\n")
+	out := d.ok("agent", "run-cloud", "-p", "greet me", "--no-environment", "--follow")
+	workspace := filepath.Join(d.server.Dir, "data")
+	assert.Assert(t, !strings.Contains(out, workspace))
+	assert.Equal(t, steady(out), `Run RUN is QUEUED: greet me
+It runs without an environment.
+· QUEUED
+· PENDING
+· CLAIMED by worker local
+▸ sandbox
+  sandbox took SPAN
+· INPROGRESS
+  bundle took SPAN
+▸ agent
+I do it.
+› run_command echo hello from the agent
+  hello from the agent
+  exit 0 after SPAN
+It is done.
+› finish success
+  agent took SPAN (SUCCEEDED)
+■ SUCCEEDED  Done: greet.
+
+Verified with: echo hello from the agent
+`)
+	var listed struct {
+		Runs []struct {
+			RunID string `json:"run_id"`
+			State string `json:"state"`
+		} `json:"runs"`
+	}
+	assert.NilError(t, json.Unmarshal([]byte(d.ok("run", "list", "--output-format", "json")), &listed))
+	assert.Equal(t, len(listed.Runs), 1)
+	id := listed.Runs[0].RunID
+	assert.Assert(t, strings.Contains(d.ok("run", "get", id), "State         SUCCEEDED\n"))
+	assert.Assert(t, strings.Contains(d.ok("run", "get", id, "--conversation"), "It is done."))
+	assert.Equal(t, d.object("run", "get", id)["prompt"], "greet me")
+	replay := d.ok("task", "follow", id) // task is another name of run
+	assert.Assert(t, strings.HasSuffix(out, replay), replay)
+	assert.Equal(t, d.ok("run", "list", "--state", "failed"), "No runs. Start one with 'oz agent run-cloud --prompt ...'.\n")
+	assert.Equal(t, strings.Count(d.ok("run", "list", "--output-format", "ndjson"), "\n"), 1)
+
+	d.ok("run", "steer", id, "-m", "greet me again")
+	again := d.ok("run", "follow", id)
+	assert.Assert(t, strings.Contains(again, "» greet me again\n"), again)
+	assert.Equal(t, strings.Count(again, "■ SUCCEEDED"), 2)
+
+	d.fails(exitFailure, "is FAILED", "agent", "run-cloud", "-p", "refuse", "--follow")
+	d.fails(exitFailure, "does not exist, or you may not see it", "run", "get", "nope")
+	d.fails(exitFailure, `there is no environment "nope"`, "agent", "run-cloud", "-p", "greet", "-e", "nope")
+	d.fails(exitFailure, `no model is called "nope"`, "agent", "run-cloud", "-p", "greet", "--model", "nope")
+	d.fails(exitFailure, "its key comes from --api-key or WARP_API_KEY", "whoami", "--api-key", "a wrong key")
+}
+
+// TestRunHere: the agent works in the directory, and the server has the record.
+func TestRunHere(t *testing.T) {
+	d := newDesk(t)
+	r := d.oz("agent", "run", "-p", "greet me", "--output-format", "ndjson")
+	assert.Equal(t, r.code, 0, r.err)
+	var id string
+	var kinds []string
+	for line := range strings.Lines(r.out) {
+		var o map[string]any
+		assert.NilError(t, json.Unmarshal([]byte(line), &o))
+		kind := o["type"].(string)
+		switch {
+		case o["event_type"] == "run_started":
+			id = o["run_id"].(string)
+		case kind == "tool_result" && o["tool"] == "run_command":
+			assert.Equal(t, o["output"], "hello from the agent\n")
+			assert.Equal(t, o["exit_code"], 0.0)
+		}
+		if kind != "system" {
+			kinds = append(kinds, kind)
+		}
+	}
+	assert.DeepEqual(t, kinds, []string{"agent", "tool_call", "tool_result", "agent", "tool_call", "tool_result"})
+	run := d.object("run", "get", id)
+	assert.Equal(t, run["state"], "SUCCEEDED")
+	assert.Equal(t, run["execution_location"], "LOCAL")
+	d.fails(exitFailure, "is FAILED", "agent", "run", "-p", "refuse")
+}
+
+// TestThingsAround: environments, secrets, keys, models, by their commands.
+func TestThingsAround(t *testing.T) {
+	d := newDesk(t)
+	assert.Equal(t, d.ok("whoami"), "User ID            admin\nName               Admin\nTeam               default (owner)\n")
+	assert.Assert(t, strings.Contains(d.ok("model", "list"), "scripted-model"))
+
+	assert.Equal(t, strings.TrimSpace(d.ok("environment", "list", "--output-format", "json")), "[]")
+	env := d.object("environment", "create", "-n", "api", "-r", "acme/api", "-r", "https://git.example.com/x/y.git", "-c", "go mod download")
+	id := env["uid"].(string)
+	d.ok("environment", "update", id, "--remove-repo", "acme/api", "--description", "ours", "-c", "go test ./...")
+	d.fails(exitUsage, `the environment has no "acme/api"`, "environment", "update", id, "--remove-repo", "acme/api")
+	assert.Equal(t, strings.ReplaceAll(d.ok("e", "get", id), id, "ID"), `Environment   ID
+Name          api
+Description   ours
+Repository    x/y https://git.example.com/x/y.git
+Setup         1. go mod download
+Setup         2. go test ./...
+`)
+	d.ok("environment", "delete", id)
+	d.fails(exitFailure, "does not exist", "environment", "get", id)
+
+	const value = "a-long-secret-value-7731"
+	file := filepath.Join(d.dir, "value")
+	assert.NilError(t, os.WriteFile(file, []byte(value+"\n"), 0o600))
+	cmd := d.command("secret", "create", "NPM_TOKEN", "--team", "--debug")
+	cmd.Stdin = strings.NewReader(value + "\n")
+	r := finish(t, cmd)
+	assert.Equal(t, r.code, 0, r.err)
+	assert.Assert(t, strings.Contains(r.err, "debug: POST /api/v1/"), r.err)
+	assert.Assert(t, !strings.Contains(r.out+r.err, value))
+	d.ok("secret", "create", "OTHER_TOKEN", "-f", file)
+	d.fails(exitFailure, "already has a secret NPM_TOKEN", "secret", "create", "NPM_TOKEN", "-f", file)
+	d.ok("secret", "update", "NPM_TOKEN", "-d", "for the registry")
+	list := d.ok("secret", "list", "--output-format", "json")
+	assert.Assert(t, strings.Contains(list, "for the registry") && !strings.Contains(list, value), list)
+	d.fails(exitUsage, "--force deletes without asking", "secret", "delete", "NPM_TOKEN")
+	d.ok("secret", "delete", "NPM_TOKEN", "--force")
+
+	key := d.object("api-key", "create", "ci", "--expires-in", "1h")["key"].(string)
+	d.ok("whoami", "--api-key", key)
+	list = d.ok("api-key", "list")
+	assert.Assert(t, strings.Contains(list, "ci") && !strings.Contains(list, key), list)
+	d.ok("api-key", "expire", "ci")
+	d.fails(exitFailure, "unknown or was revoked", "whoami", "--api-key", key)
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/internal/servertest"
+)
+
+// bin holds the binaries oz and ozd.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "oz-test-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			bin = dir
+			err = servertest.Build(dir, "oz", "ozd")
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// desk is a person at a terminal with a server.
+type desk struct {
+	t       *testing.T
+	server  *servertest.Server
+	release string // the file that ends a run told to wait
+	dir     string // where commands are run
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	release := filepath.Join(t.TempDir(), "release")
+	d := &desk{t: t, release: release, dir: t.TempDir(), server: servertest.New(t, filepath.Join(bin, "ozd"), servertest.Talker(release))}
+	d.server.Start()
+	return d
+}
+
+// command prepares oz with the server's address and key in the environment.
+func (d *desk) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(d.t.Context(), filepath.Join(bin, "oz"), args...)
+	cmd.Dir = d.dir
+	cmd.Env = servertest.Environ("HOME="+d.dir, "TZ=UTC", "WARP_SERVER_ROOT_URL="+d.server.URL, "WARP_API_KEY="+servertest.APIKey)
+	return cmd
+}
+
+// result is what a command left.
+type result struct {
+	code     int
+	out, err string
+}
+
+func finish(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
+func (d *desk) oz(args ...string) result {
+	d.t.Helper()
+	return finish(d.t, d.command(args...))
+}
+
+// ok runs a command that must succeed and gives its output.
+func (d *desk) ok(args ...string) string {
+	d.t.Helper()
+	r := d.oz(args...)
+	assert.Equal(d.t, r.code, 0, "oz %v: %s%s", args, r.out, r.err)
+	return r.out
+}
+
+// object runs a command that prints one JSON object.
+func (d *desk) object(args ...string) map[string]any {
+	d.t.Helper()
+	var o map[string]any
+	assert.NilError(d.t, json.Unmarshal([]byte(d.ok(append(args, "--output-format", "json")...)), &o))
+	return o
+}
+
+// fails runs a command that must fail with a message.
+func (d *desk) fails(code int, message string, args ...string) {
+	d.t.Helper()
+	r := d.oz(args...)
+	assert.Equal(d.t, r.code, code, "oz %v: %s%s", args, r.out, r.err)
+	assert.Assert(d.t, strings.Contains(r.err, message), "oz %v: %s", args, r.err)
+}
+
+// steady replaces what differs from run to run.
+func steady(s string) string {
+	for pattern, with := range map[string]string{
+		`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`: "RUN",
+		`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`:                                "TIME",
+		`\b[\d.]+(ms|µs|s)\b`:                                           "SPAN",
+	} {
+		s = regexp.MustCompile(pattern).ReplaceAllString(s, with)
+	}
+	return s
+}
+
+// TestMistakes are found before anything is asked of a server: exit code 2, the
+// rule, and where to read on.
+func TestMistakes(t *testing.T) {
+	d := &desk{t: t, dir: t.TempDir(), server: &servertest.Server{URL: "http://127.0.0.1:1"}}
+	config := filepath.Join(d.dir, "run.yaml")
+	assert.NilError(t, os.WriteFile(config, []byte("name: x\nmodle_id: m\n"), 0o600))
+	big := filepath.Join(d.dir, "big")
+	f, err := os.Create(big)
+	assert.NilError(t, err)
+	assert.NilError(t, errors.Join(f.Truncate(maxAttachmentBytes+1), f.Close()))
+	for _, tt := range []struct{ want, args string }{
+		{`unknown command or argument "rum" for "oz"; did you mean run?`, "rum"},
+		{"See 'oz run --help'", "run frobnicate"},
+		{"unknown flag: --frobnicate", "whoami --frobnicate"},
+		{"exactly one run id is needed\nSee 'oz run get --help'", "run get"},
+		{"exactly one run id is needed", "run follow a b"},
+		{`"xml" is none of pretty, text, json, ndjson`, "whoami --output-format xml"},
+		{"--server-root-url: must be an http or https URL", "whoami --server-root-url nowhere"},
+		{"--prompt or --skill is needed", "agent run-cloud"},
+		{"--prompt or --skill is needed", "agent run"},
+		{"--environment and --no-environment exclude each other", "agent run-cloud -p x -e e --no-environment"},
+		{"--team and --personal exclude each other", "agent run-cloud -p x --team --personal"},
+		{"--attach: stat /nonexistent", "agent run-cloud -p x --attach /nonexistent"},
+		{"at most 10485760 are allowed", "agent run-cloud -p x --attach " + big},
+		{"6 files, at most 5 are allowed", "agent run-cloud -p x" + strings.Repeat(" --attach "+big, 6)},
+		{`[2:1] unknown field "modle_id"`, "agent run-cloud -p x -f " + config},
+		{"--file: open /nonexistent", "agent run -p x -f /nonexistent"},
+		{"--cwd: /nonexistent is not a directory", "agent run -p x -C /nonexistent"},
+		{"--task-id excludes --prompt", "agent run --task-id t -p x"},
+		{`--state: "BOGUS" is no state`, "run list --state bogus"},
+		{"--limit: must be at least 1", "run list --limit 0"},
+		{"--limit: must be 1 to 500", "run list --limit 501"},
+		{`--sort-order: "up" is neither asc nor desc`, "run list --sort-order up"},
+		{"--created-after: \"yesterday\" is not a time", "run list --created-after yesterday"},
+		{"--cursor: is not a cursor", "run list --cursor x"},
+		{"--message is needed", "run steer r"},
+		{"name: is required", "environment create"},
+		{`--repo: "just-a-name" is neither owner/repo nor a URL`, "environment create -n n -r just-a-name"},
+		{"at most 240 are allowed", "environment create -n n -r o/r --description " + strings.Repeat("d", 241)},
+		{"exactly one of --expires-in, --expires-at and --no-expiration", "api-key create ci"},
+		{"--expires-in must be positive", "api-key create ci --expires-in -1h"},
+		{"is not a future time", "api-key create ci --expires-at 2020-01-01T00:00:00Z"},
+		{"--value, --value-file or --description is needed", "secret update S"},
+		{"--value-file: open /nonexistent", "secret create S -f /nonexistent"},
+		{"the value is empty", "secret create S"},
+		{`shell: "tcsh" is none of`, "completions tcsh"},
+	} {
+		t.Run(tt.args[:min(len(tt.args), 40)], func(t *testing.T) {
+			d := *d
+			d.t = t
+			d.fails(exitUsage, tt.want, strings.Fields(tt.args)...)
+		})
+	}
+}
+
+// TestUnreachable: no command waits for a server that is not there.
+func TestUnreachable(t *testing.T) {
+	d := &desk{t: t, dir: t.TempDir(), server: &servertest.Server{URL: "http://" + servertest.FreeAddress(t)}}
+	for _, args := range []string{"whoami", "run follow 01a21412-22a1-7a12-9598-7c0f2a0ef0f6"} {
+		d.fails(exitFailure, "Is the server running?", strings.Fields(args)...)
+	}
+	cmd := d.command("whoami")
+	cmd.Env = servertest.Environ()
+	r := finish(t, cmd)
+	assert.Equal(t, r.code, exitFailure)
+	assert.Assert(t, strings.Contains(r.err, "--api-key, or set WARP_API_KEY"), r.err)
+}
+
+func TestHelpAndCompletion(t *testing.T) {
+	d := &desk{t: t, dir: t.TempDir(), server: &servertest.Server{URL: "http://127.0.0.1:1"}}
+	help := d.ok("--help")
+	for _, word := range []string{"agent", "run", "environment", "secret", "api-key", "model", "whoami", "completions", "Exit codes:", "WARP_API_KEY"} {
+		assert.Assert(t, strings.Contains(help, word), word)
+	}
+	assert.Assert(t, !strings.Contains(help, servertest.APIKey), "the help shows the key")
+	assert.Equal(t, d.ok("-V"), d.ok("--version"))
+	assert.Equal(t, d.ok("help", "run", "list"), d.ok("run", "list", "--help"))
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		assert.Assert(t, strings.Contains(d.ok("completions", shell), "oz"), shell)
+	}
+	cmd := d.command("completions")
+	cmd.Env = append(cmd.Env, "SHELL=/usr/bin/bash")
+	assert.Equal(t, finish(t, cmd).out, d.ok("completions", "bash"))
+
+	// The script really completes.
+	script := filepath.Join(d.dir, "oz.bash")
+	assert.NilError(t, os.WriteFile(script, []byte(d.ok("completions", "bash")), 0o600))
+	assert.Assert(t, strings.Contains(d.ok("__complete", "run", "fol"), "follow\tShow a run's transcript live"), "oz __complete")
+	out, err := exec.CommandContext(t.Context(), "bash", "-n", script).CombinedOutput()
+	assert.NilError(t, err, "%s", out)
+}
+
+// await polls a condition that another process makes true.
+func await(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(servertest.Patience); !met(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never happened: " + what)
+		}
+	}
+}
+
+// background starts a command and gives its output so far, and a function that
+// waits for its end.
+func (d *desk) background(args ...string) (cmd *exec.Cmd, out *servertest.Buffer, wait func() int) {
+	d.t.Helper()
+	cmd, out = d.command(args...), &servertest.Buffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	assert.NilError(d.t, cmd.Start())
+	return cmd, out, func() int { _ = cmd.Wait(); return cmd.ProcessState.ExitCode() }
+}
+
+func (d *desk) letGo() {
+	d.t.Helper()
+	assert.NilError(d.t, os.WriteFile(d.release, nil, 0o600))
+}
+
+// TestFollowOutlivesTheServer: a restart in the middle is said, nothing is
+// missed or shown twice, and the exit code is the run's.
+func TestFollowOutlivesTheServer(t *testing.T) {
+	d := newDesk(t)
+	id := d.object("agent", "run-cloud", "-p", "wait for it")["run_id"].(string)
+	_, out, wait := d.background("run", "follow", id)
+	await(t, "the agent at work", func() bool { return strings.Contains(out.String(), "  waiting\n") })
+	d.server.Kill()
+	await(t, "the notice of the loss", func() bool { return strings.Contains(out.String(), "does not answer; trying again") })
+	d.letGo()
+	d.server.Start()
+	assert.Equal(t, wait(), 0, out.String())
+	for _, once := range []string{"  waiting\n", "  released\n", "the server is back", "■ SUCCEEDED", "▸ agent", "does not answer"} {
+		assert.Equal(t, strings.Count(out.String(), once), 1, "%q in\n%s", once, out)
+	}
+}
+
+// TestInterrupt: it ends the watching of a run there, and the run here.
+func TestInterrupt(t *testing.T) {
+	d := newDesk(t)
+	id := d.object("agent", "run-cloud", "-p", "wait for it")["run_id"].(string)
+	follow, out, wait := d.background("run", "follow", id)
+	await(t, "the agent at work", func() bool { return strings.Contains(out.String(), "  waiting\n") })
+	assert.NilError(t, follow.Process.Signal(syscall.SIGINT))
+	assert.Equal(t, wait(), exitInterrupted)
+	assert.Assert(t, strings.Contains(out.String(), "The run goes on. Stop it with 'oz run cancel "+id+"'."), out)
+	assert.Equal(t, d.object("run", "get", id)["state"], "INPROGRESS")
+	assert.Equal(t, d.ok("run", "cancel", id), "Run "+id+" is cancelled.\n")
+	assert.Equal(t, d.object("run", "get", id)["state"], "CANCELLED")
+	d.fails(exitFailure, "it is CANCELLED", "run", "cancel", id)
+	d.fails(exitFailure, "is CANCELLED", "run", "follow", id)
+
+	here, out, wait := d.background("agent", "run", "-p", "wait for it")
+	await(t, "the agent at work here", func() bool { return strings.Contains(out.String(), "  waiting\n") })
+	assert.NilError(t, here.Process.Signal(syscall.SIGINT))
+	assert.Equal(t, wait(), exitInterrupted, out.String())
+	assert.Assert(t, strings.Contains(out.String(), "■ CANCELLED"), out)
+}
