@@ -4,7 +4,7 @@ GO    ?= go
 TOOL  := $(GO) tool -modfile=internal/tools/go.mod
 export CGO_ENABLED ?= 1
 
-.PHONY: help build test check lint fresh race bench quickstart
+.PHONY: help build test check lint fresh race bench quickstart chaos load
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,3 +34,9 @@ bench: ## one table: ours beside the peers and the limits, as ratios measured in
 
 quickstart: ## a run from prompt to pushed branch, on this machine
 	$(GO) run ./examples/quickstart
+
+chaos: ## faults at random, then the table of laws: make chaos N=1000 STORE=sqlite SEED=7
+	$(GO) run ./internal/chaos/cmd/chaos -n $(or $(N),100) -store $(or $(STORE),sqlite) $(if $(SEED),-seed $(SEED))
+
+load: ## many runs through one server, 64 at once, and what it has grown: make load N=1000
+	OZ_LOAD_RUNS=$(or $(N),1000) $(GO) test -count=1 -v -timeout 60m -run '^TestLoad$$' ./internal/chaos

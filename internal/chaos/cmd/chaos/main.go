@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	f.DurationVar(&c.Pause, "pause", 0, "mean time between faults (default 300ms)")
 	f.DurationVar(&c.Lease, "lease", 0, "how long an agent may be silent (default 5s)")
 	f.StringVar(&c.Dir, "dir", "", "empty `directory` to keep everything in")
+	f.StringVar(&c.Server, "server", "", "`ozd` to run, built with the tag crashpoints (default: built now)")
 	store := f.String("store", "sqlite", "sqlite, or postgres with two servers")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
