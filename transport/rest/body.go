@@ -103,7 +103,10 @@ func checkJSON(data []byte) error {
 		return task.Errorf(task.CodeInvalidRequest, "the body is not valid UTF-8 at %s", position(data, validPrefix(data)))
 	}
 	var value json.RawMessage
-	err := json.Unmarshal(data, &value)
+	var err error
+	if !json.Valid(data) { // decoding says why, and would copy what is valid
+		err = json.Unmarshal(data, &value)
+	}
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax):

@@ -73,9 +73,7 @@ func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int
 	default:
 		return nil, task.Errorf(task.CodeResourceUnavailable, "the server has %d streams open and takes no more; poll the events instead, or try again", cap(h.streams))
 	}
-	s := &stream{h: h, ctx: ctx, frames: c.client.Frames, id: id, after: after}
-	context.AfterFunc(ctx, func() { <-h.streams }) // the request's context ends with its handler
-	return s, nil
+	return &stream{h: h, ctx: ctx, call: c, id: id, after: after, leave: func() { <-h.streams }}, nil
 }
 
 // maxPageBytes is when a page ends although more events were asked for: pages

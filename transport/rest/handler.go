@@ -74,10 +74,11 @@ func (h *Handler) Stop() { h.stopOnce.Do(func() { close(h.stopped) }) }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rw := &response{ResponseWriter: w, id: requestID(r)}
+	rw := newResponse(w, requestID(r), h.opts.WriteTimeout)
 	rw.Header().Set("X-Request-Id", rw.id)
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
-	rw.Header().Set("Cache-Control", "no-store") // answers depend on the key
+	rw.Header().Set("Cache-Control", "no-store")      // answers depend on the key
+	rw.Header().Set("Referrer-Policy", "no-referrer") // an address may be a signed link
 	defer h.recovered(rw, r)
 	if h.cors(rw, r) {
 		return

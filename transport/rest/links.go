@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -61,7 +62,7 @@ func (h *Handler) link(path string, query url.Values, parts ...string) (target s
 // server's public address, or where the request itself went.
 func (h *Handler) absolute(r *http.Request, path string) string {
 	if base, err := url.Parse(h.platform.PublicURL()); err == nil && base.Host != "" {
-		return base.Scheme + "://" + base.Host + path
+		return base.Scheme + "://" + base.Host + strings.TrimRight(base.EscapedPath(), "/") + path
 	}
 	scheme := "http"
 	if r.TLS != nil {

@@ -46,13 +46,13 @@ type Options struct {
 	// answered 429. Default 10,000.
 	MaxStreams int
 
-	// StreamHeartbeat is how often a stream without news sends a comment, so
-	// that proxies keep it. Default 15 s.
+	// StreamHeartbeat is how often a stream sends a comment, so that proxies
+	// keep it, and looks whether its key still holds. Default 15 s.
 	StreamHeartbeat time.Duration
 
-	// StreamWriteTimeout is how long one write to a stream may take before the
-	// client counts as gone. Default 30 s.
-	StreamWriteTimeout time.Duration
+	// WriteTimeout is how long a client may take for one piece of an answer,
+	// 256 KiB at most, before it counts as gone. Default 30 s.
+	WriteTimeout time.Duration
 
 	// Clock tells the time. Default: the machine's.
 	Clock task.Clock
@@ -86,7 +86,7 @@ func (o *Options) withDefaults() (Options, error) {
 	r.MaxCreateBytes = cmp.Or(r.MaxCreateBytes, 76<<20)
 	r.MaxStreams = cmp.Or(r.MaxStreams, 10_000)
 	r.StreamHeartbeat = cmp.Or(r.StreamHeartbeat, 15*time.Second)
-	r.StreamWriteTimeout = cmp.Or(r.StreamWriteTimeout, 30*time.Second)
+	r.WriteTimeout = cmp.Or(r.WriteTimeout, 30*time.Second)
 	if r.Clock == nil {
 		r.Clock = task.SystemClock()
 	}
@@ -102,7 +102,7 @@ func (o Options) check() error {
 		return task.Invalid("Prefix", "must be a path like /api/v1")
 	case len(o.SigningKey) < minSigningKey:
 		return task.Invalid("SigningKey", "must have at least %d bytes", minSigningKey)
-	case o.LinkLifetime < 0 || o.MaxBodyBytes < 0 || o.MaxCreateBytes < 0 || o.MaxStreams < 0 || o.StreamHeartbeat < 0 || o.StreamWriteTimeout < 0:
+	case o.LinkLifetime < 0 || o.MaxBodyBytes < 0 || o.MaxCreateBytes < 0 || o.MaxStreams < 0 || o.StreamHeartbeat < 0 || o.WriteTimeout < 0:
 		return task.Invalid("MaxBodyBytes", "bounds and durations may not be negative")
 	}
 	if _, err := url.Parse(o.ErrorTypeBase); err != nil {

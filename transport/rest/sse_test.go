@@ -209,7 +209,7 @@ func TestStreamsAreBounded(t *testing.T) {
 // TestSlowReaderIsDropped leaves a stream unread until the connection's
 // buffers are full: the server lets go of it and the others are not held up.
 func TestSlowReaderIsDropped(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Platform: patient(), Rest: rest.Options{StreamWriteTimeout: 100 * time.Millisecond, MaxStreams: 1}})
+	e := transporttest.Start(t, &transporttest.Options{Platform: patient(), Rest: rest.Options{WriteTimeout: 100 * time.Millisecond, MaxStreams: 1}})
 	id, link := begin(t, e)
 	openStream(t, e, id) // never read
 	for i := range 16 {  // more than loopback's buffers hold
