@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"gotest.tools/v3/assert"
 
+	"github.com/oz-platform/cloudagents/internal/pgtest"
 	"github.com/oz-platform/cloudagents/internal/servertest"
 	"github.com/oz-platform/cloudagents/internal/yamlfile"
 )
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		return m.Run()
+		return pgtest.Main(m).Run()
 	}())
 }
 

@@ -30,11 +30,11 @@ func call(tool string, input map[string]any) []scripted.ToolCall {
 	return []scripted.ToolCall{{Name: tool, Input: input}}
 }
 
-// asked matches a conversation whose prompt has word, at its first
-// turn or at a later one.
+// asked matches a conversation whose prompt has word, before or after the
+// command was run to its end.
 func asked(word string, first bool) func(*scripted.Request) bool {
 	return func(r *scripted.Request) bool {
-		if (r.Turn == 0) != first {
+		if ran(r) == first {
 			return false
 		}
 		for _, m := range r.Messages {
@@ -46,4 +46,17 @@ func asked(word string, first bool) func(*scripted.Request) bool {
 		}
 		return false
 	}
+}
+
+// ran reports that the conversation has the result of a command, and not of
+// one that was cut off.
+func ran(r *scripted.Request) bool {
+	for _, m := range r.Messages {
+		for _, b := range m.Blocks {
+			if b.Type == "tool_result" && !b.IsError && !strings.Contains(b.Text, "interrupted") {
+				return true
+			}
+		}
+	}
+	return false
 }
