@@ -226,7 +226,7 @@ func (p modelConfig) provider(env modelenv.Lookup) (executor.ModelProvider, erro
 	}
 	key, err := secretFrom(env, "api_key", p.APIKeyEnv, p.APIKeyFile)
 	out.APIKey = key
-	return out, err
+	return out, errors.Join(err, modelenv.CheckKey("api_key_env or api_key_file", string(key)))
 }
 
 // credentials gives what git needs of the hosts.

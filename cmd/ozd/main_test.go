@@ -134,7 +134,7 @@ func TestHelpIsTrue(t *testing.T) {
 
 	path := writeFile(t, indented(t, "An example with providers and a git host:"))
 	key := filepath.Join(t.TempDir(), "house.key")
-	assert.NilError(t, os.WriteFile(key, []byte("file key\n"), 0o600))
+	assert.NilError(t, os.WriteFile(key, []byte("file-key\n"), 0o600))
 	c := defaultConfig()
 	assert.NilError(t, c.readFile(path))
 	c.Models[1].APIKeyFile = key // instead of one in /etc
@@ -143,7 +143,7 @@ func TestHelpIsTrue(t *testing.T) {
 	models, err := c.models(env)
 	assert.NilError(t, err)
 	assert.Equal(t, models.Default, "claude-sonnet-4-5")
-	assert.Equal(t, string(models.Providers[1].APIKey), "file key")
+	assert.Equal(t, string(models.Providers[1].APIKey), "file-key")
 	credentials, err := c.credentials(env)
 	assert.NilError(t, err)
 	assert.Equal(t, string(credentials[0].Password), "t")
@@ -229,6 +229,7 @@ func TestMistakes(t *testing.T) {
 		{name: "key's variable not set", file: "models: [{name: p, wire: openai, api_key_env: NOPE, models: [m]}]", want: "models[0]: api_key_env: the environment variable NOPE is not set"},
 		{name: "key's file missing", file: "models: [{name: p, wire: openai, api_key_file: /nonexistent, models: [m]}]", want: "models[0]: api_key_file: open /nonexistent"},
 		{name: "key named twice", file: "models: [{name: p, wire: openai, api_key_env: A, api_key_file: b, models: [m]}]", want: "api_key_env and api_key_file: name a variable or a file, not both"},
+		{name: "key with a space", file: "models: [{name: p, wire: openai, api_key_env: K, models: [m]}]", env: []string{"K=a b"}, want: "models[0]: api_key_env or api_key_file: has a space"},
 		{name: "patterns only", file: "models: [{name: p, wire: openai, models: ['m*']}]", want: "model: name the default model"},
 		{name: "git host", file: "git: {credentials: [{password_env: HOME}]}", env: []string{"HOME=h"}, want: "git.credentials[0]: host: is needed"},
 		{name: "git password", file: "git: {credentials: [{host: h}]}", want: "git.credentials[0]: password_env or password_file"},

@@ -39,22 +39,22 @@ func main() {
 	embed(context.Background(), dir, strings.Join(os.Args[1:], " "), os.Stdout)
 }
 
-// embed is the whole of it.
+// embed is the whole of it; the README shows it.
 func embed(ctx context.Context, dir, prompt string, out io.Writer) {
-	ctx, stop := context.WithCancel(ctx)
 	store := must(sqlitestore.Open(ctx, filepath.Join(dir, "oz.db"), nil))
 	defer store.Close()
 	ln := must(net.Listen("tcp", "127.0.0.1:0"))
 	worker := must(oz.NewLocalWorker(must(local.New(filepath.Join(dir, "run"), nil)), &oz.LocalWorkerOptions{
-		Command: runner.Command(must(os.Executable())), ServerURL: "http://" + ln.Addr().String(), StopOnShutdown: true}))
+		Command: runner.Command(must(os.Executable())), ServerURL: "http://" + ln.Addr().String()}))
 	platform := must(oz.New(store, &oz.Options{Workers: []oz.Worker{worker}, Models: models()}))
+
 	mux := http.NewServeMux() // yours, with your own routes beside ours
 	mux.Handle("/api/v1/", must(rest.New(platform, nil)))
-	server := rest.NewServer("", mux)
-	go server.Serve(ln)
-	defer server.Close()
+	go http.Serve(ln, mux)
+	defer ln.Close()
+	running, stop := context.WithCancel(ctx)
 	stopped := make(chan error)
-	go func() { stopped <- platform.Run(ctx) }()
+	go func() { stopped <- platform.Run(running) }()
 	defer func() { stop(); <-stopped }()
 
 	run := must(platform.Submit(ctx, oz.Request{Prompt: prompt}))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/oz-platform/cloudagents/internal/console"
@@ -36,7 +37,7 @@ func summary(ctx context.Context, w io.Writer, p *oz.Platform, t task.Task, remo
 	if cost, complete := t.Usage.Cost(); complete && cost.Total() > 0 {
 		fmt.Fprintf(w, ", $%.4f", cost.Total())
 	}
-	fmt.Fprintf(w, "\nOutcome   %s: %s\n", t.State, t.Head.Status.Message)
+	fmt.Fprintf(w, "\nOutcome   %s: %s\n", t.State, firstParagraph(t.Head.Status.Message))
 	return nil
 }
 
@@ -49,9 +50,15 @@ func phases(ctx context.Context, w io.Writer, p *oz.Platform, t task.Task) error
 		}
 		last = e.Time
 		if d, ok := e.Payload.(*task.Phase); ok && d.Status != task.PhaseStarted {
-			fmt.Fprintf(w, "  %-10s %6d ms  %s\n", d.Name, d.DurationMS, d.Detail)
+			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-10s %6d ms  %s", d.Name, d.DurationMS, d.Detail), " "))
 		}
 	}
 	fmt.Fprintf(w, "  %-10s %6d ms\n", "total", last.Sub(t.CreatedAt).Milliseconds())
 	return nil
+}
+
+// firstParagraph drops what the terminal has shown already.
+func firstParagraph(s string) string {
+	first, _, _ := strings.Cut(s, "\n\n")
+	return first
 }

@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"errors"
 	"net/url"
+	"strings"
+	"unicode"
 
 	"github.com/oz-platform/cloudagents/executor"
 )
@@ -25,6 +27,11 @@ type Lookup func(name string) string
 // default model. No provider is no error: Providers is empty then.
 func Providers(env Lookup) (executor.Models, error) {
 	var m executor.Models
+	for _, name := range []string{"ANTHROPIC_API_KEY", "OPENAI_API_KEY"} {
+		if err := CheckKey(name, env(name)); err != nil {
+			return m, err
+		}
+	}
 	if key := env("ANTHROPIC_API_KEY"); key != "" {
 		base, err := baseURL(env, "ANTHROPIC_BASE_URL", "https://api.anthropic.com")
 		if err != nil {
@@ -68,6 +75,15 @@ func CheckURL(setting, raw string) error {
 		return errors.New(setting + ": must be an http or https URL")
 	case u.User != nil || u.RawQuery != "":
 		return errors.New(setting + ": must not hold credentials or a query; the key has a setting of its own")
+	}
+	return nil
+}
+
+// CheckKey refuses a key that no HTTP header carries, which is usually one
+// that was copied with more than itself. The error does not repeat it.
+func CheckKey(setting, key string) error {
+	if strings.ContainsFunc(key, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return errors.New(setting + ": has a space or a control character; was a line break copied with it?")
 	}
 	return nil
 }

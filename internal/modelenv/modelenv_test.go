@@ -45,3 +45,11 @@ func TestBadAddressIsRefusedUnseen(t *testing.T) {
 		assert.Assert(t, !strings.Contains(err.Error(), "hunter2"))
 	}
 }
+
+func TestBadKeyIsRefusedUnseen(t *testing.T) {
+	for _, name := range []string{"ANTHROPIC_API_KEY", "OPENAI_API_KEY"} {
+		_, err := modelenv.Providers(func(n string) string { return map[string]string{name: "hunter2hunter2\n"}[n] })
+		assert.ErrorContains(t, err, name+": has a space")
+		assert.Assert(t, !strings.Contains(err.Error(), "hunter2"))
+	}
+}
