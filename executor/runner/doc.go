@@ -27,6 +27,7 @@
 //
 // # Goroutines
 //
-// Run starts three and waits for them: the journal that appends, the heartbeat
-// that renews the lease, and the gateway that listens on loopback.
+// Run starts five and waits for them: the journal that appends, the heartbeat
+// that renews the lease, the watch over the time limit, the refill of the
+// repository cache, and the gateway that listens on loopback.
 package runner

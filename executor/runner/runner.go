@@ -205,6 +205,7 @@ func (x *execution) work(ctx context.Context) (harness.Outcome, error) {
 		return x.reportError(ctx, err)
 	}
 	defer ws.close()
+	defer x.refill(ctx, ws)()
 	return x.drive(ctx, h, ws)
 }
 

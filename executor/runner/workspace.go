@@ -28,6 +28,8 @@ type workspace struct {
 	env     []string
 	git     *git.Git
 	rebuilt bool
+	// refill makes the next run's preparation quick; nil without a cache.
+	refill func(context.Context) error
 }
 
 func (w *workspace) close() { _ = w.git.Close() } // its temporary files go with the sandbox anyway
@@ -100,15 +102,18 @@ func (x *execution) fill(ctx context.Context, ws *workspace, config environment.
 		}
 		opts.Cache = cache
 	}
-	prepared, err := environment.NewPreparer(ws.git, opts).Prepare(ctx, environment.Options{
-		Dir: x.opts.Root, Config: config, Owner: x.bundle.Task.Owner,
-		Env: ws.env, Secrets: x.variables(), Report: steps.report,
-	})
+	preparer := environment.NewPreparer(ws.git, opts)
+	wanted := environment.Options{Dir: x.opts.Root, Config: config, Owner: x.bundle.Task.Owner,
+		Env: ws.env, Secrets: x.variables(), Report: steps.report}
+	prepared, err := preparer.Prepare(ctx, wanted)
 	steps.finish(err)
 	if err != nil {
 		return err
 	}
 	crashpoint.Hit(crashpoint.RunnerSetup)
+	if opts.Cache != nil {
+		ws.refill = func(ctx context.Context) error { return preparer.Refill(ctx, wanted) }
+	}
 	ws.dir = prepared.WorkingDir
 	for _, c := range prepared.Checkouts {
 		ws.repos = append(ws.repos, harness.Repo{Name: filepath.Base(c.Dir), Dir: c.Dir, Remote: c.URL, Base: c.Commit, Branch: c.Branch})

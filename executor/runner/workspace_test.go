@@ -76,6 +76,25 @@ func processesIn(t *testing.T, dir string) (pids []string) {
 	return pids
 }
 
+// TestSecondRunTakesFromTheCache: each run leaves a checkout for the next.
+func TestSecondRunTakesFromTheCache(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, setup{script: play(finish("Nothing to do."), finish("Nothing to do."))})
+	env := r.environment(nil)
+	for i, from := range []string{"remote", "spare", "spare"} {
+		run, events := r.do(prompt, env)
+		assert.Equal(t, run.State, task.StateSucceeded, run.Head.Status.Message)
+		var got string
+		for _, p := range payloads[*task.Phase](events) {
+			if p.Name == task.PhaseWorkspace && p.Status == task.PhaseDone {
+				got = p.Detail
+			}
+		}
+		assert.Equal(t, got, "demo/greeting from "+from)
+		r.worker.ended(i + 1) // it stays for the cache
+	}
+}
+
 // TestEmptyRepository: a repository without a commit gets its first.
 func TestEmptyRepository(t *testing.T) {
 	t.Parallel()
