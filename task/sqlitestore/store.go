@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"time"
 
 	"modernc.org/sqlite"
 
@@ -75,8 +77,8 @@ var _ task.Store = (*Store)(nil)
 
 // Open opens the database at path, makes it when there is none, and brings it
 // to this version. The directory must exist. The file can be read by its owner
-// alone. Open fails when another Store has the file open, and when a newer
-// program has written it. opts may be nil.
+// alone. Open fails when another Store has the file open and does not close it
+// within two seconds, and when a newer program has written it. opts may be nil.
 func Open(ctx context.Context, path string, opts *Options) (*Store, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -93,7 +95,7 @@ func Open(ctx context.Context, path string, opts *Options) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, o Options) (err error) {
-	if s.lock, err = lockFile(s.path); err != nil {
+	if s.lock, err = lockFile(ctx, s.path); err != nil {
 		return err
 	}
 	if err := private(s.path); err != nil {
@@ -141,17 +143,30 @@ func (s *Store) Close() error {
 	return explain("close store "+s.path, s.release())
 }
 
+// lockPatience is how long Open waits for the lock. When a program is killed
+// while it starts another, the new process has its files for a moment longer,
+// and the next start of the program comes within that moment.
+const lockPatience = 2 * time.Second
+
 // lockFile takes the lock that keeps other Stores away from path.
-func lockFile(path string) (*os.File, error) {
+func lockFile(ctx context.Context, path string) (*os.File, error) {
 	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := tryLock(f); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("the database is in use by another process or store (lock file %s.lock): stop that one first (%w)", path, err)
+	patient, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for {
+		if err = tryLock(f); err == nil {
+			return f, nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond): // a lock cannot be waited for with a limit
+		case <-patient.Done():
+			_ = f.Close()
+			return nil, cmp.Or(ctx.Err(), fmt.Errorf("the database is in use by another process or store (lock file %s.lock): stop that one first (%w)", path, err))
+		}
 	}
-	return f, nil
 }
 
 // private makes the database file, if need be, and takes it from the reach of
