@@ -40,7 +40,7 @@ type server struct {
 	next     []string // environment of the next life only
 	starts   int
 	stopping bool
-	err      error // how it ended when it should not have
+	errs     []error // how it ended when it should not have
 }
 
 // start runs the server until stop.
@@ -64,7 +64,7 @@ func (s *server) live() bool {
 	s.next = nil
 	err := cmd.Start()
 	if err != nil {
-		s.err = fmt.Errorf("start the server: %w", err)
+		s.errs = append(s.errs, fmt.Errorf("start the server: %w", err))
 		s.mu.Unlock()
 		return false
 	}
@@ -78,8 +78,7 @@ func (s *server) live() bool {
 	var exit *exec.ExitError
 	killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 	if err != nil && !killed {
-		s.err = fmt.Errorf("the server ended by itself: %w", err)
-		return false
+		s.errs = append(s.errs, fmt.Errorf("the server ended by itself: %w", err))
 	}
 	return !s.stopping
 }
@@ -114,7 +113,7 @@ func (s *server) stop() error {
 	}
 	s.mu.Unlock()
 	s.group.Wait()
-	return s.err
+	return errors.Join(s.errs...)
 }
 
 // freeze stops a process for d. group waits for its end.
