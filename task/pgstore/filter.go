@@ -1,9 +1,13 @@
 package pgstore
 
 import (
+	"context"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -21,6 +25,9 @@ type filter struct {
 	any []cond
 	// tag is set for filters by a row of the table tags.
 	tag string
+	// find is set for filters that no index of runs knows: a statement that
+	// gives the runs, in no order.
+	find string
 }
 
 // cond gives the filter as one condition.
@@ -122,16 +129,12 @@ func textFilter(words string) []filter {
 	if !ok {
 		return nil
 	}
-	return []filter{{any: []cond{{`r.n IN (SELECT w.n FROM specs w WHERE w.words @@ ?::text::tsquery)`, []any{query}}}}}
+	return []filter{{any: []cond{{`EXISTS (SELECT 1 FROM specs w WHERE w.n = r.n AND w.words @@ ?::text::tsquery)`, []any{query}}}, find: selectMatching}}
 }
 
 // descendants filters by the tree below a run.
 func descendants(id task.ID) filter {
-	const tree = `r.n IN (WITH RECURSIVE below (n, id) AS (
-		SELECT c.n, c.id FROM runs c WHERE c.parent = ? AND c.parent <> ''
-		UNION SELECT c.n, c.id FROM below b JOIN runs c ON c.parent = b.id AND c.parent <> '')
-		SELECT n FROM below)`
-	return filter{any: []cond{{tree, []any{bounded(string(id))}}}}
+	return filter{any: []cond{{`r.n IN (` + strings.Replace(selectBelow, "$1", "?", 1) + `)`, []any{bounded(string(id))}}}, find: selectBelow}
 }
 
 func times(q task.Query) []filter {
@@ -157,4 +160,31 @@ func distinct[T comparable](in []T) []T {
 		}
 	}
 	return out
+}
+
+// The statements that find the runs of a filter.
+const (
+	selectMatching = `SELECT n FROM specs WHERE words @@ $1::text::tsquery`
+	selectBelow    = `WITH RECURSIVE below (n, id) AS (
+		SELECT c.n, c.id FROM runs c WHERE c.parent = $1 AND c.parent <> ''
+		UNION SELECT c.n, c.id FROM below b JOIN runs c ON c.parent = b.id AND c.parent <> '')
+		SELECT n FROM below`
+)
+
+// maxFound bounds the runs that are found first and sorted then.
+const maxFound = 2000
+
+// find replaces the condition of a filter by the runs that it admits, if they
+// are few. Else they are met soon enough in a walk in the order of the list,
+// that looks at each run. PostgreSQL cannot tell beforehand which is shorter.
+func (s *Store) find(ctx context.Context, f filter) (filter, error) {
+	if f.find == "" {
+		return f, nil
+	}
+	args := append([]any{pgx.QueryExecModeCacheDescribe}, f.any[0].args...)
+	ns, err := collect(ctx, s, pgx.RowTo[int64], f.find+` LIMIT `+strconv.Itoa(maxFound+1), args...)
+	if err != nil || len(ns) > maxFound {
+		return f, err
+	}
+	return filter{any: []cond{{`r.n = ANY (?)`, []any{append([]int64{}, ns...)}}}}, nil
 }

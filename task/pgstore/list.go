@@ -135,9 +135,12 @@ func (s *Store) listStatements(ctx context.Context, q *task.Query) ([]func(limit
 		return nil, err
 	}
 	filters := filtersOf(*q)
-	for _, f := range filters {
+	for i, f := range filters {
 		if len(f.any) == 0 {
 			return nil, nil
+		}
+		if filters[i], err = s.find(ctx, f); err != nil {
+			return nil, err
 		}
 	}
 	b := lister{q: *q, filters: filters, after: after, dir: "DESC", cmp: "<"}
@@ -206,6 +209,9 @@ func (b *lister) arms() []cond {
 // driver is the filter of which each value has an arm: the first with several.
 // One with a single value needs none, for any index with it is in order too.
 func (b *lister) driver() int {
+	if b.q.Sort != task.SortUpdatedAt {
+		return -1 // their indexes are in order of update
+	}
 	for i, f := range b.filters {
 		if len(f.any) > 1 && len(f.any) <= maxArms {
 			return i
