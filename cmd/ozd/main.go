@@ -78,6 +78,8 @@ func run(ctx context.Context, args []string, env modelenv.Lookup, stdout, stderr
 		},
 	}
 	c.register(cmd.Flags())
+	cmd.AddCommand(backupCommand(env, stdout))
+	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
