@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/oz-platform/cloudagents/internal/chaos"
+	"github.com/oz-platform/cloudagents/internal/pgtest"
 )
 
 // program is the server with crash points.
@@ -56,6 +57,17 @@ func TestChaosShort(t *testing.T) {
 		t.Skip("takes a minute")
 	}
 	hold(t, chaos.Config{Seed: seed(t), Faults: 100, Pause: 250 * time.Millisecond, Server: program})
+}
+
+// TestChaosShortPostgres is the same for two servers over PostgreSQL, which
+// goes away too.
+func TestChaosShortPostgres(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	pgtest.New(t) // or the test is skipped, with the reason
+	hold(t, chaos.Config{Seed: seed(t), Faults: 100, Pause: 250 * time.Millisecond, Server: program,
+		Store: chaos.Postgres(), Replicas: 2, People: 4})
 }
 
 // hold runs c and fails with the report when a law is broken. The directory

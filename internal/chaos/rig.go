@@ -54,6 +54,9 @@ func newRig(ctx context.Context, c Config, dir string) (*rig, error) {
 	if r.model, err = startModel(func(n int) *story { return newStory(c.Seed, n) }); err != nil {
 		return r, err
 	}
+	if err := c.Store.Start(ctx); err != nil {
+		return r, fmt.Errorf("start the store: %w", err)
+	}
 	addresses, err := freeAddresses(c.Replicas)
 	if err != nil {
 		return r, err
@@ -82,14 +85,17 @@ model: %s
 max_concurrent: %d
 log_level: info
 lease: %s
-worker: {server_url: %q}
+worker: {id: chaos-%d, server_url: %q}
 models:
   - {name: one, wire: anthropic, base_url: %q, api_key_env: MODEL_KEY, models: [%s]}
   - {name: two, wire: openai, base_url: %q, api_key_env: MODEL_KEY, models: [%s]}
-`, address, r.dataDir(i), modelAnthropic, r.config.People, r.config.Lease, r.proxy.url(),
+`, address, r.dataDir(i), modelAnthropic, r.config.People, r.config.Lease, i, r.proxy.url(),
 		r.model.url, modelAnthropic, r.model.url+"/v1", modelOpenAI)
 	if setting := r.config.Store.Setting(); setting != "" {
-		text += fmt.Sprintf("store: %q\n", setting)
+		text += fmt.Sprintf("store: %q\nsecrets_key: %s\n", setting, filepath.Join(r.dir, "secrets.key"))
+		if err := r.shareBlobs(i); err != nil {
+			return err
+		}
 	}
 	path := filepath.Join(r.dir, fmt.Sprintf("ozd-%d.yaml", i))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -98,6 +104,14 @@ models:
 	r.servers = append(r.servers, &server{binary: r.config.Server, config: path, log: r.log,
 		env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir, "OZ_BOOTSTRAP_API_KEY=" + apiKey, "MODEL_KEY=" + modelKey}})
 	return nil
+}
+
+// shareBlobs lets all servers keep files in one directory, as on a network
+// file system.
+func (r *rig) shareBlobs(i int) error {
+	shared := filepath.Join(r.dir, "blobs")
+	return errors.Join(os.MkdirAll(shared, 0o700), os.MkdirAll(r.dataDir(i), 0o700),
+		os.Symlink(shared, filepath.Join(r.dataDir(i), "blobs")))
 }
 
 // start starts the servers and makes the environment of the runs.
@@ -159,7 +173,7 @@ func (r *rig) close() error {
 	if r.log != nil {
 		errs = append(errs, r.log.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, r.config.Store.Stop())...)
 }
 
 // freeAddresses names addresses that were free just now; the servers must be

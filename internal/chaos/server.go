@@ -27,6 +27,9 @@ func Build(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
+// maxFailures is how often a server may fail by itself before it is given up.
+const maxFailures = 10
+
 // server is one ozd, kept running: when it is killed it is started again, as
 // an init system would.
 type server struct {
@@ -80,7 +83,7 @@ func (s *server) live() bool {
 	if err != nil && !killed {
 		s.errs = append(s.errs, fmt.Errorf("the server ended by itself: %w", err))
 	}
-	return !s.stopping
+	return !s.stopping && len(s.errs) < maxFailures
 }
 
 // arm sets the environment of the next life.

@@ -52,6 +52,8 @@ func StoreByName(name string) (Store, int, error) {
 	switch name {
 	case "sqlite":
 		return SQLite(), 1, nil
+	case "postgres":
+		return Postgres(), 2, nil
 	}
-	return nil, 0, fmt.Errorf("store %q: must be sqlite", name)
+	return nil, 0, fmt.Errorf("store %q: must be sqlite or postgres", name)
 }
