@@ -35,10 +35,11 @@ const Model = "scripted-model"
 // Patience bounds what should take a moment.
 const Patience = 90 * time.Second
 
-// Build compiles commands of this module, such as "ozd", into dir. It works
+// Build compiles commands of this module, such as "ozd", into dir, static and
+// stripped as they are shipped. It works
 // from the directory of any package two levels below the module's.
 func Build(dir string, commands ...string) error {
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-ldflags=-s -w", "-o", dir + string(filepath.Separator)}
 	for _, c := range commands {
 		args = append(args, "../../cmd/"+c)
 	}
