@@ -99,5 +99,5 @@ func Statements() []string {
 	return []string{selectRun, selectExists, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord,
 		selectRecords, selectRecordsOf, selectPosition, selectVersions, selectWork, countWaiting, lockRuns, selectPresent, selectNamed,
 		selectExisting, selectMatching, selectBelow, lockKeys, lockRecords, updateRuns, updateTags, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
-		updateRecord, deleteRecord}
+		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim}
 }

@@ -107,7 +107,8 @@ const (
 	selectEvents = `SELECT seq, execution, time, type, data FROM (
 			SELECT e.*, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
 				SELECT seq, execution, time, type, data FROM events
-				WHERE n = (SELECT n FROM runs WHERE id = $1) AND seq > $2 ORDER BY seq LIMIT $3) e) w
+				WHERE n = (SELECT n FROM runs WHERE id = $1) AND seq > greatest($2, (SELECT pruned_to FROM runs WHERE id = $1))
+				ORDER BY seq LIMIT $3) e) w
 		WHERE before < $4 ORDER BY seq`
 	// An owner that is too long for the index stands in full in the spec alone.
 	selectWaiting = `SELECT r.id, r.worker_host, r.owner, r.ready_at, r.created_at, r.last_worker,

@@ -152,7 +152,7 @@ func (r *run) put(x *execution, fresh bool) {
 
 // writes reports that the transaction changes something.
 func (tx *transaction) writes() bool {
-	if len(tx.dirty) > 0 {
+	if len(tx.dirty) > 0 || len(tx.trims) > 0 {
 		return true
 	}
 	for _, r := range tx.records {

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"fmt"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -15,14 +16,16 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 
 func TestStoreConformance(t *testing.T) {
-	for name, opts := range map[string]*pgstore.Options{"Defaults": nil, "OneByOne": {MaxBatch: 1, Readers: 1, Writers: 1}} {
+	for name, opts := range map[string]pgstore.Options{"Defaults": {}, "OneByOne": {MaxBatch: 1, Readers: 1, Writers: 1}} {
 		t.Run(name, func(t *testing.T) {
-			addresses := map[string]string{}
+			dsn := pgtest.DSN(t)
+			schemas := map[string]string{} // each case has its own: sooner made than a database
 			storetest.Run(t, storetest.Harness{Open: func(t *testing.T) task.Store {
-				if addresses[t.Name()] == "" {
-					addresses[t.Name()] = pgtest.DSN(t)
+				if schemas[t.Name()] == "" {
+					schemas[t.Name()] = fmt.Sprintf("case_%d", len(schemas))
 				}
-				return open(t, addresses[t.Name()], opts)
+				opts.Schema = schemas[t.Name()]
+				return open(t, dsn, &opts)
 			}})
 		})
 	}

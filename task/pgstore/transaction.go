@@ -94,6 +94,7 @@ type transaction struct {
 	waiting      int   // runs that waited at the begin, if the batch needs to know
 	delta        int   // what the transaction changes that by
 	forgetBefore int64 // which idempotency keys are over
+	trims        []*trim
 
 	created, changed []*run        // what is to be written
 	dirty            map[*run]bool // both

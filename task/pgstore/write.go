@@ -21,9 +21,10 @@ const (
 			$19::bigint[], $20::text[], $21::text[], $22::bytea[])`
 	insertSpec = `INSERT INTO specs (n, spec, words) VALUES ($1, $2, array_to_tsvector($3::text[]))`
 	updateRuns = `UPDATE runs r SET version = u.version, head = u.head, updated_at = u.updated_at, state = u.state, ready_at = u.ready_at,
-			idle_at = u.idle_at, last_worker = coalesce(u.last_worker, r.last_worker)
-		FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[])
-			AS u (n, version, head, updated_at, state, ready_at, idle_at, last_worker)
+			idle_at = u.idle_at, last_worker = coalesce(u.last_worker, r.last_worker), pruned_to = u.pruned_to,
+			leftover = r.leftover OR u.pruned_to > r.pruned_to
+		FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[])
+			AS u (n, version, head, updated_at, state, ready_at, idle_at, last_worker, pruned_to)
 		WHERE r.n = u.n`
 	updateTags       = `UPDATE tags t SET idle_at = u.idle_at FROM unnest($1::bigint[], $2::bigint[]) AS u (n, idle_at) WHERE t.n = u.n`
 	insertTags       = `INSERT INTO tags (n, tag, idle_at) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[]) ON CONFLICT DO NOTHING`
@@ -63,6 +64,7 @@ func (tx *transaction) queueWrites(b *pgx.Batch) {
 	queueArtifacts(b, all)
 	tx.queueKeys(b)
 	tx.queueRecords(b)
+	tx.queueTrims(b)
 }
 
 func (tx *transaction) queueCreated(b *pgx.Batch) {
@@ -96,7 +98,7 @@ func (tx *transaction) queueCreated(b *pgx.Batch) {
 }
 
 func (tx *transaction) queueChanged(b *pgx.Batch) {
-	var ns, versions, updated, movedNs []int64
+	var ns, versions, updated, pruned, movedNs []int64
 	var heads [][]byte
 	var states []string
 	var ready, idle, movedIdle []pgtype.Int8
@@ -109,13 +111,13 @@ func (tx *transaction) queueChanged(b *pgx.Batch) {
 		if r.lastWorker != nil {
 			worker = pgtype.Text{String: text(*r.lastWorker), Valid: true}
 		}
-		workers = append(workers, worker)
+		workers, pruned = append(workers, worker), append(pruned, h.PrunedTo)
 		if idleAt(h) != idleAt(r.old) {
 			movedNs, movedIdle = append(movedNs, r.n), append(movedIdle, idleAt(h))
 		}
 	}
 	if len(ns) > 0 {
-		b.Queue(updateRuns, ns, versions, heads, updated, states, ready, idle, workers)
+		b.Queue(updateRuns, ns, versions, heads, updated, states, ready, idle, workers, pruned)
 	}
 	if len(movedNs) > 0 {
 		b.Queue(updateTags, movedNs, movedIdle)

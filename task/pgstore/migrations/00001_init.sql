@@ -38,12 +38,16 @@ CREATE TABLE runs (
     ready_at    bigint, -- when the dispatcher may place it
     state       text COLLATE "C" NOT NULL,
     last_worker text COLLATE "C" NOT NULL,
+    pruned_to   bigint NOT NULL DEFAULT 0,          -- events up to this one are hidden
+    leftover    boolean NOT NULL DEFAULT false,     -- some of them are still there
     head        bytea NOT NULL -- task.Head as JSON
 ) WITH (fillfactor = 60);
 
 CREATE UNIQUE INDEX runs_id   ON runs (id);
 CREATE INDEX runs_live        ON runs (n) WHERE idle_at IS NULL;
 CREATE INDEX runs_ready       ON runs (ready_at, n) WHERE ready_at IS NOT NULL;
+CREATE INDEX runs_prunable    ON runs (idle_at, n) WHERE pruned_to = 0 AND state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED');
+CREATE INDEX runs_leftover    ON runs (n) WHERE leftover;
 CREATE INDEX runs_parent      ON runs (parent, n) WHERE parent <> '';
 CREATE INDEX runs_created     ON runs (created_at, n);
 CREATE INDEX runs_title       ON runs (title, n);
