@@ -9,24 +9,40 @@ import (
 // stores the resolved configuration, so later edits of an environment or an
 // agent never change what a past run says of itself.
 type Config struct {
-	Name               string                     `json:"name,omitempty"`
-	ModelID            string                     `json:"model_id,omitempty"`
-	BasePrompt         string                     `json:"base_prompt,omitempty"`
-	EnvironmentID      string                     `json:"environment_id,omitempty"`
-	SkillSpec          string                     `json:"skill_spec,omitempty"`
-	Skills             []string                   `json:"skills,omitempty"`
-	MCPServers         map[string]json.RawMessage `json:"mcp_servers,omitempty"`
-	ComputerUseEnabled *bool                      `json:"computer_use_enabled,omitempty"`
-	ComputerUseModelID string                     `json:"computer_use_model_id,omitempty"`
-	CredentialStrategy string                     `json:"credential_strategy,omitempty"`
-	IdleTimeoutMinutes *int                       `json:"idle_timeout_minutes,omitempty"`
-	WorkerHost         string                     `json:"worker_host,omitempty"`
-	RunnerID           string                     `json:"runner_id,omitempty"`
-	Harness            *HarnessConfig             `json:"harness,omitempty"`
-	HarnessAuthSecrets map[string]string          `json:"harness_auth_secrets,omitempty"`
-	InferenceProviders json.RawMessage            `json:"inference_providers,omitempty"`
-	MemoryStores       json.RawMessage            `json:"memory_stores,omitempty"`
-	SessionSharing     json.RawMessage            `json:"session_sharing,omitempty"`
+	// Name groups runs in lists; the skill's name when a run comes from a skill.
+	Name string `json:"name,omitempty"`
+	// ModelID names the model, or "auto".
+	ModelID string `json:"model_id,omitempty"`
+	// BasePrompt stands before every prompt of the run.
+	BasePrompt string `json:"base_prompt,omitempty"`
+	// EnvironmentID names what is prepared around the agent; empty for a bare sandbox.
+	EnvironmentID string `json:"environment_id,omitempty"`
+	// SkillSpec is the skill that the run carries out: name, repo:name or owner/repo:path.
+	SkillSpec string `json:"skill_spec,omitempty"`
+	// Skills are further skills that the agent may use.
+	Skills []string `json:"skills,omitempty"`
+	// MCPServers are tools of others, by name (Oz API, McpServerConfig).
+	MCPServers map[string]json.RawMessage `json:"mcp_servers,omitempty"`
+	// ComputerUseEnabled lets the agent use a screen; nil takes the default.
+	ComputerUseEnabled *bool `json:"computer_use_enabled,omitempty"`
+	// ComputerUseModelID names the model for that.
+	ComputerUseModelID string `json:"computer_use_model_id,omitempty"`
+	// CredentialStrategy is CREATOR or EXECUTOR: whose accounts are used.
+	CredentialStrategy string `json:"credential_strategy,omitempty"`
+	// IdleTimeoutMinutes is how long the workspace stays after the end, 1 to 60 minutes.
+	IdleTimeoutMinutes *int `json:"idle_timeout_minutes,omitempty"`
+	// WorkerHost names the worker; empty for any, "warp" for the server's own.
+	WorkerHost string `json:"worker_host,omitempty"`
+	// RunnerID names the shape of the machine.
+	RunnerID string `json:"runner_id,omitempty"`
+	// Harness chooses the coding agent; nil is the built-in one.
+	Harness *HarnessConfig `json:"harness,omitempty"`
+	// HarnessAuthSecrets names the secrets that third-party agents sign in with.
+	HarnessAuthSecrets map[string]string `json:"harness_auth_secrets,omitempty"`
+	// InferenceProviders, MemoryStores and SessionSharing are kept as the wire gave them.
+	InferenceProviders json.RawMessage `json:"inference_providers,omitempty"`
+	MemoryStores       json.RawMessage `json:"memory_stores,omitempty"`
+	SessionSharing     json.RawMessage `json:"session_sharing,omitempty"`
 	// Secrets narrows the secrets of the run to these names: nil inherits
 	// what the trigger grants, an empty list grants none.
 	Secrets *[]string `json:"secrets,omitempty"`
@@ -36,8 +52,10 @@ type Config struct {
 
 // HarnessConfig chooses the coding agent (Oz API, Harness).
 type HarnessConfig struct {
-	Type           string `json:"type,omitempty"` // default "oz", the built-in agent
-	ModelID        string `json:"model_id,omitempty"`
+	Type string `json:"type,omitempty"` // default "oz", the built-in agent
+	// ModelID is the agent's own name of a model.
+	ModelID string `json:"model_id,omitempty"`
+	// ReasoningLevel is the agent's own word, such as "high".
 	ReasoningLevel string `json:"reasoning_level,omitempty"`
 }
 

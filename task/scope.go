@@ -11,8 +11,8 @@ const (
 
 // Scope is the owner of a run, an environment or a secret: a person or a team.
 type Scope struct {
-	Type ScopeType `json:"type"`
-	UID  string    `json:"uid,omitempty"`
+	Type ScopeType `json:"type"`          // person or team
+	UID  string    `json:"uid,omitempty"` // of that person or team
 }
 
 // IsZero reports that no owner is named.
@@ -32,10 +32,10 @@ const (
 
 // Principal is who asked for a run or carries it out (Oz API, UserProfile).
 type Principal struct {
-	Type        PrincipalType `json:"type,omitempty"`
-	UID         string        `json:"uid,omitempty"`
-	DisplayName string        `json:"display_name,omitempty"`
-	Email       string        `json:"email,omitempty"`
+	Type        PrincipalType `json:"type,omitempty"`         // a person, or a program of a team
+	UID         string        `json:"uid,omitempty"`          // unique among its kind
+	DisplayName string        `json:"display_name,omitempty"` // for people
+	Email       string        `json:"email,omitempty"`        // may be empty
 }
 
 // IsPerson reports that a human asked, so that personal secrets may be used.

@@ -2,10 +2,10 @@ package task
 
 // TokenCount counts tokens as the wire does (Oz API, TokenCount).
 type TokenCount struct {
-	Input      int64 `json:"input"` // uncached
-	CacheRead  int64 `json:"input_cache_read"`
-	CacheWrite int64 `json:"input_cache_write"`
-	Output     int64 `json:"output"`
+	Input      int64 `json:"input"`             // uncached
+	CacheRead  int64 `json:"input_cache_read"`  // read from the provider's cache
+	CacheWrite int64 `json:"input_cache_write"` // written to it
+	Output     int64 `json:"output"`            // the model's, reasoning included
 }
 
 // Total adds all kinds of token.
@@ -18,10 +18,10 @@ func (t TokenCount) Add(o TokenCount) TokenCount {
 
 // CostUSD is the price of a TokenCount in dollars, by kind (Oz API, CostUsd).
 type CostUSD struct {
-	Input      float64 `json:"input_cost_usd"`
-	CacheRead  float64 `json:"input_cache_read_cost_usd"`
-	CacheWrite float64 `json:"input_cache_write_cost_usd"`
-	Output     float64 `json:"output_cost_usd"`
+	Input      float64 `json:"input_cost_usd"`             // uncached
+	CacheRead  float64 `json:"input_cache_read_cost_usd"`  // read from the cache
+	CacheWrite float64 `json:"input_cache_write_cost_usd"` // written to it
+	Output     float64 `json:"output_cost_usd"`            // the model's
 }
 
 // Total adds the cost of all kinds.
@@ -34,9 +34,9 @@ func (c CostUSD) Add(o CostUSD) CostUSD {
 
 // ModelUsage is what one model was used for within one category.
 type ModelUsage struct {
-	Category string     `json:"category"`
-	Model    string     `json:"model"`
-	Calls    int        `json:"calls"`
+	Category string     `json:"category"` // what for: "primary_agent" ...
+	Model    string     `json:"model"`    // as the provider names it
+	Calls    int        `json:"calls"`    // answered calls
 	Tokens   TokenCount `json:"tokens"`
 	Cost     CostUSD    `json:"cost_usd"`
 	// Unpriced says that some of the tokens had no known price, so that Cost
@@ -46,7 +46,7 @@ type ModelUsage struct {
 
 // Usage is what a run has used of models, by category and model.
 type Usage struct {
-	Models []ModelUsage `json:"models,omitempty"`
+	Models []ModelUsage `json:"models,omitempty"` // one entry for each category and model, in order of first use
 }
 
 // Add gives the usage with one report counted in. u itself is not changed.
