@@ -44,7 +44,7 @@ var canaries = map[string]string{
 const leak = `for v in "$TEAM_CANARY" "$PERSONAL_CANARY"; do
   printf '%s\n' "$v"; printf %s "$v" | base64; printf 'x%s' "$v" | base64; printf 'xx%s' "$v" | base64
   printf %s "$v" | od -An -v -tx1 | tr -d ' \n'; echo
-  printf %s "$v" | sed 's/%/%25/g;s/+/%2B/g;s,/,%2F,g;s/=/%3D/g;s/"/%22/g;s/&/%26/g'"s/'/%27/g"; echo
+  printf %s "$v" | sed 's/%/%25/g;s/+/%2B/g;s,/,%2F,g;s/=/%3D/g;s/"/%22/g;s/&/%26/g;'"s/'/%27/g"; echo
   printf %s "${v%??????????}"; sleep 0.2; printf '%s\n' "${v#??????????????}"
 done
 env
