@@ -14,7 +14,7 @@ import (
 type scanner interface{ Scan(dest ...any) error }
 
 // collect gives all rows of a query.
-func collect[T any](ctx context.Context, db *sql.DB, scan func(scanner) (T, error), text string, args ...any) (out []T, err error) {
+func collect[T any](ctx context.Context, db querier, scan func(scanner) (T, error), text string, args ...any) (out []T, err error) {
 	rows, err := db.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ const (
 
 // Get implements task.Store.
 func (s *Store) Get(ctx context.Context, id task.ID) (task.Task, error) {
-	t, err := scanTask(s.read.QueryRowContext(ctx, selectRun, string(id)))
+	t, err := scanTask(s.fixed.row(ctx, selectRun, string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Task{}, noRun(id)
 	}
@@ -94,7 +94,7 @@ func (s *Store) Get(ctx context.Context, id task.ID) (task.Task, error) {
 
 // Execution implements task.Store.
 func (s *Store) Execution(ctx context.Context, id task.ExecutionID) (task.Execution, error) {
-	x, err := scanExecution(s.read.QueryRowContext(ctx, selectExecution, string(id)))
+	x, err := scanExecution(s.fixed.row(ctx, selectExecution, string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Execution{}, task.Errorf(task.CodeNotFound, "there is no execution %q", string(id))
 	}
@@ -103,7 +103,7 @@ func (s *Store) Execution(ctx context.Context, id task.ExecutionID) (task.Execut
 
 // Executions implements task.Store.
 func (s *Store) Executions(ctx context.Context, id task.ID) ([]task.Execution, error) {
-	out, err := collect(ctx, s.read, scanExecution, selectExecutions, string(id))
+	out, err := collect(ctx, &s.fixed, scanExecution, selectExecutions, string(id))
 	if err == nil && len(out) == 0 {
 		err = s.mustExist(ctx, id)
 	}
@@ -112,7 +112,7 @@ func (s *Store) Executions(ctx context.Context, id task.ID) ([]task.Execution, e
 
 // Live implements task.Store.
 func (s *Store) Live(ctx context.Context) ([]task.Execution, error) {
-	out, err := collect(ctx, s.read, scanExecution, selectLive)
+	out, err := collect(ctx, &s.fixed, scanExecution, selectLive)
 	return out, s.explainRead(ctx, "read the live executions", err)
 }
 
@@ -127,7 +127,7 @@ func scanExecution(row scanner) (x task.Execution, err error) {
 // mustExist fails with ErrNotFound when there is no such run.
 func (s *Store) mustExist(ctx context.Context, id task.ID) error {
 	var one int
-	err := s.read.QueryRowContext(ctx, `SELECT 1 FROM runs WHERE id = ?`, string(id)).Scan(&one)
+	err := s.fixed.row(ctx, `SELECT 1 FROM runs WHERE id = ?`, string(id)).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return noRun(id)
 	}
@@ -154,7 +154,7 @@ func (s *Store) Events(ctx context.Context, id task.ID, after int64, limit int) 
 }
 
 func (s *Store) events(ctx context.Context, id task.ID, after int64, limit int) (out []task.Event, err error) {
-	rows, err := s.read.QueryContext(ctx, selectEvents, after, string(id), limit)
+	rows, err := s.fixed.QueryContext(ctx, selectEvents, after, string(id), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (s *Store) events(ctx context.Context, id task.ID, after int64, limit int) 
 
 // Waiting implements task.Store.
 func (s *Store) Waiting(ctx context.Context, now time.Time, limit int) ([]task.Waiting, error) {
-	out, err := collect(ctx, s.read, scanWaiting, selectWaiting, nanos(now), max(limit, 0))
+	out, err := collect(ctx, &s.fixed, scanWaiting, selectWaiting, nanos(now), max(limit, 0))
 	return out, s.explainRead(ctx, "read the waiting runs", err)
 }
 

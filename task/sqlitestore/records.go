@@ -81,7 +81,7 @@ func (s *Store) DeleteRecord(ctx context.Context, kind, key string) error {
 
 // Record implements task.Records.
 func (s *Store) Record(ctx context.Context, kind, key string) (task.Record, error) {
-	row := s.read.QueryRowContext(ctx, selectRecord, kind, key)
+	row := s.fixed.row(ctx, selectRecord, kind, key)
 	r, err := scanRecord(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Record{}, noRecord(kind, key)
@@ -95,7 +95,7 @@ func (s *Store) Records(ctx context.Context, kind string, owner *task.Scope) ([]
 	if owner != nil {
 		text, args = selectRecordsOf, []any{kind, owner.String()}
 	}
-	out, err := collect(ctx, s.read, scanRecord, text, args...)
+	out, err := collect(ctx, &s.fixed, scanRecord, text, args...)
 	return out, s.explainRead(ctx, "list "+kind, err)
 }
 

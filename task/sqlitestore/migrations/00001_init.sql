@@ -60,6 +60,9 @@ CREATE TABLE specs (
 
 -- The search: the words of title, skill and prompt, see normalise.
 CREATE VIRTUAL TABLE run_text USING fts5 (words, content = '', columnsize = 0, tokenize = 'trigram');
+-- Each commit writes a segment of the index. Merging 16 of them at a time, not
+-- 4, rewrites each word half as often, which is a tenth of a creation's time.
+INSERT INTO run_text (run_text, rank) VALUES ('automerge', 16);
 
 -- One row per metadata pair ("m:key=value") and artifact type ("a:PLAN").
 CREATE TABLE tags (
