@@ -33,20 +33,31 @@ type Service interface {
 
 // Request asks for a run (Oz API, RunAgentRequest).
 type Request struct {
-	Prompt string      `json:"prompt,omitempty"`
-	Skill  string      `json:"skill,omitempty"`
-	Title  string      `json:"title,omitempty"` // default: made from the prompt
+	// Prompt is what to do; needed unless there is a Skill.
+	Prompt string `json:"prompt,omitempty"`
+	// Skill is a skill spec: name, repo:name or owner/repo:path.
+	Skill string `json:"skill,omitempty"`
+	Title string `json:"title,omitempty"` // default: made from the prompt
+	// Config is how; what it leaves open comes from the environment and the defaults.
 	Config task.Config `json:"config,omitzero"`
 	// Team makes the run the team's: default true for a caller on exactly one team.
-	Team             *bool             `json:"team,omitempty"`
-	AgentIdentityUID string            `json:"agent_identity_uid,omitempty"`
-	ConversationID   string            `json:"conversation_id,omitempty"`
-	Attachments      []AttachmentInput `json:"attachments,omitempty"`
-	ParentRunID      task.ID           `json:"parent_run_id,omitempty"`
-	Interactive      bool              `json:"interactive,omitempty"`
-	Metadata         map[string]string `json:"metadata,omitempty"`
-	Mode             task.Mode         `json:"mode,omitempty"`
-	OnBehalfOf       string            `json:"on_behalf_of,omitempty"`
+	Team *bool `json:"team,omitempty"`
+	// AgentIdentityUID names the agent that carries it out.
+	AgentIdentityUID string `json:"agent_identity_uid,omitempty"`
+	// ConversationID goes on with that conversation.
+	ConversationID string `json:"conversation_id,omitempty"`
+	// Attachments are files for the agent, at most five.
+	Attachments []AttachmentInput `json:"attachments,omitempty"`
+	// ParentRunID makes it a child of that run.
+	ParentRunID task.ID `json:"parent_run_id,omitempty"`
+	// Interactive says that a person looks on.
+	Interactive bool `json:"interactive,omitempty"`
+	// Metadata is the caller's own, for filters.
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// Mode is how the agent goes about it; default normal.
+	Mode task.Mode `json:"mode,omitempty"`
+	// OnBehalfOf names whom the caller acts for.
+	OnBehalfOf string `json:"on_behalf_of,omitempty"`
 
 	// Source says what made the run; default API. Not part of the wire body.
 	Source task.Source `json:"-"`
@@ -57,13 +68,13 @@ type Request struct {
 
 // AttachmentInput is a file given with a prompt (Oz API, AttachmentInput).
 type AttachmentInput struct {
-	FileName string `json:"file_name"`
-	MIMEType string `json:"mime_type"`
-	Data     []byte `json:"data"` // base64 on the wire
+	FileName string `json:"file_name"` // a base name
+	MIMEType string `json:"mime_type"` // as in Content-Type
+	Data     []byte `json:"data"`      // base64 on the wire
 }
 
 // Message is what a person sends to a run.
 type Message struct {
-	Text string    `json:"message,omitempty"`
-	Mode task.Mode `json:"mode,omitempty"`
+	Text string    `json:"message,omitempty"` // blank only resumes
+	Mode task.Mode `json:"mode,omitempty"`    // default normal
 }

@@ -44,21 +44,21 @@ type Artifact struct {
 	// UID names the artifact; it is also its idempotency key within the run:
 	// reporting the same UID again changes nothing.
 	UID       string       `json:"artifact_uid"`
-	Type      ArtifactType `json:"artifact_type"`
-	CreatedAt time.Time    `json:"created_at"`
+	Type      ArtifactType `json:"artifact_type"` // never changes
+	CreatedAt time.Time    `json:"created_at"`    // when it was reported
 
-	Title       string `json:"title,omitempty"`
-	Description string `json:"description,omitempty"`
+	Title       string `json:"title,omitempty"`       // for people
+	Description string `json:"description,omitempty"` // for people
 	// URL and Branch are those of a pull request, or URL of a reference.
 	URL           string          `json:"url,omitempty"`
 	Branch        string          `json:"branch,omitempty"`
-	ReferenceType string          `json:"reference_type,omitempty"`
-	Metadata      json.RawMessage `json:"metadata,omitempty"` // a JSON object
+	ReferenceType string          `json:"reference_type,omitempty"` // of a reference, such as git_branch
+	Metadata      json.RawMessage `json:"metadata,omitempty"`       // a JSON object
 	// The file of FILE, SCREENSHOT and PLAN artifacts. Blob is its key in the
 	// BlobStore.
-	Path      string `json:"filepath,omitempty"`
-	MIMEType  string `json:"mime_type,omitempty"`
-	SizeBytes int64  `json:"size_bytes,omitempty"`
+	Path      string `json:"filepath,omitempty"`   // where it was in the workspace
+	MIMEType  string `json:"mime_type,omitempty"`  // as in Content-Type
+	SizeBytes int64  `json:"size_bytes,omitempty"` // of the file
 	Blob      string `json:"blob,omitempty"`
 }
 

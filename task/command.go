@@ -22,10 +22,10 @@ const (
 // Offer gives a waiting run to a worker: QUEUED becomes PENDING. A run that
 // lost its execution while INPROGRESS stays INPROGRESS.
 type Offer struct {
-	Execution  ExecutionID
-	Worker     string
-	TokenHash  []byte // see NewToken
-	LeaseUntil time.Time
+	Execution  ExecutionID // a new ID
+	Worker     string      // who is asked
+	TokenHash  []byte      // see NewToken
+	LeaseUntil time.Time   // when the offer may be taken back
 }
 
 func (c Offer) subject() ExecutionID { return "" }
@@ -53,8 +53,8 @@ func (c Offer) apply(d *decision) error {
 // Accept is the worker's yes to an offer: PENDING becomes CLAIMED. Saying it
 // again changes nothing.
 type Accept struct {
-	Execution  ExecutionID
-	LeaseUntil time.Time
+	Execution  ExecutionID // the offered one
+	LeaseUntil time.Time   // the first lease
 }
 
 func (c Accept) subject() ExecutionID { return c.Execution }
@@ -105,9 +105,9 @@ func (c Begin) apply(d *decision) error {
 // batch may be sent again after a lost answer. A gap is CodeConflict. Seq,
 // TaskID and ExecutionID of the events are assigned; a zero Time becomes now.
 type Append struct {
-	Execution ExecutionID
-	Offset    int64
-	Events    []Event
+	Execution ExecutionID // the one that writes
+	Offset    int64       // events appended before
+	Events    []Event     // at most MaxAppendEvents
 }
 
 func (c Append) subject() ExecutionID { return c.Execution }
@@ -167,8 +167,8 @@ func (d *decision) append(e Event) error {
 // always moves it a little: that it moves is the sign of life, also when the
 // clock that Until comes from has gone back.
 type Renew struct {
-	Execution ExecutionID
-	Until     time.Time
+	Execution ExecutionID // the one that renews
+	Until     time.Time   // the new end
 }
 
 func (c Renew) subject() ExecutionID { return c.Execution }
@@ -223,7 +223,7 @@ func (c End) apply(d *decision) error {
 // Release takes a run from an execution that refused it, vanished or failed
 // by no fault of the run's, so that it waits for another one.
 type Release struct {
-	Execution ExecutionID
+	Execution ExecutionID // the one that gives up
 	// Reason is for the record: "worker at maximum concurrency", "lease lost".
 	Reason string
 	// ReadyAt is when the run may be offered again.
@@ -270,8 +270,8 @@ func (c Release) apply(d *decision) error {
 // CodeOperationNotSupported for runs that the server cannot reach, with
 // CodeInvalidRequest for ended ones, and with CodeConflict while PENDING.
 type Cancel struct {
-	By     Principal
-	Reason string
+	By     Principal // who
+	Reason string    // for the record
 }
 
 func (c Cancel) subject() ExecutionID { return "" }

@@ -10,8 +10,8 @@ import (
 // ConversationResponse): what people and the agent said and did, without the
 // bookkeeping.
 type Conversation struct {
-	ID    string             `json:"conversation_id"`
-	Steps []ConversationStep `json:"steps"`
+	ID    string             `json:"conversation_id"` // the first run's
+	Steps []ConversationStep `json:"steps"`           // in order
 }
 
 // ConversationStep is one round of work: from the message that set the run to
@@ -19,7 +19,7 @@ type Conversation struct {
 // ended run another; messages that arrive while the agent works belong to the
 // step under way.
 type ConversationStep struct {
-	ID string `json:"id"`
+	ID string `json:"id"` // unique within the conversation
 	// Description is the begin of the instruction, Summary that of the agent's
 	// last words; both at most maxSummary bytes.
 	Description string `json:"description,omitempty"`
@@ -27,7 +27,7 @@ type ConversationStep struct {
 	// StartedAt and CompletedAt are the times of the first and last message.
 	StartedAt   time.Time             `json:"started_at,omitzero"`
 	CompletedAt time.Time             `json:"completed_at,omitzero"`
-	Messages    []ConversationMessage `json:"messages"`
+	Messages    []ConversationMessage `json:"messages"` // in order
 	// Steps is delegated work. Sub-runs are runs of their own, so it is empty.
 	Steps []ConversationStep `json:"steps"`
 }
@@ -46,13 +46,13 @@ const (
 // ConversationMessage is what one party said at once. What the agent says and
 // does in one turn is one message.
 type ConversationMessage struct {
-	Role    Role           `json:"role"`
-	Content []ContentBlock `json:"content"`
+	Role    Role           `json:"role"`    // who speaks
+	Content []ContentBlock `json:"content"` // never nil
 	// MessageIDs are the IDs of the messages in the log that are part of it.
 	MessageIDs []string `json:"message_ids,omitempty"`
 	// RequestID is the model provider's, where known.
 	RequestID string    `json:"request_id,omitempty"`
-	Timestamp time.Time `json:"timestamp,omitzero"`
+	Timestamp time.Time `json:"timestamp,omitzero"` // of its first part
 }
 
 // BlockType is the kind of a ContentBlock.
@@ -69,8 +69,8 @@ const (
 // ContentBlock is a part of a message. Type says which fields are set; those
 // that the wire requires of it are never empty.
 type ContentBlock struct {
-	Type      BlockType `json:"type"`
-	MessageID string    `json:"message_id,omitempty"`
+	Type      BlockType `json:"type"`                 // what it is
+	MessageID string    `json:"message_id,omitempty"` // that of the log
 	// Text is that of BlockText.
 	Text string `json:"text,omitempty"`
 	// ID is that of an action, ActionID the action's whose result this is.
@@ -78,8 +78,8 @@ type ContentBlock struct {
 	ActionID string `json:"action_id,omitempty"`
 	// Name is the tool of an action and its result, or the kind of an event.
 	Name     string       `json:"name,omitempty"`
-	Category ToolCategory `json:"category,omitempty"`
-	State    ToolState    `json:"state,omitempty"`
+	Category ToolCategory `json:"category,omitempty"` // of an action and its result
+	State    ToolState    `json:"state,omitempty"`    // of a result
 	// Input of an action, Output of a result and Data of an event are JSON
 	// objects, with long texts cut.
 	Input  json.RawMessage `json:"input,omitempty"`

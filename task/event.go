@@ -11,11 +11,11 @@ import (
 // are 1, 2, 3 ... per run without a gap. They are only ever removed together,
 // long after the run has ended: the log then begins with a Pruned.
 type Event struct {
-	Seq         int64
-	TaskID      ID
+	Seq         int64       // 1, 2, 3 ... within the run
+	TaskID      ID          // the run
 	ExecutionID ExecutionID // empty for what the platform itself wrote
-	Time        time.Time
-	Payload     Payload
+	Time        time.Time   // UTC, as its writer gave it
+	Payload     Payload     // never nil in a log
 }
 
 // EventType names the kind of an event on the wire and in storage.

@@ -30,11 +30,11 @@ const (
 
 // Execution is one attempt of a worker to carry out a run.
 type Execution struct {
-	ID     ExecutionID    `json:"id"`
-	TaskID ID             `json:"task_id"`
-	Number int            `json:"number"` // 1, 2, 3 ... within the run
-	Worker string         `json:"worker"`
-	State  ExecutionState `json:"state"`
+	ID     ExecutionID    `json:"id"`      // also the fencing token
+	TaskID ID             `json:"task_id"` // the run
+	Number int            `json:"number"`  // 1, 2, 3 ... within the run
+	Worker string         `json:"worker"`  // who was offered it
+	State  ExecutionState `json:"state"`   // how far it is
 	// LeaseUntil is when the platform may give the run to another execution.
 	LeaseUntil time.Time `json:"lease_until"`
 	// TokenHash is the SHA-256 of the run token, see NewToken.
@@ -42,10 +42,10 @@ type Execution struct {
 	// Appended counts the events this execution has appended; the offset of
 	// its next batch, which makes a repeated append harmless.
 	Appended  int64     `json:"appended"`
-	OfferedAt time.Time `json:"offered_at"`
-	ClaimedAt time.Time `json:"claimed_at,omitzero"`
-	BegunAt   time.Time `json:"begun_at,omitzero"`
-	EndedAt   time.Time `json:"ended_at,omitzero"`
+	OfferedAt time.Time `json:"offered_at"`          // when it was made
+	ClaimedAt time.Time `json:"claimed_at,omitzero"` // when the worker said yes
+	BegunAt   time.Time `json:"begun_at,omitzero"`   // when the runner began
+	EndedAt   time.Time `json:"ended_at,omitzero"`   // when it ended
 	// Reason says how it ended, for the record ("SUCCEEDED", "lease lost" ...).
 	Reason string `json:"reason,omitempty"`
 	// SandboxGone is true once the worker has removed the sandbox.

@@ -4,11 +4,11 @@ import "encoding/json"
 
 // StateChanged records a transition. Only the platform writes it.
 type StateChanged struct {
-	From   State  `json:"from,omitempty"` // empty at creation
-	To     State  `json:"to"`
-	Status Status `json:"status,omitzero"`
+	From   State  `json:"from,omitempty"`   // empty at creation
+	To     State  `json:"to"`               // never empty
+	Status Status `json:"status,omitzero"`  // explains To
 	Worker string `json:"worker,omitempty"` // who was offered or took the run
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty"` // why, for the record
 }
 
 // PhaseStatus says how far a phase is.
@@ -33,8 +33,8 @@ const (
 
 // Phase marks the begin or end of a part of an execution.
 type Phase struct {
-	Name   string      `json:"name"`
-	Status PhaseStatus `json:"status"`
+	Name   string      `json:"name"`             // one of the phases above
+	Status PhaseStatus `json:"status"`           // started, done or failed
 	Detail string      `json:"detail,omitempty"` // "cloned demo (main)", "setup 1/2: go mod download"
 	// DurationMS is how long it took, in milliseconds; set when done or failed.
 	DurationMS int64 `json:"duration_ms,omitempty"`
@@ -43,16 +43,16 @@ type Phase struct {
 // Input is a message from a person: the prompt itself, a follow-up or a
 // steering message. Only the platform writes it.
 type Input struct {
-	Text        string       `json:"text"`
-	Mode        Mode         `json:"mode,omitempty"`
-	From        Principal    `json:"from,omitzero"`
-	Attachments []Attachment `json:"attachments,omitempty"`
+	Text        string       `json:"text"`                  // may be empty beside attachments
+	Mode        Mode         `json:"mode,omitempty"`        // default normal
+	From        Principal    `json:"from,omitzero"`         // who wrote it
+	Attachments []Attachment `json:"attachments,omitempty"` // given with it
 }
 
 // Delivered records that the inputs with these event numbers are now part of
 // the agent's conversation, so that a restart does not deliver them again.
 type Delivered struct {
-	Inputs []int64 `json:"inputs"`
+	Inputs []int64 `json:"inputs"` // event numbers
 }
 
 // TurnStarted precedes a call to the model. A turn without its TurnEnded was
@@ -63,27 +63,27 @@ type TurnStarted struct {
 
 // TurnEnded closes a turn: what the model answered is complete in the log.
 type TurnEnded struct {
-	Turn       int    `json:"turn"`
-	Model      string `json:"model,omitempty"`
-	StopReason string `json:"stop_reason,omitempty"`
-	RequestID  string `json:"request_id,omitempty"`
-	DurationMS int64  `json:"duration_ms,omitempty"`
+	Turn       int    `json:"turn"`                  // that of TurnStarted
+	Model      string `json:"model,omitempty"`       // that answered
+	StopReason string `json:"stop_reason,omitempty"` // the provider's
+	RequestID  string `json:"request_id,omitempty"`  // the provider's
+	DurationMS int64  `json:"duration_ms,omitempty"` // milliseconds
 }
 
 // Message is text of the agent, in one piece or several: pieces share an ID,
 // and all but the last have More.
 type Message struct {
-	ID   string `json:"id"`
-	Text string `json:"text"`
-	More bool   `json:"more,omitempty"`
+	ID   string `json:"id"`             // the same for all pieces
+	Text string `json:"text"`           // of this piece
+	More bool   `json:"more,omitempty"` // another piece follows
 }
 
 // Reasoning is the model's thinking as far as its provider shows it, in
 // pieces like Message.
 type Reasoning struct {
-	ID   string `json:"id"`
-	Text string `json:"text"`
-	More bool   `json:"more,omitempty"`
+	ID   string `json:"id"`             // the same for all pieces
+	Text string `json:"text"`           // of this piece
+	More bool   `json:"more,omitempty"` // another piece follows
 	// Opaque is what the provider wants back with the next request to trust
 	// this block (a signature or encrypted content); on the last piece only.
 	Opaque json.RawMessage `json:"opaque,omitempty"`
@@ -106,17 +106,17 @@ const (
 
 // ToolCall is the agent's decision to use a tool.
 type ToolCall struct {
-	ID       string          `json:"id"`
-	Name     string          `json:"name"`
-	Category ToolCategory    `json:"category"`
-	Input    json.RawMessage `json:"input"`
+	ID       string          `json:"id"`       // unique within the run
+	Name     string          `json:"name"`     // of the tool
+	Category ToolCategory    `json:"category"` // for display
+	Input    json.RawMessage `json:"input"`    // a JSON object
 }
 
 // ToolOutput is a piece of what a tool (or a setup command, CallID
 // "setup-<number>") printed while it ran.
 type ToolOutput struct {
-	CallID string `json:"call_id"`
-	Text   string `json:"text"`
+	CallID string `json:"call_id"` // that of the ToolCall
+	Text   string `json:"text"`    // valid UTF-8
 }
 
 // ToolState is how a tool call ended (Oz API, action_result).
@@ -132,43 +132,43 @@ const (
 
 // ToolResult ends a tool call.
 type ToolResult struct {
-	CallID   string       `json:"call_id"`
-	Name     string       `json:"name"`
-	Category ToolCategory `json:"category"`
-	State    ToolState    `json:"state"`
+	CallID   string       `json:"call_id"`  // that of the ToolCall
+	Name     string       `json:"name"`     // as there
+	Category ToolCategory `json:"category"` // as there
+	State    ToolState    `json:"state"`    // never running
 	// Content is exactly what the model was told.
 	Content string `json:"content"`
 	// Output is the structured form for display: exit_code, diff, path ...
 	Output     json.RawMessage `json:"output,omitempty"`
-	DurationMS int64           `json:"duration_ms,omitempty"`
+	DurationMS int64           `json:"duration_ms,omitempty"` // milliseconds
 }
 
 // Todo is one entry of the agent's task list.
 type Todo struct {
-	Title       string `json:"title"`
-	Description string `json:"description,omitempty"`
-	Done        bool   `json:"done,omitempty"`
+	Title       string `json:"title"`                 // one line
+	Description string `json:"description,omitempty"` // may be empty
+	Done        bool   `json:"done,omitempty"`        // ticked off
 }
 
 // Todos replaces the agent's task list.
 type Todos struct {
-	Items []Todo `json:"items"`
+	Items []Todo `json:"items"` // in order
 }
 
 // UsageReport adds the cost of one model call to the run's usage.
 type UsageReport struct {
-	Category string     `json:"category"` // "primary_agent", "conversation_compaction"
-	Model    string     `json:"model"`
-	Provider string     `json:"provider,omitempty"`
-	Tokens   TokenCount `json:"tokens"`
-	Cost     CostUSD    `json:"cost_usd"`
-	Priced   bool       `json:"priced"` // false: the model has no known price
-	Calls    int        `json:"calls"`
+	Category string     `json:"category"`           // "primary_agent", "conversation_compaction"
+	Model    string     `json:"model"`              // as the provider names it
+	Provider string     `json:"provider,omitempty"` // who answered
+	Tokens   TokenCount `json:"tokens"`             // of this call
+	Cost     CostUSD    `json:"cost_usd"`           // of this call, in dollars
+	Priced   bool       `json:"priced"`             // false: the model has no known price
+	Calls    int        `json:"calls"`              // usually 1
 }
 
 // ArtifactReported adds an artifact to the run.
 type ArtifactReported struct {
-	Artifact Artifact `json:"artifact"`
+	Artifact Artifact `json:"artifact"` // whole
 }
 
 // EffectState is how far an outward effect is.
@@ -184,34 +184,34 @@ const (
 // Effect records an act that reaches outside the sandbox (a push, a pull
 // request, a comment), so that a restart can tell whether it was done.
 type Effect struct {
-	Key    string          `json:"key"`  // idempotency key, unique within the run
-	Kind   string          `json:"kind"` // "git_push" ...
-	State  EffectState     `json:"state"`
-	Detail json.RawMessage `json:"detail,omitempty"`
+	Key    string          `json:"key"`              // idempotency key, unique within the run
+	Kind   string          `json:"kind"`             // "git_push" ...
+	State  EffectState     `json:"state"`            // how far it is
+	Detail json.RawMessage `json:"detail,omitempty"` // a JSON object, as the kind needs
 }
 
 // Compaction replaces the conversation up to event UpTo by a summary.
 type Compaction struct {
-	UpTo    int64  `json:"up_to"`
-	Summary string `json:"summary"`
+	UpTo    int64  `json:"up_to"`   // an event number
+	Summary string `json:"summary"` // what the model goes on from
 }
 
 // Notice tells the people watching something that is not the agent's word:
 // a secret that could not be resolved, a retry, a limit that is near.
 type Notice struct {
-	Text string `json:"text"`
+	Text string `json:"text"` // for people
 }
 
 // Pruned stands at the begin of a log whose events up to Through were removed
 // to save room, see Prune. Only the platform writes it.
 type Pruned struct {
-	Through int64 `json:"through"`
+	Through int64 `json:"through"` // an event number
 }
 
 // ErrorReported is a fault that the execution met, mended or not.
 type ErrorReported struct {
-	Code    Code   `json:"code"`
-	Message string `json:"message"`
+	Code    Code   `json:"code"`    // of the closed set
+	Message string `json:"message"` // for people
 	// Fatal says that the execution ends by it.
 	Fatal bool `json:"fatal,omitempty"`
 }

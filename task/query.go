@@ -37,21 +37,21 @@ type Query struct {
 	// means every owner.
 	Owners []Scope
 
-	States        []State // any of
-	Name          string  // Config.Name, exact
-	ModelID       string
-	CreatorUID    string
-	ExecutorUID   string
-	Source        Source
-	Where         Location
-	CreatedAfter  time.Time // strict comparisons
-	CreatedBefore time.Time
-	UpdatedAfter  time.Time
-	EnvironmentID string // or EmptyEnvironment
-	Skill         string // Config.SkillSpec, exact
-	ScheduleID    string // metadata "schedule_id"
-	AncestorID    ID     // all descendants
-	ArtifactType  ArtifactType
+	States        []State           // any of
+	Name          string            // Config.Name, exact
+	ModelID       string            // Config.ModelID, exact
+	CreatorUID    string            // Creator.UID
+	ExecutorUID   string            // Executor.UID
+	Source        Source            // exact
+	Where         Location          // exact
+	CreatedAfter  time.Time         // strict comparisons
+	CreatedBefore time.Time         // strict, too
+	UpdatedAfter  time.Time         // strict, too
+	EnvironmentID string            // or EmptyEnvironment
+	Skill         string            // Config.SkillSpec, exact
+	ScheduleID    string            // metadata "schedule_id"
+	AncestorID    ID                // all descendants
+	ArtifactType  ArtifactType      // has at least one such
 	Metadata      map[string]string // all of, at most MaxMetadataFilters
 	Text          string            // words found in title, prompt or skill, in any order and case
 
@@ -64,7 +64,7 @@ type Query struct {
 
 // Page is one page of a list.
 type Page struct {
-	Tasks []Task
+	Tasks []Task // in order, without their logs
 	// Next continues the list; nil on the last page.
 	Next *Cursor
 }
@@ -72,13 +72,13 @@ type Page struct {
 // Cursor is a position in a list: the sort key and ID of a row. Runs that
 // change between two pages are neither repeated endlessly nor lost.
 type Cursor struct {
-	Sort SortKey `json:"s"`
-	Asc  bool    `json:"a,omitempty"`
+	Sort SortKey `json:"s"`           // the list's
+	Asc  bool    `json:"a,omitempty"` // the list's direction
 	// Key is the row's value of the sort key, RFC 3339 with nanoseconds for
 	// times. Stores may leave it empty for keys that never change, since ID
 	// names the row.
 	Key string `json:"k"`
-	ID  ID     `json:"i"`
+	ID  ID     `json:"i"` // the row's run
 }
 
 // String encodes the cursor for the wire; clients treat it as opaque.

@@ -81,11 +81,11 @@ type Pruner interface {
 
 // Creation is what Create stores.
 type Creation struct {
-	ID    ID
-	Spec  Spec
-	Where Location // default LocationRemote
-	From  Source   // default SourceAPI
-	Now   time.Time
+	ID    ID        // a new one
+	Spec  Spec      // what is asked
+	Where Location  // default LocationRemote
+	From  Source    // default SourceAPI
+	Now   time.Time // the time of creation
 	// Commands are applied in the same transaction, such as Offer and Accept
 	// for a run that its creator executes itself.
 	Commands []Command
@@ -107,11 +107,11 @@ type IdempotencyKey struct {
 
 // Waiting is a run that wants a worker.
 type Waiting struct {
-	ID         ID
-	WorkerHost string // Config.WorkerHost
-	Owner      Scope
-	ReadyAt    time.Time
-	CreatedAt  time.Time
+	ID         ID        // the run
+	WorkerHost string    // Config.WorkerHost
+	Owner      Scope     // whose it is
+	ReadyAt    time.Time // since when
+	CreatedAt  time.Time // when it was made
 	// LastWorker held the run's newest execution and may still have its
 	// workspace; empty when it never had one.
 	LastWorker string

@@ -70,9 +70,9 @@ const (
 
 // Spec is what a run was asked to be. It never changes after creation.
 type Spec struct {
-	Title  string `json:"title"`
-	Prompt string `json:"prompt"`
-	Mode   Mode   `json:"mode,omitempty"`
+	Title  string `json:"title"`          // for people, one line
+	Prompt string `json:"prompt"`         // what to do; may be empty when a skill says it
+	Mode   Mode   `json:"mode,omitempty"` // how the agent goes about it
 	// Owner is the person or team whose run it is.
 	Owner Scope `json:"owner"`
 	// Creator asked for the run, Executor carries it out.
@@ -85,30 +85,30 @@ type Spec struct {
 	// Environment is the environment's configuration as of creation, in the
 	// JSON of package environment; nil when the run has none.
 	Environment    []byte            `json:"environment,omitempty"`
-	ConversationID string            `json:"conversation_id"`
-	ParentID       ID                `json:"parent_id,omitempty"`
-	Metadata       map[string]string `json:"metadata,omitempty"`
-	TriggerURL     string            `json:"trigger_url,omitempty"`
-	Interactive    bool              `json:"interactive,omitempty"`
-	Attachments    []Attachment      `json:"attachments,omitempty"`
+	ConversationID string            `json:"conversation_id"`       // of the run's conversation
+	ParentID       ID                `json:"parent_id,omitempty"`   // empty for a run without parent
+	Metadata       map[string]string `json:"metadata,omitempty"`    // the caller's own
+	TriggerURL     string            `json:"trigger_url,omitempty"` // what set it off: a thread, an issue
+	Interactive    bool              `json:"interactive,omitempty"` // a person looks on
+	Attachments    []Attachment      `json:"attachments,omitempty"` // given with the prompt
 	// Fingerprint is a hash of the request, by which a repeat of it is known.
 	Fingerprint []byte `json:"fingerprint,omitempty"`
 }
 
 // Attachment is a file given with a prompt; its bytes are in the blob store.
 type Attachment struct {
-	FileName  string `json:"file_name"`
-	MIMEType  string `json:"mime_type"`
-	SizeBytes int64  `json:"size_bytes"`
-	Blob      string `json:"blob"` // key in the BlobStore
+	FileName  string `json:"file_name"`  // a base name
+	MIMEType  string `json:"mime_type"`  // as in Content-Type
+	SizeBytes int64  `json:"size_bytes"` // of the file
+	Blob      string `json:"blob"`       // key in the BlobStore
 }
 
 // Head is the part of a run that changes: the projection of its log that
 // every decision needs. Stores keep it in columns and change it only through
 // Decide.
 type Head struct {
-	State  State  `json:"state"`
-	Status Status `json:"status"`
+	State  State  `json:"state"`  // where the run is in its life
+	Status Status `json:"status"` // why
 	// Where and Source never change; they stand here because they decide what
 	// may be done with the run.
 	Where  Location `json:"where"`
@@ -126,9 +126,9 @@ type Head struct {
 	LastSeq int64 `json:"last_seq"`
 	// LastInput is the number of the newest message from a person.
 	LastInput int64     `json:"last_input"`
-	Usage     Usage     `json:"usage"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Usage     Usage     `json:"usage"`      // of models, so far
+	CreatedAt time.Time `json:"created_at"` // never changes
+	UpdatedAt time.Time `json:"updated_at"` // of the last change
 	// StartedAt is the first moment of work; zero before.
 	StartedAt time.Time `json:"started_at,omitzero"`
 	// RunTime is the total of the ended executions' working time; BegunAt is
@@ -144,7 +144,7 @@ type Head struct {
 
 // Task is one run with everything known of it but its log.
 type Task struct {
-	ID ID `json:"id"`
+	ID ID `json:"id"` // never changes
 	Spec
 	Head
 	// Artifacts are in the order they were reported.
@@ -154,9 +154,9 @@ type Task struct {
 // Status explains a state (Oz API, RunStatusMessage). ErrorCode and Retryable
 // are set on terminal errors only.
 type Status struct {
-	Message   string `json:"message,omitempty"`
-	ErrorCode Code   `json:"error_code,omitempty"`
-	Retryable bool   `json:"retryable,omitempty"`
+	Message   string `json:"message,omitempty"`    // for people
+	ErrorCode Code   `json:"error_code,omitempty"` // empty unless it failed
+	Retryable bool   `json:"retryable,omitempty"`  // the same may work later
 }
 
 // Cancellable reports whether runs of this kind can be cancelled at all: the

@@ -50,16 +50,16 @@ func All() []Law {
 // Record is what a store has of a run, read in this order: Events may hold
 // more than Task knew, but not less.
 type Record struct {
-	Task       task.Task
-	Executions []task.Execution
-	Events     []task.Event
+	Task       task.Task        // the run
+	Executions []task.Execution // oldest first
+	Events     []task.Event     // the whole log
 }
 
 // Violation is a broken law.
 type Violation struct {
-	Law    Law
-	Run    task.ID
-	Detail string
+	Law    Law     // which
+	Run    task.ID // whose record
+	Detail string  // what was found
 }
 
 // String names the law, the run and what was found.
