@@ -128,7 +128,10 @@ func (d *dispatcher) rooms(ctx context.Context) (rooms []*room, total int, err e
 	if err != nil {
 		return nil, 0, err
 	}
-	count := 0
+	offered, count := map[string]int{}, 0
+	for _, worker := range inflight {
+		offered[worker]++
+	}
 	take := func(worker string) {
 		used[worker]++
 		if worker != callerWorker {
@@ -145,7 +148,9 @@ func (d *dispatcher) rooms(ctx context.Context) (rooms []*room, total int, err e
 	for _, w := range d.p.opts.Workers {
 		r := &room{worker: w, info: w.Info(), free: lastWindow}
 		if r.info.Capacity > 0 {
-			r.free = max(0, r.info.Capacity-max(used[r.info.ID], r.info.Busy))
+			// What is on its way may not be among the worker's busy places yet,
+			// and these may hold executions that have ended.
+			r.free = max(0, r.info.Capacity-max(used[r.info.ID], r.info.Busy+offered[r.info.ID]))
 		}
 		if d.p.isReady(r.info.ID) {
 			total += r.free

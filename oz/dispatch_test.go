@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -271,6 +272,35 @@ func TestRefusalIsNoAttempt(t *testing.T) {
 		assert.Equal(t, got.State, task.StateSucceeded)
 		assert.Equal(t, got.Attempts, 0)
 		assert.Equal(t, got.Executions, 21)
+	})
+}
+
+// silent is a worker that holds its answers back and counts who asks.
+type silent struct {
+	*worker
+	asked atomic.Int64
+}
+
+func (s *silent) Offer(ctx context.Context, _ oz.Assignment) error {
+	s.asked.Add(1)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestOffersOnTheirWayTakePlaces: a worker whose one place is busy with an
+// execution that has ended, and that has an offer on its way to the other, is
+// not asked again.
+func TestOffersOnTheirWayTakePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &silent{worker: newWorker("w", 2, nil)}
+		s.info.Busy = 1
+		p, _ := newPlatform(t, &oz.Options{Workers: []oz.Worker{s}})
+		s.platform = p
+		submit(t, p, oz.Request{Prompt: "one"})
+		submit(t, p, oz.Request{Prompt: "two"})
+		start(t, p)
+		time.Sleep(5 * time.Second) // virtual: several rounds of the dispatcher, within the time for an answer
+		assert.Equal(t, s.asked.Load(), int64(1))
 	})
 }
 
