@@ -91,7 +91,8 @@ func load(ctx context.Context, t *testing.T, c *client.Client, n int) {
 				}
 			}
 			if run, err = c.Get(ctx, run.ID); err == nil && (run.State != task.StateSucceeded || run.Executions != 1) {
-				err = fmt.Errorf("run %s is %s after %d executions: %s", run.ID, run.State, run.Executions, run.Status.Message)
+				executions, _ := c.Executions(ctx, run.ID) // only to say more
+				err = fmt.Errorf("run %s is %s after %d executions: %s %+v", run.ID, run.State, run.Executions, run.Status.Message, executions)
 			}
 			return err
 		})
