@@ -194,7 +194,8 @@ func (s *staged) checkOutRef(ctx context.Context) error {
 	return s.git.CheckoutCommit(ctx, s.dir, url, "FETCH_HEAD")
 }
 
-// cloneFailed names the repository, git's reason and the way out.
+// cloneFailed names the repository, git's reason, which often has lines of its
+// own, and the way out.
 func cloneFailed(repo Repo, err error) error {
 	advice := map[git.Reason]string{
 		git.ReasonAccess:   "Check that the run's credentials may read the repository.",
@@ -207,5 +208,5 @@ func cloneFailed(repo Repo, err error) error {
 	if advice == "" {
 		advice = "Mend the repository's entry in the environment."
 	}
-	return task.Errorf(task.CodeEnvironmentSetupFailed, "clone of repository %s failed: %w. %s", repo, err, advice)
+	return task.Errorf(task.CodeEnvironmentSetupFailed, "clone of repository %s failed: %w\n%s", repo, err, advice)
 }

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/goccy/go-yaml"
-
+	"github.com/oz-platform/cloudagents/internal/yamlfile"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -44,9 +43,8 @@ func (a *app) configFile(path string) (task.Config, error) {
 		return task.Config{}, usageError{fmt.Errorf("--file: %s has %d bytes, at most %d are allowed", path, len(raw), maxConfigBytes)}
 	}
 	var f configFile
-	if err := yaml.UnmarshalWithOptions(raw, &f, yaml.Strict()); err != nil {
-		return task.Config{}, usageError{fmt.Errorf("--file %s:\n%s\nKnown keys: name, environment_id, runner_id, model_id, base_prompt, mcp_servers, host, computer_use_enabled",
-			path, yaml.FormatError(err, false, true))}
+	if err := yamlfile.Unmarshal(raw, &f); err != nil {
+		return task.Config{}, usageError{fmt.Errorf("--file %s:\n%w\nKnown keys: name, environment_id, runner_id, model_id, base_prompt, mcp_servers, host, computer_use_enabled", path, err)}
 	}
 	return f.config()
 }

@@ -254,7 +254,7 @@ func (f *environmentFlags) removeFrom(c *environment.Config) error {
 }
 
 func (a *app) environmentDeleteCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "delete <ID>", Short: "Delete an environment; past runs keep what they say of it", Args: oneArg("environment id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
@@ -267,4 +267,6 @@ func (a *app) environmentDeleteCommand() *cobra.Command {
 			return a.done("Environment %s is deleted.", args[0])
 		},
 	}
+	cmd.Flags().Bool("force", false, "for scripts: never ask (so far nothing is asked)")
+	return cmd
 }

@@ -132,6 +132,17 @@ func TestHelpIsTrue(t *testing.T) {
 		assert.Assert(t, strings.Contains(keys, key+":"), "the help does not show %s", key)
 	}
 
+	// So does the README.
+	readme, err := os.ReadFile("../../README.md")
+	assert.NilError(t, err)
+	for _, key := range settingKeys() {
+		assert.Assert(t, strings.Contains(string(readme), "`"+key+"`"), "the README does not name the setting %s", key)
+	}
+	for flag, variable := range variables {
+		assert.Assert(t, strings.Contains(string(readme), "--"+flag), "the README does not name --%s", flag)
+		assert.Assert(t, flag == "config" || strings.Contains(string(readme), "`"+variable+"`"), "the README does not name %s", variable)
+	}
+
 	path := writeFile(t, indented(t, "An example with providers and a git host:"))
 	key := filepath.Join(t.TempDir(), "house.key")
 	assert.NilError(t, os.WriteFile(key, []byte("file-key\n"), 0o600))
