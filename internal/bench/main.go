@@ -91,6 +91,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &figure.Bench{Size: o.size, Dir: dir}
+	if err := b.StartPostgres(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
 	var only []string
 	if o.only != "" {
 		only = strings.Split(o.only, ",")

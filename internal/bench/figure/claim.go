@@ -71,11 +71,7 @@ func (b *Bench) rawDrains() measure.Side {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, q.Close()) }()
-		jobs := make([][]byte, b.Jobs)
-		for i := range jobs {
-			jobs[i] = []byte(payload)
-		}
-		if err := q.Enqueue(jobs...); err != nil {
+		if err := q.Enqueue(manyPayloads(b.Jobs)...); err != nil {
 			return nil, err
 		}
 		return drainRaw(ctx, b.Jobs, q)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/oz-platform/cloudagents/internal/bench/measure"
+	"github.com/oz-platform/cloudagents/internal/pgtest"
 )
 
 // Size says how much is measured.
@@ -48,9 +49,9 @@ type Bench struct {
 	// Dir is a directory on the disk to measure; each sample makes and removes
 	// a directory in it.
 	Dir string
-	// Postgres is the address of an empty PostgreSQL database; figures that
-	// need one are left out when it is empty.
-	Postgres string
+	// Postgres is a server for the figures that need one; they are left out
+	// when it is nil. See StartPostgres.
+	Postgres *pgtest.Server
 }
 
 // Figure is one line of the plan: what is measured, in one or more rows.
@@ -61,15 +62,27 @@ type Figure struct {
 
 // All are the figures in order.
 var All = []Figure{
-	{"P1", "submit, durable", submit},
-	{"P2", "claim to complete", claim},
-	{"P3", "created to worker at 40/s", latency},
+	{"P1", "submit, durable", both(submit, submitPostgres)},
+	{"P2", "claim to complete", both(claim, claimPostgres)},
+	{"P3", "created to worker at 40/s", both(latency, latencyPostgres)},
 	{"P4", "event append, 50 per batch, 64 runs", appendEvents},
-	{"P5", "lists of a large database over a small one", lists},
+	{"P5", "lists of a large database over a small one", both(lists, listsPostgres)},
 	{"P6", "HTTP create, 32 clients", create},
 	{"P7", "live fan-out of one run", fanOut},
 	{"P8", "memory per idle subscriber", memory},
 	{"P12", "idle", idle},
+}
+
+// both measures a figure on SQLite, then on PostgreSQL.
+func both(sqlite, postgres func(context.Context, *Bench) ([]measure.Row, error)) func(context.Context, *Bench) ([]measure.Row, error) {
+	return func(ctx context.Context, b *Bench) ([]measure.Row, error) {
+		rows, err := sqlite(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		more, err := postgres(ctx, b)
+		return append(rows, more...), err
+	}
 }
 
 // payload is what all sides carry: 200 bytes.

@@ -13,9 +13,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestEveryFigureRuns measures each figure at its smallest.
 func TestEveryFigureRuns(t *testing.T) {
+	b := &figure.Bench{Size: figure.Quick, Dir: t.TempDir()}
+	assert.NilError(t, b.StartPostgres(t.Context()))
+	t.Cleanup(func() { assert.Check(t, b.Close()) })
 	for _, f := range figure.All {
 		t.Run(f.ID, func(t *testing.T) {
-			b := &figure.Bench{Size: figure.Quick, Dir: t.TempDir()}
 			rows, err := b.Run(t.Context(), []string{f.ID}, func(figure.Figure) {})
 			assert.NilError(t, err)
 			assert.Assert(t, len(rows) > 0)

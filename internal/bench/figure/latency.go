@@ -110,29 +110,29 @@ func (b *Bench) rawPaced() measure.Side {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, q.Close()) }()
-		return rawArrivals(ctx, b.pacedCalls(), q)
+		return rawArrivals(ctx, b.pacedCalls(), q, q)
 	})
 }
 
-// rawEnqueuer is a raw queue that can be filled.
-type rawEnqueuer interface {
-	rawQueue
+// enqueuer is a raw queue that can be filled.
+type enqueuer interface {
 	Enqueue(payloads ...[]byte) error
 }
 
-func rawArrivals(ctx context.Context, n int, q rawEnqueuer) (v []float64, err error) {
+// rawArrivals fills one queue and works at another on the same table.
+func rawArrivals(ctx context.Context, n int, creates enqueuer, carries rawQueue) (v []float64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := newArrivals[uint64](n)
 	stopped := make(chan error, 1)
 	go func() {
-		stopped <- q.Work(ctx, workers, func(j raw.Job) { a.come(binary.LittleEndian.Uint64(j.Payload)) }, func(raw.Job) {})
+		stopped <- carries.Work(ctx, workers, func(j raw.Job) { a.come(binary.LittleEndian.Uint64(j.Payload)) }, func(raw.Job) {})
 	}()
 	err = paced(ctx, n, createRate, func(i int) error {
 		numbered := []byte(payload)
 		binary.LittleEndian.PutUint64(numbered, uint64(i))
 		a.create(uint64(i), time.Now())
-		return q.Enqueue(numbered)
+		return creates.Enqueue(numbered)
 	})
 	if err != nil {
 		return nil, err

@@ -25,11 +25,19 @@ func memory(ctx context.Context, b *Bench) ([]measure.Row, error) {
 func (b *Bench) idleMemory() func(context.Context, stream) ([]float64, error) {
 	return func(_ context.Context, s stream) (v []float64, err error) {
 		before := inUse()
-		all, err := subscribeAll(s.address, s.path, b.Idle)
-		if err != nil {
-			return nil, err
+		var all []*listener
+		defer func() {
+			for _, l := range all {
+				err = errors.Join(err, l.conn.Close())
+			}
+		}()
+		for range b.Idle {
+			l, err := listen(s.address, s.path)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, l)
 		}
-		defer func() { err = errors.Join(err, all.close()) }()
 		return []float64{float64(inUse()-before) / float64(len(all)) / 1024}, nil
 	}
 }

@@ -117,13 +117,19 @@ func (b *Bench) rawBulk() measure.Side {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, q.Close()) }()
-		jobs := make([][]byte, bulkSize)
-		for i := range jobs {
-			jobs[i] = []byte(payload)
-		}
+		jobs := manyPayloads(bulkSize)
 		perSecond, err := clients(1, b.Duration, func(int) error { return q.Enqueue(jobs...) })
 		return []float64{perSecond * bulkSize}, err
 	})
+}
+
+// manyPayloads are n of them.
+func manyPayloads(n int) [][]byte {
+	out := make([][]byte, n)
+	for i := range out {
+		out[i] = []byte(payload)
+	}
+	return out
 }
 
 // payloads are n of them, for peers that take strings.

@@ -53,6 +53,19 @@ func handshake(conn net.Conn, path string) (*subscriber, error) {
 	return s, err
 }
 
+// listener only holds a stream open: it takes as little memory as a
+// connection can, so that the server's share can be seen.
+type listener struct{ conn net.Conn }
+
+// listen opens a stream and waits for its first bytes.
+func listen(address, path string) (*listener, error) {
+	s, err := subscribe(address, path)
+	if err != nil {
+		return nil, err
+	}
+	return &listener{s.conn}, nil
+}
+
 // eventMark begins the second line of every event and stands nowhere else,
 // since JSON has no line breaks.
 const eventMark = "\nevent: "

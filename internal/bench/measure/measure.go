@@ -35,11 +35,13 @@ type Rounds struct {
 const MaxForeign = 0.10
 
 // Take samples each side in turn until the wanted number of undisturbed rounds
-// is there, or three times as many rounds were tried. When fewer were
-// undisturbed, the result holds all rounds and is marked as Disturbed.
+// is there, or about three times as many rounds were tried; a single round is
+// tried once. When fewer were undisturbed, the result holds all rounds and is
+// marked as Disturbed.
 func Take(ctx context.Context, rounds int, sides ...Side) (Rounds, error) {
+	most := 3*rounds - 2
 	clean, all := make([][][]float64, len(sides)), make([][][]float64, len(sides))
-	for tried := 0; tried < 3*rounds && len(clean[0]) < rounds; tried++ {
+	for tried := 0; tried < most && len(clean[0]) < rounds; tried++ {
 		round, foreign, err := takeRound(ctx, sides)
 		if err != nil {
 			return Rounds{}, err
@@ -50,7 +52,7 @@ func Take(ctx context.Context, rounds int, sides ...Side) (Rounds, error) {
 				clean[i] = append(clean[i], round[i])
 			}
 		}
-		if tried+1 >= rounds && 3*rounds-tried-1 < rounds-len(clean[0]) {
+		if most-tried-1 < rounds-len(clean[0]) {
 			break // there is no way to get enough any more
 		}
 	}
