@@ -3,6 +3,7 @@ package oz_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,69 @@ func TestRunsPutOffByAWrongClock(t *testing.T) {
 		stop = start(t, right)
 		follow(t, right, run.ID)
 		assert.Assert(t, time.Since(began) < 2*time.Minute, "waited for %v", time.Since(began))
+		stop()
+	})
+}
+
+// awayStore is a store that can be away.
+type awayStore struct {
+	task.Store
+	away atomic.Bool
+}
+
+func (s *awayStore) err() error {
+	if s.away.Load() {
+		return task.Errorf(task.CodeResourceUnavailable, "the database is away")
+	}
+	return nil
+}
+
+func (s *awayStore) Live(ctx context.Context) ([]task.Execution, error) {
+	if err := s.err(); err != nil {
+		return nil, err
+	}
+	return s.Store.Live(ctx)
+}
+
+func (s *awayStore) Do(ctx context.Context, id task.ID, c task.Command) (task.Head, error) {
+	if err := s.err(); err != nil {
+		return task.Head{}, err
+	}
+	return s.Store.Do(ctx, id, c)
+}
+
+// TestLeasesOutliveAnOutage: while the store is away nobody can renew a lease,
+// so that none is lost by it, however long it lasts. Who is silent afterwards
+// is noticed.
+func TestLeasesOutliveAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &awayStore{Store: openStore(t)}
+		begun, silent := make(chan struct{}), make(chan time.Time, 1)
+		w := newWorker("w", 1, func(ctx context.Context, _ oz.Assignment, l executor.Link) {
+			assert.Check(t, l.Begin(ctx))
+			close(begun)
+			var err error
+			for range 20 { // 200 seconds, of which half are an outage
+				_, err = l.Heartbeat(ctx)
+				time.Sleep(10 * time.Second)
+			}
+			assert.Check(t, err)
+			silent <- time.Now()
+			<-ctx.Done()
+		})
+		p, err := oz.New(store, &oz.Options{Workers: []oz.Worker{w}, MaxAttempts: 1})
+		assert.NilError(t, err)
+		w.platform = p
+		stop := start(t, p)
+		run := submit(t, p, oz.Request{Prompt: "work"})
+		<-begun
+		time.Sleep(15 * time.Second) // the platform has seen the heartbeat of the tenth
+		store.away.Store(true)
+		time.Sleep(98 * time.Second) // the platform looks again before the runner speaks
+		store.away.Store(false)
+		follow(t, p, run.ID)
+		lost := time.Since(<-silent)
+		assert.Assert(t, lost > 0 && lost < 45*time.Second, "given up %v after the runner fell silent", lost)
 		stop()
 	})
 }

@@ -40,7 +40,7 @@ func (p *Platform) reapOnce(ctx context.Context, watch *leaseWatch) error {
 		return err
 	}
 	now := p.opts.Clock.Now()
-	watch.look(live, now)
+	watch.look(live, now, p.opts.Lease/looksPerLease)
 	p.fences.keep(live)
 	var errs []error
 	for _, e := range live {

@@ -9,23 +9,31 @@ import (
 // leaseWatch judges leases by what one process has seen of them, and not by
 // comparing the store's times with its own clock: clocks of replicas differ,
 // and a wall clock may jump by an hour. A lease is over when it was not renewed
-// for its whole length while this process looked on, which also gives every
-// execution a full lease after a start, when nobody could renew.
+// for its whole length while this process looked on. Time in which it could not
+// look does not count: nobody can renew before a start, while the store is away
+// or while the process is stopped.
 //
 // It relies on Clock.Now having a monotonic reading, as the machine's has.
 type leaseWatch struct {
+	last time.Time // when it looked last; zero before
 	seen map[task.ExecutionID]observation
 }
 
 // observation is what is known of one live execution.
 type observation struct {
 	until   time.Time // the lease, as it was seen last
-	since   time.Time // when it was first seen like that
+	since   time.Time // when it was first seen like that, later by what does not count
 	offered time.Time // when the execution began, by this process's clock
 }
 
-// look takes note of the live executions, and forgets all others.
-func (w *leaseWatch) look(live []task.Execution, now time.Time) {
+// look takes note of the live executions, and forgets all others. every is how
+// often it is to be called.
+func (w *leaseWatch) look(live []task.Execution, now time.Time, every time.Duration) {
+	unseen := time.Duration(0)
+	if !w.last.IsZero() {
+		unseen = max(0, now.Sub(w.last)-every)
+	}
+	w.last = now
 	seen := make(map[task.ExecutionID]observation, len(live))
 	for _, e := range live {
 		o, known := w.seen[e.ID]
@@ -35,6 +43,8 @@ func (w *leaseWatch) look(live []task.Execution, now time.Time) {
 		}
 		if !known || !o.until.Equal(e.LeaseUntil) {
 			o.until, o.since = e.LeaseUntil, now
+		} else {
+			o.since = o.since.Add(unseen)
 		}
 		seen[e.ID] = o
 	}
