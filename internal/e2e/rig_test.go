@@ -43,6 +43,10 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binaries = dir
+		if err := os.Chmod(dir, 0o755); err != nil { // for a server that runs as somebody else
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		build := exec.Command("go", "build", "-tags", "crashpoints", "-o", dir+"/", "../../cmd/ozd", "../../cmd/oz")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -63,6 +67,7 @@ type rig struct {
 	env    []string // of the server, besides the usual
 	client *client.Client
 	log    *lockedBuffer
+	as     *syscall.Credential // whom the server runs as; nil: this user
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -167,6 +172,7 @@ func (r *rig) keepRunning(ctx context.Context) error {
 		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir, "OZ_BOOTSTRAP_API_KEY=" + apiKey,
 			"MODEL_KEY=scripted-model-key-123456"}, r.env...)
 		cmd.Stdout, cmd.Stderr = r.log, r.log
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.as}
 		r.mu.Lock()
 		err := cmd.Start()
 		r.process = cmd
