@@ -36,7 +36,7 @@ func openStream(t *testing.T, e *transporttest.Env, id task.ID, headers ...strin
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	resp, err := (&http.Client{Transport: narrow()}).Do(req)
 	assert.NilError(t, err)
 	assert.Equal(t, resp.StatusCode, 200)
 	assert.Equal(t, resp.Header.Get("Content-Type"), "text/event-stream")
@@ -93,6 +93,19 @@ func notices(from, to int) []task.Event {
 		list = append(list, task.Event{Payload: &task.Notice{Text: fmt.Sprintf("notice %d", i)}})
 	}
 	return list
+}
+
+// fill puts n events of about 1 MiB into the log, behind the offset. They go
+// past the redactor, which the race detector makes slow.
+func fill(t *testing.T, e *transporttest.Env, id task.ID, offset, n int) {
+	t.Helper()
+	run, err := e.Platform.Get(t.Context(), id)
+	assert.NilError(t, err)
+	for i := range n {
+		_, err := e.Store.Do(t.Context(), id, task.Append{Execution: run.Execution, Offset: int64(offset + i),
+			Events: []task.Event{{Payload: &task.Notice{Text: long}}}})
+		assert.NilError(t, err)
+	}
 }
 
 // TestSSEResumes breaks the stream again and again and goes on behind the last
@@ -210,11 +223,9 @@ func TestStreamsAreBounded(t *testing.T) {
 // buffers are full: the server lets go of it and the others are not held up.
 func TestSlowReaderIsDropped(t *testing.T) {
 	e := transporttest.Start(t, &transporttest.Options{Platform: patient(), Rest: rest.Options{WriteTimeout: 100 * time.Millisecond, MaxStreams: 1}})
-	id, link := begin(t, e)
+	id, _ := begin(t, e)
 	openStream(t, e, id) // never read
-	for i := range 16 {  // more than loopback's buffers hold
-		assert.NilError(t, link.Append(t.Context(), int64(i), []task.Event{{Payload: &task.Notice{Text: long}}}))
-	}
+	fill(t, e, id, 0, 7) // more than loopback's buffers hold
 	path := "/api/v1/oz/runs/" + string(id) + "/events"
 	deadline := time.Now().Add(20 * time.Second)
 	for e.Call(transporttest.AdminKey, "HEAD", path, nil, "Accept", "application/json").Status != 200 {
@@ -259,9 +270,7 @@ func TestEventPages(t *testing.T) {
 	assert.Equal(t, e.Call(transporttest.AdminKey, "GET", path, nil, "Last-Event-ID", "x").Status, 400)
 
 	// A page that would be too large is cut, and the client asks on.
-	for i := range 20 {
-		assert.NilError(t, link.Append(t.Context(), int64(20+i), []task.Event{{Payload: &task.Notice{Text: long}}}))
-	}
+	fill(t, e, id, 20, 16)
 	e.Call(transporttest.AdminKey, "GET", path+"?after=10", nil).JSON(e, &p)
 	assert.Assert(t, p.More)
 	events, err := link.Events(t.Context(), 0, 1000)
