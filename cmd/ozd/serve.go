@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,7 +26,6 @@ import (
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
-	"github.com/oz-platform/cloudagents/task/fileblob"
 	"github.com/oz-platform/cloudagents/transport/rest"
 )
 
@@ -139,7 +139,7 @@ func (s *server) resolve() (err error) {
 // platform assembles the drivers.
 func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform, error) {
 	c := s.config
-	blobs, err := fileblob.Open(filepath.Join(c.Data, "blobs"), nil)
+	blobs, err := c.openBlobs(store)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +233,9 @@ func (s *server) greet(w io.Writer, key string, created bool) {
 	}
 	if len(s.models.Providers) == 0 {
 		fmt.Fprintf(w, "  models  none: set ANTHROPIC_API_KEY or OPENAI_API_KEY and start again, or runs will fail\n")
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		fmt.Fprintf(w, "  git     not found in PATH: runs with repositories will fail\n")
 	}
 	for _, p := range s.models.Providers {
 		fmt.Fprintf(w, "  models  %s (default %s)\n", p.Name, s.models.Default)

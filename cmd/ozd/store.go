@@ -14,6 +14,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/task/fileblob"
 	"github.com/oz-platform/cloudagents/task/pgstore"
 	"github.com/oz-platform/cloudagents/task/sqlitestore"
 )
@@ -58,6 +59,15 @@ func (c *config) openStore(ctx context.Context) (task.Store, error) {
 		return pgstore.Open(ctx, c.Store, nil)
 	}
 	return sqlitestore.Open(ctx, filepath.Join(c.Data, "oz.db"), nil)
+}
+
+// openBlobs opens the store of files: the database when servers share one, so
+// that they share the files, too; else a directory.
+func (c *config) openBlobs(store task.Store) (task.BlobStore, error) {
+	if blobs, ok := store.(task.BlobStore); ok {
+		return blobs, nil
+	}
+	return fileblob.Open(filepath.Join(c.Data, "blobs"), nil)
 }
 
 // openSealed opens the store of secrets, and gives the key that signs download

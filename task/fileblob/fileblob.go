@@ -45,9 +45,6 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// MaxKeyBytes bounds a key (task.BlobStore).
-const MaxKeyBytes = 255
-
 // DefaultMaxBytes is the default of Options.MaxBytes.
 const DefaultMaxBytes = 1 << 30
 
@@ -121,7 +118,7 @@ func (s *Store) writeTemp(ctx context.Context, temp string, r io.Reader) (size i
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err = io.Copy(f, io.LimitReader(&reader{ctx, r}, s.max+1))
+	size, err = io.Copy(f, io.LimitReader(&reader{ctx, r}, max(s.max, s.max+1))) // which may overflow
 	if err != nil {
 		return 0, err
 	}
@@ -198,27 +195,10 @@ func (s *Store) DeleteBlob(ctx context.Context, key string) error {
 
 // fileName gives the file of a key.
 func fileName(key string) (string, error) {
-	if key == "" || len(key) > MaxKeyBytes {
-		return "", task.Invalid("key", "must have 1 to %d bytes", MaxKeyBytes)
+	if err := task.ValidateBlobKey(key); err != nil {
+		return "", err
 	}
-	parts := strings.Split(key, "/")
-	for i, part := range parts {
-		if part == "" || part == "." || strings.Contains(part, "..") {
-			return "", task.Invalid("key", "%q has an empty part, a dot for a part, or two dots", key)
-		}
-		if i < len(parts)-1 {
-			parts[i] += "+"
-		}
-	}
-	if i := strings.IndexFunc(key, foreign); i >= 0 {
-		return "", task.Invalid("key", "%q may only hold letters and digits of ASCII and . _ / -", key)
-	}
-	return strings.Join(parts, "/"), nil
-}
-
-// foreign reports a character that no key may hold.
-func foreign(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._/-", r))
+	return strings.ReplaceAll(key, "/", "+/"), nil
 }
 
 // explain turns an error of the file system into what a caller can act on.

@@ -46,6 +46,12 @@
 // by one. Events of a run are visible in the order of their numbers without
 // gaps, to every reader.
 //
+// # Blobs
+//
+// A Store is a [task.BlobStore], too, for attachments and artifacts up to
+// [MaxBlobBytes]: they are stored in pieces, seen once they are whole, and read
+// piece by piece.
+//
 // # Errors
 //
 // Those of task.Store. A database that is away, read-only, full or slow is

@@ -53,7 +53,7 @@ CREATE INDEX runs_created     ON runs (created_at, n);
 CREATE INDEX runs_title       ON runs (title, n);
 CREATE INDEX runs_agent       ON runs (skill, n);
 
-CREATE INDEX runs_idle        ON runs (idle_at, n) WHERE idle_at IS NOT NULL;
+CREATE INDEX runs_idle        ON runs (idle_at, n) INCLUDE (created_at) WHERE idle_at IS NOT NULL;
 CREATE INDEX runs_owner       ON runs (owner, idle_at, n) WHERE idle_at IS NOT NULL;
 CREATE INDEX runs_owner_state ON runs (owner, state, idle_at, n) WHERE idle_at IS NOT NULL;
 CREATE INDEX runs_state       ON runs (state, idle_at, n) WHERE idle_at IS NOT NULL;
