@@ -1295,6 +1295,9 @@ type RunExtension struct {
 	// Origins Which layer gave each setting of agent_config.
 	Origins map[string]string `json:"origins,omitempty,omitzero"`
 
+	// PrunedTo Number of the last event that was removed for its age.
+	PrunedTo int64 `json:"pruned_to,omitempty,omitzero"`
+
 	// ReadyAt When the run may be placed on a worker.
 	ReadyAt *time.Time `json:"ready_at,omitempty"`
 

@@ -76,7 +76,7 @@ func Task(r api.RunItem) (task.Task, error) {
 
 // extend fills in what only this server's own member tells.
 func extend(t *task.Task, x api.RunExtension) {
-	t.LastSeq, t.LastInput, t.Executions, t.Attempts = x.LastSeq, x.LastInput, x.Executions, x.Attempts
+	t.LastSeq, t.LastInput, t.PrunedTo, t.Executions, t.Attempts = x.LastSeq, x.LastInput, x.PrunedTo, x.Executions, x.Attempts
 	t.RunTime, t.BegunAt, t.ReadyAt = time.Duration(x.RunTimeMs)*time.Millisecond, timeOf(x.BegunAt), timeOf(x.ReadyAt)
 	t.Execution, t.Mode, t.Interactive = task.ExecutionID(x.ExecutionId), task.Mode(x.Mode), x.Interactive
 	t.Origins, t.Environment, t.Usage = maps.Clone(x.Origins), slices.Clone(x.Environment), usageOf(x.Usage)
@@ -93,7 +93,7 @@ func Created(t task.Task) api.RunAgentResponse {
 // extension gives what the official schema has no member for.
 func extension(t task.Task) *api.RunExtension {
 	x := api.RunExtension{
-		LastSeq: t.LastSeq, LastInput: t.LastInput, Executions: t.Executions, Attempts: t.Attempts,
+		LastSeq: t.LastSeq, LastInput: t.LastInput, PrunedTo: t.PrunedTo, Executions: t.Executions, Attempts: t.Attempts,
 		RunTimeMs: t.RunTime.Milliseconds(), BegunAt: optionalTime(t.BegunAt), ReadyAt: optionalTime(t.ReadyAt),
 		ExecutionId: string(t.Execution), Mode: api.RunMode(t.Mode), Interactive: t.Interactive,
 		Origins: maps.Clone(t.Origins), Environment: slices.Clone(t.Environment),

@@ -2,7 +2,6 @@ package wire_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -115,7 +114,7 @@ func tasks() *rapid.Generator[task.Task] {
 			State: rapid.SampledFrom([]task.State{task.StateQueued, task.StateInProgress, task.StateFailed}).Draw(t, "state"),
 			Where: task.LocationRemote, Source: task.SourceAPI, Execution: task.ExecutionID(text().Draw(t, "execution")),
 			Status:     optional(rapid.Just(task.Status{Message: "m", ErrorCode: task.CodeInternal, Retryable: true})).Draw(t, "status"),
-			Executions: 3, Attempts: 2, LastSeq: rapid.Int64Min(0).Draw(t, "seq"), LastInput: 4, SandboxRunning: rapid.Bool().Draw(t, "sandbox"),
+			Executions: 3, Attempts: 2, LastSeq: rapid.Int64Min(0).Draw(t, "seq"), LastInput: 4, PrunedTo: rapid.Int64Min(0).Draw(t, "pruned"), SandboxRunning: rapid.Bool().Draw(t, "sandbox"),
 			CreatedAt: moments().Draw(t, "created"), UpdatedAt: moments().Draw(t, "updated"),
 			ReadyAt: optional(moments()).Draw(t, "ready"), StartedAt: optional(moments()).Draw(t, "started"), BegunAt: optional(moments()).Draw(t, "begun"),
 			RunTime: time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "ms")) * time.Millisecond,
@@ -283,6 +282,5 @@ func FuzzTask(f *testing.F) {
 		_, err = json.Marshal(again)
 		assert.NilError(t, err)
 		assert.Equal(t, again.RunId, item.RunId)
-		_ = fmt.Sprint(run)
 	})
 }
