@@ -82,6 +82,15 @@ func TestFirstStartShowsTheKeyOnce(t *testing.T) {
 	assert.Assert(t, !strings.Contains(third, "chosen later") && strings.Contains(third, "that of OZ_BOOTSTRAP_API_KEY"), third)
 }
 
+// TestGreetingSaysWhatIsMissing: without git or a model, runs would only fail.
+func TestGreetingSaysWhatIsMissing(t *testing.T) {
+	_, stop := start(t, []string{"PATH=/nonexistent", "OPENAI_API_KEY=a-long-model-key-4711"}, "--data", t.TempDir())
+	out := stop()
+	assert.Assert(t, strings.Contains(out, "git     not found in PATH"), out)
+	assert.Assert(t, strings.Contains(out, "models  openai (default gpt-"), out)
+	assert.Assert(t, !strings.Contains(out, "a-long-model-key-4711"), out)
+}
+
 // TestFilesAreForTheOwnerAlone: the directory holds keys and the database.
 func TestFilesAreForTheOwnerAlone(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")

@@ -34,13 +34,21 @@ func main() {
 	dir := flag.String("dir", "", "keep everything in this `directory` (default: a temporary one, removed at the end)")
 	prompt := flag.String("prompt", defaultPrompt, "what the agent shall do; a scripted model ignores it")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "quickstart: unknown argument %q; see --help\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ok, err := run(ctx, options{dir: *dir, prompt: *prompt, env: os.Getenv, out: os.Stdout})
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "\nquickstart: interrupted")
+		os.Exit(130)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
-	}
-	if err != nil || !ok {
+		os.Exit(1)
+	case !ok:
 		os.Exit(1)
 	}
 }

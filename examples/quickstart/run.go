@@ -38,8 +38,16 @@ type options struct {
 // run shows one run from prompt to pushed branch; ok is false when the run
 // did not succeed.
 func run(ctx context.Context, o options) (ok bool, err error) {
+	for _, program := range []string{"git", "go"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return false, fmt.Errorf("%s is needed and not found in PATH: install it and start again", program)
+		}
+	}
 	dir, err := filepath.Abs(o.dir)
 	if err != nil {
+		return false, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, err
 	}
 	if o.dir == "" {
