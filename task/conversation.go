@@ -309,11 +309,22 @@ func (b *conversationBuilder) result(e Event, p *ToolResult) {
 		return
 	}
 	output := p.Output
-	if len(output) == 0 {
-		output, _ = json.Marshal(map[string]string{"text": p.Content}) // a string cannot fail
+	if len(output) == 0 || action.Category == CategoryCommand {
+		output = withText(output, p.Content) // what was printed is the result
 	}
 	b.put(e, ConversationMessage{Role: RoleTool, Content: []ContentBlock{{Type: BlockActionResult, ActionID: p.CallID, Name: action.Name,
 		Category: action.Category, State: orDefault(p.State, ToolCompleted), Output: publicObject(output)}}})
+}
+
+// withText adds a text to a JSON object; what is no object gives way to it.
+func withText(object json.RawMessage, text string) json.RawMessage {
+	fields := map[string]json.RawMessage{}
+	if json.Unmarshal(object, &fields) != nil || fields == nil {
+		fields = map[string]json.RawMessage{}
+	}
+	fields["text"], _ = json.Marshal(text) // strings cannot fail
+	merged, _ := json.Marshal(fields)
+	return merged
 }
 
 func (b *conversationBuilder) event(e Event, name string, data map[string]any) {
