@@ -17,13 +17,23 @@ type entry struct {
 	exec task.Execution // zero when none may write
 }
 
-// heads remembers the runs written to lately. Only the writer changes runs,
+// over reports that hardly anything will be written to the run any more.
+func (e entry) over() bool {
+	return e.head.State.Ended() && e.head.Execution == "" && !e.head.SandboxRunning
+}
+
+// heads remembers the runs at work that were written to lately, and none that
+// is over: they would be the most by far, and memory would grow with them. Only the writer changes runs,
 // so what it remembers is true until a transaction is rolled back.
 type heads struct{ byID map[task.ID]entry }
 
 func (h *heads) forget() { clear(h.byID) }
 
 func (h *heads) put(id task.ID, e entry) {
+	if e.over() {
+		delete(h.byID, id)
+		return
+	}
 	if h.byID == nil {
 		h.byID = map[task.ID]entry{}
 	}
