@@ -66,7 +66,7 @@ func TestChaosShortPostgres(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	t.Parallel() // most of it is waiting
+	t.Parallel()  // most of it is waiting
 	pgtest.New(t) // or the test is skipped, with the reason
 	hold(t, chaos.Config{Seed: seed(t), Faults: 100, Pause: 250 * time.Millisecond, Server: program,
 		Store: chaos.Postgres(), Replicas: 2, People: 4})

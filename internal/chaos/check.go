@@ -167,9 +167,7 @@ func (c *checker) checkTale(ctx context.Context, t *tale) error {
 	for _, l := range laws.All() {
 		c.report.count(l)
 	}
-	for _, v := range laws.Check(laws.Record{Task: run, Executions: executions, Events: events}) {
-		c.report.Violations = append(c.report.Violations, v)
-	}
+	c.report.Violations = append(c.report.Violations, laws.Check(laws.Record{Task: run, Executions: executions, Events: events})...)
 	c.report.Executions += len(executions)
 	c.report.Events += int64(len(events))
 	c.checkEnd(t, run)
