@@ -98,6 +98,6 @@ func (s *Store) ExplainWriter(ctx context.Context, statement string) (plan PlanN
 func Statements() []string {
 	return []string{selectRun, selectExists, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord,
 		selectRecords, selectRecordsOf, selectPosition, selectVersions, selectWork, countWaiting, lockRuns, selectPresent, selectNamed,
-		selectExisting, selectMatching, selectBelow, lockKeys, lockRecords, updateRuns, updateTags, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
+		selectExisting, selectMatching, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateTags, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
 		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim}
 }

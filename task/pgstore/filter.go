@@ -25,8 +25,8 @@ type filter struct {
 	any []cond
 	// tag is set for filters by a row of the table tags.
 	tag string
-	// find is set for filters that no index of runs knows: a statement that
-	// gives the runs, in no order.
+	// find is set for filters whose runs may be far apart in the order of the
+	// list, or all at its end: a statement that gives them in no order.
 	find string
 }
 
@@ -145,6 +145,9 @@ func times(q task.Query) []filter {
 	}
 	if !q.CreatedBefore.IsZero() {
 		add(`r.created_at < ?`, nanos(q.CreatedBefore))
+		if q.Sort != task.SortCreatedAt { // else the walk begins there
+			out[len(out)-1].find = selectOlder
+		}
 	}
 	if !q.UpdatedAfter.IsZero() {
 		add(`r.updated_at > ?`, nanos(q.UpdatedAfter))
@@ -165,6 +168,7 @@ func distinct[T comparable](in []T) []T {
 // The statements that find the runs of a filter.
 const (
 	selectMatching = `SELECT n FROM specs WHERE words @@ $1::text::tsquery`
+	selectOlder    = `SELECT n FROM runs WHERE created_at < $1`
 	selectBelow    = `WITH RECURSIVE below (n, id) AS (
 		SELECT c.n, c.id FROM runs c WHERE c.parent = $1 AND c.parent <> ''
 		UNION SELECT c.n, c.id FROM below b JOIN runs c ON c.parent = b.id AND c.parent <> '')

@@ -95,7 +95,7 @@ func filterQueries(root task.ID) map[string]task.Query {
 		"location":       {Where: task.LocationRemote},
 		"no location":    {Where: task.LocationLocal},
 		"created_after":  {CreatedAfter: noon.Add(time.Minute)},
-		"created_before": {CreatedBefore: noon.Add(time.Hour)},
+		"created_before": {CreatedBefore: noon.Add(30 * time.Second)},
 		"updated_after":  {UpdatedAfter: noon.Add(time.Minute)},
 		"environment":    {EnvironmentID: "env"},
 		"no-environment": {EnvironmentID: task.EmptyEnvironment},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -19,7 +20,9 @@ const (
 		SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
 			$10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::bigint[],
 			$19::bigint[], $20::text[], $21::text[], $22::bytea[])`
-	insertSpec = `INSERT INTO specs (n, spec, words) VALUES ($1, $2, array_to_tsvector($3::text[]))`
+	// Words hold no spaces.
+	insertSpecs = `INSERT INTO specs (n, spec, words)
+		SELECT n, spec, array_to_tsvector(string_to_array(words, ' ')) FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS u (n, spec, words)`
 	updateRuns = `UPDATE runs r SET version = u.version, head = u.head, updated_at = u.updated_at, state = u.state, ready_at = u.ready_at,
 			idle_at = u.idle_at, last_worker = coalesce(u.last_worker, r.last_worker), pruned_to = u.pruned_to,
 			leftover = r.leftover OR u.pruned_to > r.pruned_to
@@ -74,7 +77,8 @@ func (tx *transaction) queueCreated(b *pgx.Batch) {
 	var ns, versions, created, updated []int64
 	var idle, ready []pgtype.Int8
 	var ids, owners, names, models, creators, executors, sources, locations, environments, skills, parents, titles, hosts, states, workers []string
-	var heads [][]byte
+	var words []string
+	var heads, specs [][]byte
 	for _, r := range tx.created {
 		t, h, worker := r.made.task, r.head, ""
 		if r.lastWorker != nil {
@@ -89,12 +93,11 @@ func (tx *transaction) queueCreated(b *pgx.Batch) {
 		created, updated = append(created, nanos(h.CreatedAt)), append(updated, nanos(h.UpdatedAt))
 		idle, ready = append(idle, idleAt(h)), append(ready, nanosOrNull(h.ReadyAt))
 		states, workers, heads = append(states, string(h.State)), append(workers, text(worker)), append(heads, r.encoded)
+		specs, words = append(specs, r.made.spec), append(words, strings.Join(r.made.words, " "))
 	}
 	b.Queue(insertRuns, ns, ids, versions, owners, names, models, creators, executors, sources, locations, environments, skills, parents,
 		titles, hosts, created, updated, idle, ready, states, workers, heads)
-	for _, r := range tx.created {
-		b.Queue(insertSpec, r.n, r.made.spec, append([]string{}, r.made.words...))
-	}
+	b.Queue(insertSpecs, ns, specs, words)
 }
 
 func (tx *transaction) queueChanged(b *pgx.Batch) {
