@@ -4,7 +4,7 @@ GO    ?= go
 TOOL  := $(GO) tool -modfile=internal/tools/go.mod
 export CGO_ENABLED ?= 1
 
-.PHONY: help build test check lint fresh race bench quickstart chaos load
+.PHONY: help build test deps lint fresh race bench quickstart chaos load
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -12,7 +12,10 @@ help: ## list the targets
 build: ## static binaries in ./bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
 
-test: lint fresh race ## everything: linters, generated code, all tests with -race, SPECIFICATION.md
+test: deps lint fresh race ## everything: linters, generated code, all tests with -race, SPECIFICATION.md
+
+deps: ## install the programs that the tests use
+	@internal/tools/deps.sh
 
 lint: ## gofmt, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-clean:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -20,6 +23,7 @@ lint: ## gofmt, vet, staticcheck, go.mod
 	$(GO) vet -tags crashpoints ./...
 	$(TOOL) staticcheck -checks inherit,ST1000 ./...
 	$(GO) mod tidy -diff
+	cd internal/bench && $(GO) vet ./... && $(GO) mod tidy -diff
 
 fresh: ## generated code is what `go generate` makes
 	$(GO) generate ./...
