@@ -36,7 +36,8 @@ const (
 	MaxArtifacts         = 200  // per run
 	MaxReferenceURLBytes = 2048 // bytes
 	MaxReferenceType     = 256  // bytes
-	maxArtifactText      = 4096 // bytes, title and description
+	maxArtifactText      = 4096 // bytes of each other text: lists of runs hold them
+	maxArtifactMetadata  = 64 << 10
 )
 
 // Artifact is something a run produced. Which fields are set depends on Type.
@@ -71,6 +72,10 @@ func (a Artifact) Validate() error {
 		return Invalid("artifact_type", "%q is none of PLAN, PULL_REQUEST, SCREENSHOT, FILE, EXTERNAL_REFERENCE", string(a.Type))
 	case len(a.Title) > maxArtifactText || len(a.Description) > maxArtifactText:
 		return Invalid("title", "title and description may have %d bytes each", maxArtifactText)
+	case max(len(a.URL), len(a.Branch), len(a.ReferenceType), len(a.Path), len(a.MIMEType), len(a.Blob)) > maxArtifactText:
+		return Invalid("artifact_uid", "no text of an artifact may have more than %d bytes", maxArtifactText)
+	case len(a.Metadata) > maxArtifactMetadata:
+		return Invalid("metadata", "has %d bytes, at most %d are allowed", len(a.Metadata), maxArtifactMetadata)
 	case !utf8.ValidString(a.Title + a.Description + a.URL + a.Branch + a.Path):
 		return Invalid("title", "must be valid UTF-8")
 	}

@@ -147,6 +147,9 @@ func (d *decision) append(e Event) error {
 	}
 	switch p := e.Payload.(type) {
 	case *UsageReport:
+		if err := p.Validate(); err != nil {
+			return err
+		}
 		d.head.Usage = d.head.Usage.Add(*p)
 	case *ArtifactReported:
 		if err := p.Artifact.Validate(); err != nil {

@@ -315,7 +315,8 @@ func TestAppendLimits(t *testing.T) {
 	}
 	assert.ErrorIs(t, h.do(task.Append{Execution: "x", Events: many}), task.ErrInvalid)
 	h.must(t, task.Append{Execution: "x", Events: many[1:]})
-	for _, p := range []task.Payload{nil, &task.Input{}, &task.StateChanged{}, &task.ArtifactReported{}} {
+	for _, p := range []task.Payload{nil, &task.Input{}, &task.StateChanged{}, &task.ArtifactReported{},
+		&task.UsageReport{Model: strings.Repeat("m", 300)}} {
 		assert.ErrorIs(t, h.do(task.Append{Execution: "x", Offset: task.MaxAppendEvents, Events: []task.Event{{Payload: p}}}), task.ErrInvalid)
 	}
 	assert.ErrorIs(t, h.do(task.Offer{}), task.ErrInvalid)

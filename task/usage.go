@@ -1,5 +1,7 @@
 package task
 
+import "slices"
+
 // TokenCount counts tokens as the wire does (Oz API, TokenCount).
 type TokenCount struct {
 	Input      int64 `json:"input"`             // uncached
@@ -44,6 +46,22 @@ type ModelUsage struct {
 	Unpriced bool `json:"unpriced,omitempty"`
 }
 
+// Limits of what a run's usage tells apart: it is part of every write to the
+// run. What is used of further models counts as that of UsageOther.
+const (
+	MaxUsageModels    = 100
+	maxUsageNameBytes = 256 // of a category or a model
+	UsageOther        = "other"
+)
+
+// Validate checks a report as an execution sends it.
+func (r UsageReport) Validate() error {
+	if len(r.Category) > maxUsageNameBytes || len(r.Model) > maxUsageNameBytes {
+		return Invalid("usage", "category and model may have %d bytes each", maxUsageNameBytes)
+	}
+	return nil
+}
+
 // Usage is what a run has used of models, by category and model.
 type Usage struct {
 	Models []ModelUsage `json:"models,omitempty"` // one entry for each category and model, in order of first use
@@ -52,16 +70,22 @@ type Usage struct {
 // Add gives the usage with one report counted in. u itself is not changed.
 func (u Usage) Add(r UsageReport) Usage {
 	out := Usage{Models: append([]ModelUsage(nil), u.Models...)}
-	for i := range out.Models {
-		if m := &out.Models[i]; m.Category == r.Category && m.Model == r.Model {
-			m.count(r)
-			return out
-		}
+	i := out.index(r)
+	if i < 0 && len(out.Models) >= MaxUsageModels-1 {
+		r.Category, r.Model = UsageOther, UsageOther
+		i = out.index(r)
 	}
-	m := ModelUsage{Category: r.Category, Model: r.Model}
-	m.count(r)
-	out.Models = append(out.Models, m)
+	if i < 0 {
+		i = len(out.Models)
+		out.Models = append(out.Models, ModelUsage{Category: r.Category, Model: r.Model})
+	}
+	out.Models[i].count(r)
 	return out
+}
+
+// index finds what the report belongs to; -1 when there is nothing yet.
+func (u Usage) index(r UsageReport) int {
+	return slices.IndexFunc(u.Models, func(m ModelUsage) bool { return m.Category == r.Category && m.Model == r.Model })
 }
 
 func (m *ModelUsage) count(r UsageReport) {

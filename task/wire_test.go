@@ -210,6 +210,8 @@ func TestArtifactValidate(t *testing.T) {
 		"long URL":            func(a *task.Artifact) { a.URL = "https://example.com/" + strings.Repeat("u", 2048) },
 		"no reference type":   func(a *task.Artifact) { a.ReferenceType = "" },
 		"metadata":            func(a *task.Artifact) { a.Metadata = json.RawMessage(`[]`) },
+		"large metadata":      func(a *task.Artifact) { a.Metadata = json.RawMessage(`{"a":"` + strings.Repeat("a", 64<<10) + `"}`) },
+		"long path":           func(a *task.Artifact) { a.Path = strings.Repeat("p", 5000) },
 		"PR without a branch": func(a *task.Artifact) { a.Type = task.ArtifactPullRequest },
 	}
 	for name, spoil := range bad {
@@ -254,4 +256,20 @@ func TestUsage(t *testing.T) {
 	assert.Assert(t, !complete)
 	_, complete = one.Cost()
 	assert.Assert(t, complete)
+}
+
+// TestUsageIsBounded: a run's usage is part of every write to it, and the
+// names of models come from far away.
+func TestUsageIsBounded(t *testing.T) {
+	var u task.Usage
+	for i := range 3 * task.MaxUsageModels {
+		u = u.Add(task.UsageReport{Category: fmt.Sprint(i % 7), Model: fmt.Sprint("m", i), Calls: 1, Tokens: task.TokenCount{Input: 2}})
+	}
+	u = u.Add(task.UsageReport{Category: "0", Model: "m0", Calls: 1})
+	assert.Equal(t, len(u.Models), task.MaxUsageModels)
+	assert.Equal(t, u.Models[0].Calls, 2)
+	last := u.Models[task.MaxUsageModels-1]
+	assert.Equal(t, last.Model, task.UsageOther)
+	assert.Equal(t, last.Calls, 2*task.MaxUsageModels+1)
+	assert.Equal(t, u.Tokens().Total(), int64(6*task.MaxUsageModels), "nothing is left out of the sum")
 }
