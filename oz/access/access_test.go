@@ -135,6 +135,7 @@ func TestScopes(t *testing.T) {
 	c := callers()
 	assert.DeepEqual(t, c["member"].Scopes(), []task.Scope{{Type: task.ScopeUser, UID: "cat"}, {Type: task.ScopeTeam, UID: "red"}})
 	assert.DeepEqual(t, c["team key"].Scopes(), []task.Scope{{Type: task.ScopeTeam, UID: "red"}})
+	assert.DeepEqual(t, c["odd role"].Scopes(), []task.Scope{{Type: task.ScopeUser, UID: "odd"}})
 	for _, none := range []string{"own runner", "dressed token", "anonymous", "system"} {
 		assert.Equal(t, len(c[none].Scopes()), 0, none)
 	}

@@ -61,7 +61,9 @@ func (c Caller) Scopes() []task.Scope {
 		scopes = append(scopes, task.Scope{Type: task.ScopeUser, UID: c.Principal.UID})
 	}
 	for _, m := range c.Teams {
-		scopes = append(scopes, task.Scope{Type: task.ScopeTeam, UID: m.UID})
+		if _, ok := c.member(m.UID); ok {
+			scopes = append(scopes, task.Scope{Type: task.ScopeTeam, UID: m.UID})
+		}
 	}
 	return scopes
 }

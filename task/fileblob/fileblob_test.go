@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,6 +141,7 @@ func TestSizeLimit(t *testing.T) {
 	assert.ErrorIs(t, err, task.ErrInvalid)
 	assert.Equal(t, get(t, s, "k"), "1234")
 	assert.DeepEqual(t, files(t, dir), []string{"k"})
+	put(t, open(t, t.TempDir(), &fileblob.Options{MaxBytes: math.MaxInt64}), "k", "as large as one likes")
 }
 
 func TestFailedPutLeavesTheOldBlob(t *testing.T) {
