@@ -64,6 +64,9 @@ func (c *Client) List(ctx context.Context, q task.Query) (task.Page, error) {
 	if err := access.Allow(c.caller, access.RunList, access.Object{}); err != nil {
 		return task.Page{}, err
 	}
+	if err := c.checkCursor(ctx, q.After); err != nil {
+		return task.Page{}, err
+	}
 	if !c.caller.System {
 		q.Owners = narrow(c.caller.Scopes(), q.Owners)
 		if len(q.Owners) == 0 {
@@ -79,6 +82,19 @@ func (c *Client) List(ctx context.Context, q task.Query) (task.Page, error) {
 		}
 	}
 	return c.p.store.List(ctx, q)
+}
+
+// checkCursor refuses a cursor that names a run which the caller may not see.
+// The list would begin behind that run, and so tell of its place.
+func (c *Client) checkCursor(ctx context.Context, after *task.Cursor) error {
+	if after == nil {
+		return nil
+	}
+	_, err := c.run(ctx, after.ID, access.RunView)
+	if errors.Is(err, task.ErrNotFound) {
+		return task.Invalid("cursor", "names a run that does not exist; start again without it")
+	}
+	return err
 }
 
 // narrow keeps those of the visible scopes that are asked for; nil asks for all.

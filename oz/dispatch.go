@@ -79,7 +79,7 @@ func (d *dispatcher) place(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for window := firstWindow; ; window *= 8 {
+	for window := firstWindow; ; window = min(window*8, lastWindow) {
 		d.p.full.Store(total <= 0)
 		if total <= 0 || ctx.Err() != nil {
 			return nil

@@ -132,6 +132,9 @@ func (f *feed) add(events []task.Event) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if events[0].Seq != f.next { // the log was pruned in between
+		f.frames, f.bytes = nil, 0
+	}
 	f.frames = append(f.frames, fresh...)
 	f.bytes += size
 	drop := 0

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -173,4 +174,23 @@ func TestFollowersLearnThatTheStoreIsAway(t *testing.T) {
 	}
 	assertGapless(t, rest, last)
 	assert.Equal(t, rest[len(rest)-1].Payload.Type(), task.TypeState)
+}
+
+// TestFollowerOfAPrunedLog: a follower that was slow, so that the log was
+// removed before it had read how the run ended, does not wait for that.
+func TestFollowerOfAPrunedLog(t *testing.T) {
+	p, store, run, say, end := counted(t)
+	say(5)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var last task.Event
+	for e, err := range p.Watch(ctx, run.ID, 0) {
+		assert.NilError(t, err)
+		if last = e; e.Seq == 1 {
+			end()
+			_, err := store.Do(ctx, run.ID, task.Prune{Before: time.Now().Add(time.Hour)})
+			assert.NilError(t, err)
+		}
+	}
+	assert.Equal(t, last.Payload.Type(), task.TypePruned)
 }

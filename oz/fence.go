@@ -21,6 +21,7 @@ type fences struct {
 
 type fence struct {
 	redactor *secrets.Redactor
+	missed   bool // by the last look at the live executions; guarded by fences.mu
 
 	mu     sync.Mutex
 	loaded bool // the run's secrets are in it
@@ -44,16 +45,20 @@ func (f *fences) token(id task.ExecutionID, token string) {
 	_ = f.of(id).redactor.Add("run-token", token) // of 256 random bits: never refused
 }
 
-// keep forgets the executions that are not live.
+// keep forgets the executions that are missing among the live ones twice in a
+// row: one that is missing once may have begun after they were read.
 func (f *fences) keep(live []task.Execution) {
+	ids := make(map[task.ExecutionID]bool, len(live))
+	for _, e := range live {
+		ids[e.ID] = true
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	old := f.m
-	f.m = make(map[task.ExecutionID]*fence, len(live))
-	for _, e := range live {
-		if old[e.ID] != nil {
-			f.m[e.ID] = old[e.ID]
+	for id, fence := range f.m {
+		if fence.missed && !ids[id] {
+			delete(f.m, id)
 		}
+		fence.missed = !ids[id]
 	}
 }
 

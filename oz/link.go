@@ -181,7 +181,8 @@ func (l *link) Upload(ctx context.Context, uid string, r io.Reader) (blob string
 		return "", 0, notBuilt("artifact", "a store for files", "report the result as text or as a branch")
 	}
 	blob = blobKey(l.id, uid)
-	n, err := l.p.opts.Blobs.PutBlob(ctx, blob, &boundedReader{r: r, left: l.p.opts.MaxUploadBytes, limit: l.p.opts.MaxUploadBytes})
+	bounded := &boundedReader{r: r, left: l.p.opts.MaxUploadBytes, limit: l.p.opts.MaxUploadBytes}
+	n, err := l.p.opts.Blobs.PutBlob(ctx, blob, &fencedReader{r: bounded, judge: func() error { _, err := l.execution(ctx); return err }})
 	if err != nil {
 		return "", 0, fmt.Errorf("store artifact: %w", err)
 	}
@@ -196,12 +197,30 @@ type boundedReader struct {
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
-	if int64(len(p)) > b.left+1 {
+	if int64(len(p))-1 > b.left { // one byte more tells that there is more
 		p = p[:b.left+1]
 	}
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		return 0, task.Invalid("artifact", "has more than %d bytes, the most that this server keeps; make it smaller", b.limit)
+	}
+	return n, err
+}
+
+// fencedReader judges at the end of a file whether its sender may still act: an
+// upload may outlive its execution, and would then replace what the next one
+// has sent.
+type fencedReader struct {
+	r     io.Reader
+	judge func() error
+}
+
+func (f *fencedReader) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if errors.Is(err, io.EOF) {
+		if fenced := f.judge(); fenced != nil {
+			return n, fenced
+		}
 	}
 	return n, err
 }

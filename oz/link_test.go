@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -429,6 +431,105 @@ func TestArtifactsBelongToTheirRun(t *testing.T) {
 	_, n, err = ml.Upload(ctx, "full", strings.NewReader(strings.Repeat("x", 1000)))
 	assert.NilError(t, err)
 	assert.Equal(t, n, int64(1000))
+}
+
+func TestUploadsWithoutLimit(t *testing.T) {
+	s := newStage(t, func(o *oz.Options) { o.MaxUploadBytes = math.MaxInt64 })
+	_, l, _ := s.act(t, s.clients["bob"], oz.Request{Prompt: "x"})
+	_, n, err := l.Upload(t.Context(), "report", strings.NewReader("the report"))
+	assert.NilError(t, err)
+	assert.Equal(t, n, int64(10))
+	_, err = oz.New(s.store, &oz.Options{MaxUploadBytes: -1})
+	assert.ErrorIs(t, err, task.ErrInvalid)
+}
+
+// held gives its text, and tells its end only when it may.
+type held struct {
+	io.Reader
+	reached chan<- struct{}
+	leave   <-chan struct{}
+}
+
+func (h *held) Read(b []byte) (int, error) {
+	n, err := h.Reader.Read(b)
+	if errors.Is(err, io.EOF) {
+		close(h.reached)
+		<-h.leave
+	}
+	return n, err
+}
+
+// TestUploadsEndWithTheirExecution: an upload that was under way when its
+// execution ended replaces nothing.
+func TestUploadsEndWithTheirExecution(t *testing.T) {
+	s := newStage(t, nil)
+	ctx := t.Context()
+	_, l, _ := s.act(t, s.clients["bob"], oz.Request{Prompt: "x"})
+	assert.NilError(t, l.Begin(ctx))
+	blob, _, err := l.Upload(ctx, "report", strings.NewReader("good"))
+	assert.NilError(t, err)
+	report := task.Artifact{UID: "report", Type: task.ArtifactFile, Path: "report.txt", Blob: blob}
+	assert.NilError(t, l.Append(ctx, 0, []task.Event{{Payload: &task.ArtifactReported{Artifact: report}}}))
+	reached, leave, late := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, _, err := l.Upload(ctx, "report", &held{strings.NewReader("late"), reached, leave})
+		late <- err
+	}()
+	<-reached
+	assert.NilError(t, l.End(ctx, task.End{State: task.StateFailed}))
+	close(leave)
+	assert.ErrorIs(t, <-late, task.ErrFenced)
+	f, err := s.OpenBlob(ctx, report)
+	assert.NilError(t, err)
+	content, err := io.ReadAll(f)
+	assert.NilError(t, errors.Join(err, f.Close()))
+	assert.Equal(t, string(content), "good")
+}
+
+// slowLive is a store whose lists of live executions come late.
+type slowLive struct {
+	task.Store
+	gate chan struct{}
+}
+
+func (s *slowLive) Live(ctx context.Context) ([]task.Execution, error) {
+	live, err := s.Store.Live(ctx)
+	<-s.gate
+	return live, err
+}
+
+// TestRedactorOutlivesALateLook: an execution that begins while the platform
+// reads which ones are live keeps the secrets hidden that it was given.
+func TestRedactorOutlivesALateLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		store := &slowLive{Store: openStore(t), gate: make(chan struct{})}
+		keys, err := sealed.OpenKeys(filepath.Join(t.TempDir(), "keys", "secrets.json"))
+		assert.NilError(t, err)
+		s := &stage{}
+		s.Platform, err = oz.New(store, &oz.Options{Sealed: sealed.New(store, keys, nil)})
+		assert.NilError(t, err)
+		const first, second = "9w8e7r6t5y4u3i2o", "m1n2b3v4c5x6z7l8"
+		clients := people(t, s.Platform)
+		bob := clients["bob"]
+		_, err = bob.CreateSecret(ctx, oz.SecretInput{Name: "KEY", Value: first})
+		assert.NilError(t, err)
+		stop := start(t, s.Platform)
+		synctest.Wait() // it has read that there are none
+		run, l, _ := s.act(t, bob, oz.Request{Prompt: "x"})
+		assert.NilError(t, l.Begin(ctx))
+		_, err = l.Bundle(ctx)
+		assert.NilError(t, err)
+		close(store.gate)
+		synctest.Wait()
+		_, err = clients["ann"].UpdateSecret(ctx, "KEY", nil, oz.SecretChange{Value: ptr(executor.Sensitive(second))})
+		assert.NilError(t, err)
+		assert.NilError(t, l.Append(ctx, 0, []task.Event{{Payload: &task.Notice{Text: "I was given " + first}}}))
+		log, err := bob.Events(ctx, run.ID, run.LastSeq, 10)
+		assert.NilError(t, err)
+		assert.Assert(t, !strings.Contains(fmt.Sprint(log[len(log)-1].Payload), first), "%v", log[len(log)-1].Payload)
+		stop()
+	})
 }
 
 func TestConversation(t *testing.T) {

@@ -180,6 +180,9 @@ func (o Options) check() error {
 	case o.FirstBackoff < 0 || o.MaxBackoff < o.FirstBackoff || o.RefusalBackoff < 0 || o.MaxRuntime <= 0:
 		return task.Invalid("MaxBackoff", "durations may not be negative, nor MaxBackoff below FirstBackoff")
 	}
+	if o.MaxAttachmentBytes < 0 || o.MaxUploadBytes < 0 {
+		return task.Invalid("MaxUploadBytes", "and MaxAttachmentBytes may not be negative")
+	}
 	if o.Retention < 0 {
 		return task.Invalid("Retention", "may not be negative; 0 keeps everything")
 	}

@@ -20,8 +20,13 @@ func (p *Platform) Run(ctx context.Context) error {
 	}
 	defer p.running.Store(false)
 	p.draining.Store(false)
-	stop := context.AfterFunc(ctx, func() { p.draining.Store(true) })
-	defer stop()
+	drained := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { p.draining.Store(true); close(drained) })
+	defer func() {
+		if !stop() { // it must not come late and drain the next Run
+			<-drained
+		}
+	}()
 	defer p.draining.Store(true)
 
 	group, gctx := errgroup.WithContext(ctx)

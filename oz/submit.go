@@ -50,6 +50,9 @@ func (c *Client) create(ctx context.Context, r Request, n task.Creation) (task.T
 	if refused := new(task.Error); replayed || errors.As(err, &refused) {
 		c.p.dropAttachments(ctx, n.Spec.Attachments)
 	}
+	if replayed && err == nil { // the caller may have left the team since
+		return c.Get(ctx, t.ID)
+	}
 	return t, err
 }
 
@@ -290,8 +293,9 @@ func (r Request) fingerprint() ([]byte, error) {
 }
 
 // maxTwins bounds how many of a caller's newest runs are looked through for
-// one that the same request made.
-const maxTwins = 1000
+// one that the same request made, twinsPage how many of them are in memory at
+// once: each has its prompt.
+const maxTwins, twinsPage = 1000, 50
 
 // Submitted finds the newest run that the caller's same request has made since
 // a moment: for clients that repeat a request whose answer was lost, without an
@@ -302,8 +306,8 @@ func (c *Client) Submitted(ctx context.Context, r Request, since time.Time) (t t
 	if err != nil {
 		return task.Task{}, false, err
 	}
-	q := task.Query{CreatorUID: c.caller.Principal.UID, CreatedAfter: since, Sort: task.SortCreatedAt, Limit: task.MaxPageSize}
-	for range maxTwins / task.MaxPageSize {
+	q := task.Query{CreatorUID: c.caller.Principal.UID, CreatedAfter: since, Sort: task.SortCreatedAt, Limit: twinsPage}
+	for range maxTwins / twinsPage {
 		page, err := c.List(ctx, q)
 		if err != nil {
 			return task.Task{}, false, err

@@ -388,6 +388,38 @@ func TestRunsAreHiddenFromOthers(t *testing.T) {
 	assert.NilError(t, clients["ann"].Cancel(ctx, team.ID))
 }
 
+// TestCursorsTellNothingOfHiddenRuns: a cursor that somebody makes themselves
+// does not place a run of others among their own.
+func TestCursorsTellNothingOfHiddenRuns(t *testing.T) {
+	p, _ := newPlatform(t, nil)
+	clients := people(t, p)
+	run := submit(t, clients["bob"], oz.Request{Prompt: "x", Title: "plan for Monday"})
+	list := func(as string, id task.ID) error {
+		_, err := clients[as].List(t.Context(), task.Query{Sort: task.SortTitle, Asc: true,
+			After: &task.Cursor{Sort: task.SortTitle, Asc: true, ID: id}})
+		return err
+	}
+	assert.NilError(t, list("ann", run.ID))
+	none := list("cid", "no-such-run")
+	assert.ErrorIs(t, none, task.ErrInvalid)
+	assert.Error(t, list("cid", run.ID), none.Error())
+}
+
+// TestRepeatedSubmitOfOneWhoLeft: the answer to a repeated request is no way
+// back to the runs of a team.
+func TestRepeatedSubmitOfOneWhoLeft(t *testing.T) {
+	p, _ := newPlatform(t, nil)
+	bob, request := people(t, p)["bob"], oz.Request{Prompt: "x", IdempotencyKey: "k"}
+	first := submit(t, bob, request)
+	assert.NilError(t, p.Registry().PutUser(t.Context(), access.User{UID: "bob", DisplayName: "Bob"}))
+	left, err := p.Registry().Caller(t.Context(), "bob")
+	assert.NilError(t, err)
+	_, err = p.As(left).Get(t.Context(), first.ID)
+	assert.ErrorIs(t, err, task.ErrNotFound)
+	_, err = p.As(left).Submit(t.Context(), request)
+	assert.ErrorIs(t, err, task.ErrNotFound)
+}
+
 func TestModels(t *testing.T) {
 	p, _ := newPlatform(t, &oz.Options{Models: models()})
 	list, def, err := p.Models(t.Context())

@@ -116,8 +116,11 @@ func (w *watcher) pass(frame Frame, err error, yield func(Frame, error) bool) bo
 		return false
 	}
 	w.after = frame.Event.Seq
-	if s, ok := frame.Event.Payload.(*task.StateChanged); ok {
-		w.ended = s.To.Ended()
+	switch p := frame.Event.Payload.(type) {
+	case *task.StateChanged:
+		w.ended = p.To.Ended()
+	case *task.Pruned: // it stands for the event that said so
+		w.ended = true
 	}
 	return yield(frame, nil)
 }
