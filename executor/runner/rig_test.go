@@ -55,6 +55,7 @@ type setup struct {
 	server scripted.Options
 	files  map[string]string // of the remote; nil: the greeting, empty: no commit
 	limits task.Limits
+	cache  bool // of repositories, shared by the runs
 	// models changes what the runs get.
 	models func(*executor.Models)
 	// runner changes the options of each execution.
@@ -302,8 +303,11 @@ func (w *worker) options(id task.ID) *runner.Options {
 	assert.Check(w.r.t, os.MkdirAll(root, 0o755))
 	o := &runner.Options{
 		Harnesses: map[string]harness.Harness{"oz": ozagent.New(&ozagent.Options{RetryPause: time.Millisecond})},
-		Root:      root, CacheDir: filepath.Join(w.r.dir, "cache"),
-		Environ: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.r.dir},
+		Root:      root,
+		Environ:   []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.r.dir},
+	}
+	if w.setup.cache {
+		o.CacheDir = filepath.Join(w.r.dir, "cache")
 	}
 	if w.setup.runner != nil {
 		w.setup.runner(o)

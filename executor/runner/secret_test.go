@@ -36,7 +36,7 @@ const leak = `printf %s "${CANARY%????????}"; sleep 0.2; printf '%s\n' "${CANARY
 // model, the artifacts, the outcome and the remote have nothing of it.
 func TestSecretsStayInside(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, setup{script: play(
+	r := newRig(t, setup{cache: true, script: play(
 		command(leak+`env; printf %s "$CANARY" > key.txt; touch "$(printf %s "$CANARY" | od -An -tx1 | tr -d ' \n')"`),
 		call("read_files", object{"files": []object{{"path": "key.txt"}}}),
 		call("git_commit", object{"message": "Add the key"}),                                               // refused

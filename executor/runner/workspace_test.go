@@ -79,7 +79,7 @@ func processesIn(t *testing.T, dir string) (pids []string) {
 // TestSecondRunTakesFromTheCache: each run leaves a checkout for the next.
 func TestSecondRunTakesFromTheCache(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, setup{script: play(finish("Nothing to do."), finish("Nothing to do."))})
+	r := newRig(t, setup{cache: true, script: play(finish("Nothing to do."), finish("Nothing to do."))})
 	env := r.environment(nil)
 	for i, from := range []string{"remote", "spare", "spare"} {
 		run, events := r.do(prompt, env)
