@@ -137,6 +137,7 @@ func (w *writer) writeRest(p plan) error {
 }
 
 func (w *writer) writeExecution(p plan, x encodedExecution) (err error) {
+	w.live.pending = append(w.live.pending, x.Execution)
 	n, number := p.next.n, int64(x.Number)
 	switch {
 	case p.fresh(x): // twice when a creation offers and accepts

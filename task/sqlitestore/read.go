@@ -94,6 +94,12 @@ func (s *Store) Get(ctx context.Context, id task.ID) (task.Task, error) {
 
 // Execution implements task.Store.
 func (s *Store) Execution(ctx context.Context, id task.ExecutionID) (task.Execution, error) {
+	if err := ctx.Err(); err != nil {
+		return task.Execution{}, err
+	}
+	if x, ok := s.w.live.find(ctx, id); ok && !s.w.stopped() {
+		return x, nil
+	}
 	x, err := scanExecution(s.fixed.row(ctx, selectExecution, string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Execution{}, task.Errorf(task.CodeNotFound, "there is no execution %q", string(id))
@@ -112,6 +118,12 @@ func (s *Store) Executions(ctx context.Context, id task.ID) ([]task.Execution, e
 
 // Live implements task.Store.
 func (s *Store) Live(ctx context.Context) ([]task.Execution, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if out, ok := s.w.live.all(ctx); ok && !s.w.stopped() {
+		return out, nil
+	}
 	out, err := collect(ctx, &s.fixed, scanExecution, selectLive)
 	return out, s.explainRead(ctx, "read the live executions", err)
 }

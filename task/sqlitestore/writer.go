@@ -39,6 +39,7 @@ type writer struct {
 
 	// All below belongs to the goroutine.
 
+	live    liveSet // its lock guards it: readers use it too
 	heads   heads
 	waiting int // runs with ready_at, for Creation.MaxWaiting
 	changed map[task.ID]struct{}
@@ -49,6 +50,9 @@ func newWriter(c *conn, subs *subscriptions, o Options) (*writer, error) {
 	w := &writer{c: c, subs: subs, clock: o.Clock, maxBatch: o.MaxBatch, finished: make(chan struct{}),
 		wakeup: make(chan struct{}, 1), changed: map[task.ID]struct{}{}}
 	if err := w.countWaiting(); err != nil {
+		return nil, err
+	}
+	if err := w.loadLive(); err != nil {
 		return nil, err
 	}
 	go w.run()
@@ -208,8 +212,10 @@ func (w *writer) transact(batch []*request) (results []error, err error) {
 		break
 	}
 	if err == nil {
+		w.live.begin()
 		_, err = w.c.exec(`COMMIT`)
 	}
+	w.live.end(err == nil)
 	if err != nil {
 		w.undo(waiting)
 		return nil, err
@@ -223,6 +229,7 @@ func (w *writer) transact(batch []*request) (results []error, err error) {
 func (w *writer) undo(waiting int) {
 	_, _ = w.c.exec(`ROLLBACK`) // fails when SQLite has rolled back itself
 	w.heads.forget()
+	_ = w.loadLive() // without it the database is asked
 	w.waiting, w.broken = waiting, nil
 	clear(w.changed)
 }
