@@ -47,7 +47,7 @@ func (c *Client) create(ctx context.Context, r Request, n task.Creation) (task.T
 	crashpoint.Hit(crashpoint.SubmitStart)
 	t, replayed, err := c.p.store.Create(ctx, n)
 	crashpoint.Hit(crashpoint.SubmitCommitted)
-	if refused := new(task.Error); replayed || errors.As(err, &refused) {
+	if len(n.Spec.Attachments) > 0 && (replayed || err != nil && c.p.isMissing(ctx, n.ID)) {
 		c.p.dropAttachments(ctx, n.Spec.Attachments)
 	}
 	if replayed && err == nil { // the caller may have left the team since
@@ -55,6 +55,18 @@ func (c *Client) create(ctx context.Context, r Request, n task.Creation) (task.T
 	}
 	return t, err
 }
+
+// isMissing reports that there is no such run for certain: a store may fail to
+// say that it has made one.
+func (p *Platform) isMissing(ctx context.Context, id task.ID) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	_, err := p.store.Get(ctx, id)
+	return errors.Is(err, task.ErrNotFound)
+}
+
+// lookTimeout bounds what is read after a request has failed.
+const lookTimeout = 5 * time.Second
 
 // source of a run (Oz API, POST /agent/runs).
 func source(r Request) task.Source {

@@ -295,6 +295,38 @@ func TestSubmitIsIdempotent(t *testing.T) {
 	})
 }
 
+// unsureStore makes runs, or does not, and cannot tell.
+type unsureStore struct {
+	task.Store
+	makes bool
+}
+
+func (s unsureStore) Create(ctx context.Context, c task.Creation) (task.Task, bool, error) {
+	if s.makes {
+		if _, _, err := s.Store.Create(ctx, c); err != nil {
+			return task.Task{}, false, err
+		}
+	}
+	return task.Task{}, false, task.Errorf(task.CodeResourceUnavailable, "the database went away")
+}
+
+// TestAttachmentsStayWithTheirRun: when it is not known whether a run was made,
+// its files are deleted only if it was not.
+func TestAttachmentsStayWithTheirRun(t *testing.T) {
+	for _, makes := range []bool{true, false} {
+		dir := t.TempDir()
+		blobs, err := fileblob.Open(dir, nil)
+		assert.NilError(t, err)
+		p, err := oz.New(unsureStore{openStore(t), makes}, &oz.Options{Blobs: blobs})
+		assert.NilError(t, err)
+		_, err = p.Submit(t.Context(), oz.Request{Prompt: "x",
+			Attachments: []oz.AttachmentInput{{FileName: "a.png", MIMEType: "image/png", Data: []byte(png)}}})
+		assert.Equal(t, task.CodeOf(err), task.CodeResourceUnavailable)
+		assert.Equal(t, files(t, dir) == 1, makes)
+		assert.NilError(t, blobs.Close())
+	}
+}
+
 func TestSubmitRefusesWhenFull(t *testing.T) {
 	p, _ := newPlatform(t, &oz.Options{MaxWaiting: 2})
 	submit(t, p, oz.Request{Prompt: "x"})
