@@ -79,7 +79,7 @@ func (p *Platform) auditRun(ctx context.Context, id task.ID) error {
 		if err != nil {
 			return err
 		}
-		r.Events = append(r.Events, e)
+		r.Events = append(r.Events, laws.Essence(e))
 	}
 	for _, v := range laws.Check(r) {
 		p.opts.Logger.Error("invariant violated", zap.String("law", string(v.Law)), zap.String("task_id", string(id)), zap.String("detail", v.Detail))

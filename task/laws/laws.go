@@ -81,6 +81,25 @@ func Check(r Record) []Violation {
 	return c.found
 }
 
+// Essence gives an event with what the laws look at and nothing more, so that
+// the whole log of a run fits into memory.
+func Essence(e task.Event) task.Event {
+	switch p := e.Payload.(type) {
+	case *task.StateChanged:
+		e.Payload = &task.StateChanged{From: p.From, To: p.To}
+	case *task.Input:
+		e.Payload = &task.Input{}
+	case *task.Delivered: // small
+	case *task.ToolResult:
+		e.Payload = &task.ToolResult{CallID: p.CallID}
+	case *task.Effect:
+		e.Payload = &task.Effect{Key: p.Key, State: p.State}
+	default:
+		e.Payload = nil
+	}
+	return e
+}
+
 type checker struct {
 	r     Record
 	found []Violation
