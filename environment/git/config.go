@@ -24,7 +24,6 @@ func hardened() []setting {
 		{"core.editor", ":"},
 		{"sequence.editor", ":"},
 		{"core.askPass", ""},
-		{"core.gitProxy", ""},
 		{"core.alternateRefsCommand", ""},
 		{"core.attributesFile", "/dev/null"},
 		{"core.excludesFile", "/dev/null"},
@@ -33,11 +32,19 @@ func hardened() []setting {
 		{"tag.gpgSign", "false"},
 		{"push.gpgSign", "false"},
 		{"log.showSignature", "false"},
+		{"merge.verifySignatures", "false"},
+		{"gpg.program", "false"}, // the program of that name: no signature is good
+		{"gpg.openpgp.program", "false"},
+		{"gpg.x509.program", "false"},
+		{"gpg.ssh.program", "false"},
+		{"gpg.ssh.defaultKeyCommand", ""},
 		{"fetch.unpackLimit", "1"}, // packs carry a checksum, loose objects do not
 		{"gc.auto", "0"},           // no background work in a workspace
 		{"maintenance.auto", "false"},
 		{"fetch.recurseSubmodules", "false"},
 		{"submodule.recurse", "false"},
+		{"diff.ignoreSubmodules", "dirty"}, // to look closer, git reads the submodule's own configuration
+		{"status.submoduleSummary", "false"},
 		{"init.templateDir", ""},
 		{"init.defaultBranch", "main"},
 		{"checkout.workers", "0"}, // as many as there are processors
@@ -79,6 +86,8 @@ func (g *Git) environment(parent []string) []string {
 		"GIT_PAGER=cat",
 		"GIT_ALLOW_PROTOCOL=" + strings.Join(allowedProtocols, ":"),
 		"GIT_PROTOCOL_FROM_USER=0",
+		"GIT_PROXY_COMMAND=",       // core.gitProxy: of several values the first counts, so no setting of ours does
+		"GIT_NO_REPLACE_OBJECTS=1", // what is shown is what would be pushed
 		"GIT_LFS_SKIP_SMUDGE=1",
 		"GIT_SSH_COMMAND=ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new",
 		"GIT_CEILING_DIRECTORIES=" + filepath.Dir(g.state), // a remote query never finds a repository above

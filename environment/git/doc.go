@@ -10,9 +10,9 @@
 // # Hardening
 //
 // No git process started here prompts, opens an editor or a pager, runs a hook,
-// a file-system monitor, a filter driver or an external diff, reads the
-// system's or the user's configuration, or speaks a protocol other than https,
-// http, ssh, git and file. Settings are given at command scope, which the
+// a file-system monitor, a filter driver, a signature check or an external diff,
+// reads the system's or the user's configuration, or speaks a protocol other than
+// https, http, ssh, git and file. Settings are given at command scope, which the
 // configuration inside a repository cannot override. Large File Storage is
 // off: such files stay the small pointers they are in history.
 //

@@ -209,6 +209,7 @@ func TestCheckURL(t *testing.T) {
 		"file://host/x":                 "local path",
 		"file:///":                      "names no repository",
 		"https:example.com/x":           "must have //",
+		"file:/srv/x":                   "must have //",
 		"https://example.com/x?token=1": "query",
 		"https://example.com/x#y":       "query",
 		"https://example.com/x\ny":      "control character",

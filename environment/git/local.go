@@ -24,10 +24,13 @@ var showsPatches = []string{"diff", "diff-tree", "log", "show"}
 
 // Run runs one local git command in the work tree whose top is dir, without
 // credentials. args begin with the command's name, one of git's everyday local
-// commands; nothing talks to a remote.
+// commands; nothing talks to a remote, but for what a treeless clone lacks.
 func (g *Git) Run(ctx context.Context, dir string, args ...string) (Result, error) {
 	if len(args) == 0 || !slices.Contains(localCommands, args[0]) {
 		return Result{}, fmt.Errorf("git.Run takes one of: %s", strings.Join(localCommands, ", "))
+	}
+	if slices.Equal(args, []string{"add", "--all"}) {
+		return Result{}, g.stage(ctx, dir)
 	}
 	return g.local(ctx, dir, "", args...)
 }
@@ -38,9 +41,12 @@ func (g *Git) local(ctx context.Context, dir, stdin string, args ...string) (Res
 	if err != nil {
 		return Result{}, err
 	}
-	settings, err := g.disarm(ctx, dir, env)
+	settings, offline, err := g.disarm(ctx, dir, env)
 	if err != nil {
 		return Result{}, err
+	}
+	if offline {
+		env = append(env, "GIT_ALLOW_PROTOCOL=none")
 	}
 	if slices.Contains(showsPatches, args[0]) {
 		args = slices.Insert(slices.Clone(args), 1, "--no-ext-diff", "--no-textconv")
@@ -65,37 +71,53 @@ func workTreeEnv(dir string) ([]string, error) {
 
 // programKeys match the settings by which a repository names programs under a
 // key of its own choice, so that hardened cannot list them.
-const programKeys = `^(filter\..*\.(clean|smudge|process|required)|merge\..*\.driver|diff\..*\.(command|textconv))$`
+const programKeys = `^(filter\..*\.(clean|smudge|process|required)|merge\..*\.driver|diff\..*\.(command|textconv)|` +
+	`hook\..*\.(command|event)|submodule\..*\.ignore|remote\..*\.(uploadpack|receivepack))$`
 
 // disarm gives settings that switch off every program which the repository's
-// own configuration names.
-func (g *Git) disarm(ctx context.Context, dir string, env []string) ([]setting, error) {
+// own configuration names. offline says that no setting can: a treeless clone
+// fetches what a command misses, and of several programs that are named for
+// the other end git takes the first.
+func (g *Git) disarm(ctx context.Context, dir string, env []string) (off []setting, offline bool, err error) {
 	res, err := g.exec(ctx, command{op: "config", dir: dir, env: env, timeout: g.opts.LocalTimeout,
 		args: []string{"config", "--includes", "--null", "--name-only", "--get-regexp", programKeys}})
 	var failed *Error
 	if errors.As(err, &failed) && failed.ExitCode == 1 { // none
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if res.Truncated {
-		return nil, fmt.Errorf("%s: the repository's configuration names too many programs", dir)
+		return nil, false, fmt.Errorf("%s: the repository's configuration names too many programs", dir)
 	}
-	var off []setting
 	for key := range strings.SplitSeq(strings.TrimRight(string(res.Stdout), "\x00"), "\x00") {
-		value := ""
-		switch {
-		case strings.HasSuffix(key, ".required"):
-			value = "false"
-		case strings.HasPrefix(key, "merge."):
-			value = "false" // the program of that name: the merge conflicts
-		case strings.HasSuffix(key, ".textconv"):
-			value = "cat" // shows the file as it is
+		if strings.HasPrefix(key, "remote.") {
+			offline = true
+			continue
 		}
-		off = append(off, setting{key, value})
+		off = append(off, disarmed(key))
 	}
-	return off, nil
+	return off, offline, nil
+}
+
+// disarmed gives the setting that makes one of programKeys harmless.
+func disarmed(key string) setting {
+	section, _, _ := strings.Cut(key, ".")
+	name := key[strings.LastIndexByte(key, '.')+1:]
+	switch {
+	case section == "hook": // since git 2.54, beside those in core.hooksPath
+		return setting{strings.TrimSuffix(key, name) + "enabled", "false"}
+	case section == "submodule":
+		return setting{key, "dirty"} // as in hardened
+	case section == "merge":
+		return setting{key, "false"} // the program of that name: the merge conflicts
+	case name == "required":
+		return setting{key, "false"}
+	case name == "textconv":
+		return setting{key, "cat"} // shows the file as it is
+	}
+	return setting{key, ""}
 }
 
 // Head gives the commit of HEAD; "" on a branch without commits.
@@ -194,13 +216,34 @@ func (g *Git) emptyTree(ctx context.Context, dir string) (string, error) {
 	return strings.TrimSpace(string(res.Stdout)), err
 }
 
+// stage does what "git add --all" does. That command would look for changes
+// within submodules, by a git that obeys the submodule's own configuration and
+// the programs it names; this one takes the paths that have changed as they are.
+func (g *Git) stage(ctx context.Context, dir string) error {
+	changes, err := g.Status(ctx, dir)
+	if err != nil {
+		return err
+	}
+	var paths strings.Builder
+	for _, c := range changes {
+		if c.Code[1] != ' ' { // else the index has it already
+			paths.WriteString(strings.TrimSuffix(c.Path, "/") + "\x00") // the slash is after a repository
+		}
+	}
+	if paths.Len() == 0 {
+		return nil
+	}
+	_, err = g.local(ctx, dir, paths.String(), "update-index", "--add", "--remove", "--replace", "-z", "--stdin")
+	return err
+}
+
 // Commit records everything in the work tree, untracked files included and
 // ignored ones not, and gives the new commit. It fails with ErrNothingToCommit.
 func (g *Git) Commit(ctx context.Context, dir, message string) (string, error) {
 	if strings.TrimSpace(message) == "" {
 		return "", errors.New("commit message is empty")
 	}
-	if _, err := g.local(ctx, dir, "", "add", "--all"); err != nil {
+	if err := g.stage(ctx, dir); err != nil {
 		return "", err
 	}
 	staged, err := g.local(ctx, dir, "", "status", "--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=dirty")

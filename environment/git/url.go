@@ -36,14 +36,14 @@ func CheckURL(raw string) error {
 	if err != nil { // the parser's error quotes the URL, which may hold a password
 		return errors.New("is not a URL")
 	}
-	return checkParts(u)
+	return checkParts(raw, u)
 }
 
-func checkParts(u *url.URL) error {
+func checkParts(raw string, u *url.URL) error {
 	switch {
 	case !slices.Contains(allowedProtocols, u.Scheme):
 		return errors.New("must begin with https://, http://, ssh://, git:// or file://, as in https://host/owner/repo or ssh://git@host/owner/repo")
-	case u.Opaque != "":
+	case !strings.HasPrefix(raw[len(u.Scheme):], "://"): // git would take it for the name of an ssh host
 		return fmt.Errorf("must have // after %q", u.Scheme+":")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return errors.New("must not have a query or a fragment")
