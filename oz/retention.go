@@ -3,6 +3,7 @@ package oz
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -57,34 +58,44 @@ func (p *Platform) retainOnce(ctx context.Context, pruner task.Pruner) error {
 				return err
 			}
 		}
-		if err := p.trim(ctx, pruner); err != nil {
+		if err := p.trim(ctx, pruner); hidden == 0 || len(old) < pruneRuns || ctx.Err() != nil {
 			return err
-		}
-		if hidden == 0 || len(old) < pruneRuns {
-			return nil
 		}
 	}
 }
 
-// trim deletes the files and hidden events of pruned runs.
+// trim deletes the files and hidden events of pruned runs. One that cannot be
+// dealt with does not keep the others waiting.
 func (p *Platform) trim(ctx context.Context, pruner task.Pruner) error {
 	for {
 		left, err := pruner.Leftovers(ctx, pruneRuns)
-		if err != nil || len(left) == 0 {
+		if err != nil {
 			return err
 		}
+		var errs []error
 		for _, id := range left {
-			if err := p.deleteFiles(ctx, id); err != nil {
-				return err
+			if err := p.trimRun(ctx, pruner, id); err != nil {
+				errs = append(errs, fmt.Errorf("run %s: %w", id, err))
 			}
-			for done := false; !done; {
-				if done, err = pruner.Trim(ctx, id, trimEvents); err != nil {
-					return err
-				}
-			}
-			p.opts.Logger.Info("transcript removed", zap.String("task_id", string(id)))
+		}
+		if len(errs) == len(left) { // none is left, or none of these can be dealt with now
+			return errors.Join(errs...)
 		}
 	}
+}
+
+func (p *Platform) trimRun(ctx context.Context, pruner task.Pruner, id task.ID) error {
+	if err := p.deleteFiles(ctx, id); err != nil {
+		return err
+	}
+	for done := false; !done; {
+		var err error
+		if done, err = pruner.Trim(ctx, id, trimEvents); err != nil {
+			return err
+		}
+	}
+	p.opts.Logger.Info("transcript removed", zap.String("task_id", string(id)))
+	return nil
 }
 
 // deleteFiles deletes the attachments and artifacts of a run.

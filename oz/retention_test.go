@@ -1,6 +1,8 @@
 package oz_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -72,6 +74,50 @@ func TestOldTranscriptsAreRemoved(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Equal(t, len(ids), 0, "hidden events were not deleted")
 		assert.Equal(t, len(present(t, p, waiting.ID)), 2, "a run that waits is not old")
+	})
+}
+
+// stubbornBlobs do not let go of the files of one run.
+type stubbornBlobs struct {
+	task.BlobStore
+	run *task.ID
+}
+
+func (s stubbornBlobs) DeleteBlob(ctx context.Context, key string) error {
+	if strings.Contains(key, string(*s.run)) {
+		return errors.New("the file is locked")
+	}
+	return s.BlobStore.DeleteBlob(ctx, key)
+}
+
+// TestOneRunDoesNotStopRetention: when the files of a run cannot be deleted,
+// those of the others are.
+func TestOneRunDoesNotStopRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stubborn task.ID
+		dir := t.TempDir()
+		blobs, err := fileblob.Open(dir, nil)
+		assert.NilError(t, err)
+		store := openStore(t)
+		p, err := oz.New(store, &oz.Options{Retention: time.Hour, Blobs: stubbornBlobs{blobs, &stubborn}})
+		assert.NilError(t, err)
+		const runs = 130 // more than are looked at together
+		for range runs {
+			run := submit(t, p, oz.Request{Prompt: "x", Attachments: []oz.AttachmentInput{{FileName: "a.png", MIMEType: "image/png", Data: []byte(png)}}})
+			assert.NilError(t, p.Cancel(t.Context(), run.ID))
+			if stubborn == "" {
+				stubborn = run.ID
+			}
+		}
+		assert.Equal(t, files(t, dir), runs)
+		stop := start(t, p)
+		time.Sleep(2 * time.Hour)
+		stop()
+		assert.Equal(t, files(t, dir), 1)
+		left, err := store.Leftovers(t.Context(), 10)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, left, []task.ID{stubborn})
+		assert.NilError(t, blobs.Close())
 	})
 }
 
