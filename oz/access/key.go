@@ -95,7 +95,7 @@ func (r *Registry) CreateKey(ctx context.Context, by Caller, spec KeySpec) (raw 
 	if k.Type == "" {
 		k.Type = KeyPersonal
 	}
-	if err := r.putKey(ctx, raw, k); err != nil {
+	if err := r.putKey(ctx, raw, k, 0); err != nil {
 		return "", Key{}, err
 	}
 	return raw, k, nil
@@ -182,7 +182,11 @@ func (r *Registry) RevokeKey(ctx context.Context, by Caller, uid string) error {
 	if err := allowAny(by, KeyManage, objects); err != nil {
 		return err
 	}
-	return r.records.DeleteRecord(ctx, kindKey, all[i].hash)
+	err = r.records.DeleteRecord(ctx, kindKey, all[i].hash)
+	if errors.Is(err, task.ErrNotFound) { // somebody else was first; err names the hash
+		return hidden()
+	}
+	return err
 }
 
 // objects is a key as the table sees it: a personal key belongs to its person
@@ -231,7 +235,7 @@ func (r *Registry) Authenticate(ctx context.Context, bearer string) (Caller, err
 		return Caller{}, fmt.Errorf("authenticate: %w", err)
 	}
 	now := r.now()
-	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+	if k.expired(now) {
 		return Caller{}, task.Errorf(task.CodeAuthenticationRequired, "this API key expired at %s: create another one", k.ExpiresAt.Format(time.RFC3339))
 	}
 	c, err := r.callerOf(ctx, k.Key)
@@ -320,13 +324,17 @@ func decodeKey(rec task.Record) (storedKey, error) {
 	return k, nil
 }
 
-// putKey stores a new key under its hash.
-func (r *Registry) putKey(ctx context.Context, raw string, k Key) error {
+func (k Key) expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
+
+// putKey stores a key under its hash, in the place of the one that has the
+// revision; 0 if it is new.
+func (r *Registry) putKey(ctx context.Context, raw string, k Key, revision int64) error {
 	data, err := json.Marshal(k)
 	if err != nil {
 		return fmt.Errorf("encode key: %w", err)
 	}
-	_, err = r.records.PutRecord(ctx, task.Record{Kind: kindKey, Key: hashKey(raw), Owner: k.Owner, Data: data, UpdatedAt: k.CreatedAt})
+	_, err = r.records.PutRecord(ctx, task.Record{Kind: kindKey, Key: hashKey(raw), Owner: k.Owner, Revision: revision,
+		Data: data, UpdatedAt: k.CreatedAt})
 	return err
 }
 

@@ -259,6 +259,23 @@ func TestBootstrap(t *testing.T) {
 	assert.Equal(t, u.DisplayName, "Renamed", "a later start changes nothing")
 }
 
+// TestChosenKeyThatHasExpired works again: the server's configuration decides.
+func TestChosenKeyThatHasExpired(t *testing.T) {
+	r, c, _ := registry(t)
+	ctx := t.Context()
+	_, _, err := r.Bootstrap(ctx, "")
+	assert.NilError(t, err)
+	raw, _, err := r.CreateKey(ctx, caller(t, r, access.DefaultUser), access.KeySpec{Name: "trial", ExpiresAt: c.Now().Add(time.Hour)})
+	assert.NilError(t, err)
+	c.advance(time.Hour)
+	_, created, err := r.Bootstrap(ctx, raw)
+	assert.NilError(t, err)
+	assert.Assert(t, created)
+	admin, err := r.Authenticate(ctx, raw)
+	assert.NilError(t, err)
+	assert.Equal(t, admin.Principal.UID, access.DefaultUser)
+}
+
 func TestBadAccounts(t *testing.T) {
 	r, _, _ := registry(t)
 	ctx := t.Context()

@@ -86,8 +86,8 @@ func (r *Registry) ensureKey(ctx context.Context, raw string) (created bool, err
 	if len(raw) < minChosenKey || len(raw) > maxKey {
 		return false, task.Invalid("key", "a chosen key must have %d to %d bytes", minChosenKey, maxKey)
 	}
-	_, err = r.key(ctx, hashKey(raw))
-	if !errors.Is(err, task.ErrNotFound) {
+	known, err := r.key(ctx, hashKey(raw))
+	if err != nil && !errors.Is(err, task.ErrNotFound) || err == nil && !known.expired(r.now()) {
 		return false, err
 	}
 	admin, err := r.User(ctx, DefaultUser)
@@ -96,7 +96,7 @@ func (r *Registry) ensureKey(ctx context.Context, raw string) (created bool, err
 	}
 	k := Key{UID: newUID(), Name: "bootstrap", Type: KeyPersonal, Owner: task.Scope{Type: task.ScopeUser, UID: admin.UID},
 		Creator: admin.principal(), Suffix: suffix(raw), CreatedAt: r.now()}
-	if err := r.putKey(ctx, raw, k); err != nil && !errors.Is(err, task.ErrConflict) {
+	if err := r.putKey(ctx, raw, k, known.revision); err != nil && !errors.Is(err, task.ErrConflict) {
 		return false, err
 	}
 	return true, nil
