@@ -38,10 +38,15 @@ func (r *preparation) cloneAll(ctx context.Context, staging string) ([]Checkout,
 	return checkouts, group.Wait()
 }
 
+// checkout is what is known of a checkout beforehand.
+func (r *preparation) checkout(repo Repo) Checkout {
+	return Checkout{Repo: repo.String(), URL: repo.Address(r.opts.Forge), Dir: filepath.Join(r.o.Dir, repo.Dir())}
+}
+
 // cloneOne puts one repository in place: made aside, then renamed, so that a
 // directory of its name is always whole.
 func (r *preparation) cloneOne(ctx context.Context, repo Repo, staging string) (Checkout, error) {
-	c := Checkout{Repo: repo.String(), URL: repo.Address(r.opts.Forge), Dir: filepath.Join(r.o.Dir, repo.Dir())}
+	c := r.checkout(repo)
 	switch info, err := os.Stat(c.Dir); {
 	case err == nil && info.IsDir():
 		c.From = FromExisting

@@ -68,6 +68,22 @@ func loadMarker(dir, key string) (*marker, error) {
 	return m, nil
 }
 
+// trust reports whether the marker says of the workspace what this preparation
+// would: processes in the sandbox may write to it, and what is pushed goes to
+// the address that a Checkout has.
+func (r *preparation) trust(ws *Workspace) bool {
+	if ws.Dir != r.o.Dir || ws.WorkingDir != r.workingDir(ws) || len(ws.Checkouts) != len(r.o.Config.Repos) {
+		return false
+	}
+	for i, repo := range r.o.Config.Repos {
+		c, want := ws.Checkouts[i], r.checkout(repo)
+		if c.Repo != want.Repo || c.URL != want.URL || c.Dir != want.Dir {
+			return false
+		}
+	}
+	return true
+}
+
 // save replaces the marker as a whole: a kill leaves the old or the new one.
 func (m *marker) save() error {
 	data, err := json.Marshal(m)

@@ -147,10 +147,11 @@ func (p *Preparer) prepare(ctx context.Context, o Options) (Workspace, error) {
 	if err != nil {
 		return Workspace{}, err
 	}
-	if m.Workspace != nil {
+	run := &preparation{Preparer: p, o: o, report: &reporter{report: o.Report}, marker: m}
+	if m.Workspace != nil && run.trust(m.Workspace) {
 		return *m.Workspace, isWorkingDir(m.Workspace.WorkingDir)
 	}
-	run := &preparation{Preparer: p, o: o, report: &reporter{report: o.Report}, marker: m}
+	m.Workspace = nil
 	return run.all(ctx)
 }
 
@@ -167,15 +168,12 @@ func (r *preparation) all(ctx context.Context) (Workspace, error) {
 	}
 	defer os.RemoveAll(staging)
 
-	ws := Workspace{Dir: r.o.Dir, WorkingDir: r.o.Dir}
+	ws := Workspace{Dir: r.o.Dir}
 	var err error
 	if ws.Checkouts, err = r.cloneAll(ctx, staging); err != nil {
 		return Workspace{}, err
 	}
-	if len(ws.Checkouts) == 1 {
-		ws.WorkingDir = ws.Checkouts[0].Dir
-	}
-	if err := r.setUp(ctx, ws.WorkingDir); err != nil {
+	if err := r.setUp(ctx, setupDir(&ws)); err != nil {
 		return Workspace{}, err
 	}
 	if err := r.finish(ctx, &ws); err != nil {
@@ -187,12 +185,7 @@ func (r *preparation) all(ctx context.Context) (Workspace, error) {
 
 // finish does what comes after the last setup command.
 func (r *preparation) finish(ctx context.Context, ws *Workspace) error {
-	if dir := r.o.WorkingDir; dir != "" {
-		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(r.o.Dir, dir)
-		}
-		ws.WorkingDir = filepath.Clean(dir)
-	}
+	ws.WorkingDir = r.workingDir(ws)
 	if err := isWorkingDir(ws.WorkingDir); err != nil {
 		return err
 	}
@@ -208,6 +201,26 @@ func (r *preparation) finish(ctx context.Context, ws *Workspace) error {
 		}
 	}
 	return nil
+}
+
+// setupDir is where setup commands start, and the agent by default.
+func setupDir(ws *Workspace) string {
+	if len(ws.Checkouts) == 1 {
+		return ws.Checkouts[0].Dir
+	}
+	return ws.Dir
+}
+
+// workingDir is where the agent starts.
+func (r *preparation) workingDir(ws *Workspace) string {
+	switch dir := r.o.WorkingDir; {
+	case dir == "":
+		return setupDir(ws)
+	case filepath.IsAbs(dir):
+		return filepath.Clean(dir)
+	default:
+		return filepath.Join(r.o.Dir, dir)
+	}
 }
 
 // isWorkingDir fails unless dir is a directory.

@@ -158,3 +158,32 @@ func TestPrepareWithASpoiltMarker(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, read(t, filepath.Join(o.Dir, "log")), "x\nx\nx\nx\nx\nx\ny\n")
 }
+
+// The agent of an execution that died may have written the marker: it must not
+// choose where the next one pushes to, or starts.
+func TestPrepareBelievesTheConfigOverTheMarker(t *testing.T) {
+	app, other := gittest.New(t, "app", map[string]string{"a": "1"}), gittest.New(t, "other", map[string]string{"a": "1"})
+	p := newPreparer(t, nil)
+	o := environment.Options{Dir: t.TempDir(), Config: config([]string{"echo x >> ../log"}, app)}
+	first, err := p.Prepare(t.Context(), o)
+	assert.NilError(t, err)
+	path := filepath.Join(o.Dir, ".oz", "prepared.json")
+	honest := read(t, path)
+	for _, change := range [][2]string{
+		{`"url":"` + app.URL(), `"url":"` + other.URL()},
+		{`"dir":"` + first.Checkouts[0].Dir, `"dir":"` + other.Work},
+		{`"working_dir":"` + first.WorkingDir, `"working_dir":"/`},
+		{`"checkouts":[`, `"checkouts":[{},`},
+	} {
+		forged := strings.Replace(honest, change[0], change[1], 1)
+		assert.Assert(t, forged != honest, "%s is not in %s", change[0], honest)
+		assert.NilError(t, os.WriteFile(path, []byte(forged), 0o600))
+		ws, err := p.Prepare(t.Context(), o)
+		assert.NilError(t, err)
+		assert.Equal(t, ws.Checkouts[0].URL, first.Checkouts[0].URL)
+		assert.Equal(t, ws.Checkouts[0].Dir, first.Checkouts[0].Dir)
+		assert.Equal(t, ws.WorkingDir, first.WorkingDir)
+		assert.Equal(t, len(ws.Checkouts), 1)
+	}
+	assert.Equal(t, read(t, filepath.Join(o.Dir, "log")), "x\n") // finished commands stay so
+}

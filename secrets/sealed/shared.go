@@ -48,11 +48,7 @@ func (s *Store) root(ctx context.Context) ([]byte, error) {
 	for {
 		r, err := s.records.Record(ctx, rootKind, rootKey)
 		if err == nil {
-			root, err := s.keys.open(r.Data, []byte(rootKind))
-			if err != nil || len(root) != sharedKeyBytes {
-				return nil, ErrOtherKeys // the cause says nothing more
-			}
-			return root, nil
+			return s.openRoot(r)
 		}
 		if !errors.Is(err, task.ErrNotFound) {
 			return nil, err
@@ -71,4 +67,35 @@ func (s *Store) root(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+func (s *Store) openRoot(r task.Record) ([]byte, error) {
+	root, err := s.keys.open(r.Data, []byte(rootKind))
+	if err != nil || len(root) != sharedKeyBytes {
+		return nil, ErrOtherKeys // the cause says nothing more
+	}
+	return root, nil
+}
+
+// resealRoot seals the root with the primary key, if there is a root.
+func (s *Store) resealRoot(ctx context.Context) error {
+	r, err := s.records.Record(ctx, rootKind, rootKey)
+	if errors.Is(err, task.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	root, err := s.openRoot(r)
+	if err != nil {
+		return err
+	}
+	if r.Data, err = s.keys.seal(root, []byte(rootKind)); err != nil {
+		return err
+	}
+	r.UpdatedAt = s.now()
+	if _, err = s.records.PutRecord(ctx, r); errors.Is(err, task.ErrConflict) {
+		return nil // somebody else resealed it
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package sealed_test
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -44,4 +45,26 @@ func TestSharedKeys(t *testing.T) {
 	assert.NilError(t, err)
 	_, err = sealed.New(k.records, wrong, nil).SharedKey(t.Context(), "links")
 	assert.ErrorIs(t, err, sealed.ErrOtherKeys)
+}
+
+// TestResealMovesSharedKeys: once all is sealed anew, the old key may go.
+func TestResealMovesSharedKeys(t *testing.T) {
+	k, ctx := open(t), t.Context()
+	key, err := k.SharedKey(ctx, "links")
+	assert.NilError(t, err)
+	before, err := os.ReadFile(k.keyFile)
+	assert.NilError(t, err)
+	assert.NilError(t, k.keys.Rotate())
+	_, err = k.Reseal(ctx)
+	assert.NilError(t, err)
+
+	oldFile := filepath.Join(t.TempDir(), "old.json")
+	assert.NilError(t, os.WriteFile(oldFile, before, 0o600))
+	old, err := sealed.OpenKeys(oldFile)
+	assert.NilError(t, err)
+	_, err = sealed.New(k.records, old, nil).SharedKey(ctx, "links")
+	assert.ErrorIs(t, err, sealed.ErrOtherKeys)
+	same, err := k.SharedKey(ctx, "links")
+	assert.NilError(t, err)
+	assert.Assert(t, bytes.Equal(same, key))
 }

@@ -213,10 +213,13 @@ func (s *Store) Values(ctx context.Context, owner task.Scope) ([]secrets.Value, 
 	return all, nil
 }
 
-// Reseal seals every secret with the primary key, after [Keys.Rotate], and returns how
-// many it did. It can be repeated: one that stopped half-way leaves all secrets usable.
+// Reseal seals every secret, and what shared keys are derived from, with the primary
+// key, after [Keys.Rotate], and returns how many secrets it did. It can be repeated: one that stopped half-way leaves all secrets usable.
 // A secret that is changed or deleted at the same time needs no resealing.
 func (s *Store) Reseal(ctx context.Context) (int, error) {
+	if err := s.resealRoot(ctx); err != nil {
+		return 0, fmt.Errorf("reseal the root of the shared keys: %w", err)
+	}
 	documents, revisions, err := s.list(ctx, nil)
 	if err != nil {
 		return 0, err
