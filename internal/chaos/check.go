@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -167,15 +168,40 @@ func (c *checker) checkTale(ctx context.Context, t *tale) error {
 	for _, l := range laws.All() {
 		c.report.count(l)
 	}
-	c.report.Violations = append(c.report.Violations, laws.Check(laws.Record{Task: run, Executions: executions, Events: events})...)
 	c.report.Executions += len(executions)
 	c.report.Events += int64(len(events))
+	broken := len(c.report.Violations)
+	c.report.Violations = append(c.report.Violations, laws.Check(laws.Record{Task: run, Executions: executions, Events: events})...)
 	c.checkEnd(t, run)
 	c.checkMessages(t, run, events)
 	c.checkPushes(t, run, events)
 	c.checkArtifacts(t, run)
 	c.checkFollower(t, events)
+	if len(c.report.Violations) > broken {
+		return c.keep(run, executions, events)
+	}
 	return nil
+}
+
+// keep writes down the record of a run that broke a law: its store may be gone
+// when somebody looks.
+func (c *checker) keep(run task.Task, executions []task.Execution, events []task.Event) error {
+	var b strings.Builder
+	for _, v := range []any{run, executions} {
+		line, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%s\n", line)
+	}
+	for _, e := range events {
+		line, err := e.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%s\n", line)
+	}
+	return os.WriteFile(filepath.Join(c.rig.dir, "run-"+string(run.ID)+".ndjson"), []byte(b.String()), 0o600)
 }
 
 func (c *checker) record(ctx context.Context, run task.Task) ([]task.Event, []task.Execution, error) {
