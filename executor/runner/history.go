@@ -2,14 +2,15 @@ package runner
 
 import (
 	"context"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/task"
 )
 
 // history is what earlier executions of the run have left in its log.
 type history struct {
-	// worked says that an agent has taken a turn before.
-	worked bool
+	// worker is the execution that has worked last; empty when none has.
+	worker task.ExecutionID
 }
 
 // readHistory looks through the log once, before the work begins.
@@ -19,8 +20,13 @@ func readHistory(ctx context.Context, j *journal) (history, error) {
 		if err != nil {
 			return history{}, err
 		}
-		if _, ok := e.Payload.(*task.TurnEnded); ok {
-			h.worked = true
+		switch p := e.Payload.(type) {
+		case *task.TurnEnded:
+			h.worker = e.ExecutionID
+		case *task.ToolResult:
+			if !strings.HasPrefix(p.CallID, "setup-") { // no work of the agent's
+				h.worker = e.ExecutionID
+			}
 		}
 	}
 	return h, nil

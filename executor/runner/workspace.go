@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/environment"
@@ -17,8 +19,9 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// workedFile marks a workspace in which an agent has begun to work, so that a
-// later execution can tell it from one that was made anew.
+// workedFile lists the executions that have used a workspace, so that a later
+// one can tell it from one that was made anew, and from one that the run has
+// left behind at an earlier worker.
 const workedFile = ".oz/worked"
 
 // workspace is where the agent works, ready.
@@ -39,6 +42,9 @@ func (w *workspace) close() { _ = w.git.Close() } // its temporary files go with
 func (x *execution) prepare(ctx context.Context, steps *steps) (*workspace, error) {
 	config, err := x.environment()
 	if err != nil {
+		return nil, err
+	}
+	if err := x.discard(); err != nil {
 		return nil, err
 	}
 	g, err := x.openGit(ctx)
@@ -162,19 +168,73 @@ func remoteURL(raw, dir string) string {
 	return (&url.URL{Scheme: "file", Path: raw}).String()
 }
 
+// discard empties a workspace that is older than the run's work: another
+// execution has worked since, in a workspace elsewhere. What the log says of
+// files and commits is not true of this one.
+func (x *execution) discard() error {
+	users, err := os.ReadFile(filepath.Join(x.opts.Root, workedFile))
+	if errors.Is(err, os.ErrNotExist) || x.opts.InPlace {
+		return nil // new, or a person's own
+	}
+	if err != nil {
+		return fmt.Errorf("read the workspace's mark: %w", err)
+	}
+	if x.history.worker == "" || slices.Contains(strings.Fields(string(users)), string(x.history.worker)) {
+		return nil
+	}
+	entries, err := os.ReadDir(x.opts.Root)
+	if err != nil {
+		return fmt.Errorf("discard an old workspace: %w", err)
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return cmp.Compare(markLast(a), markLast(b)) })
+	for _, e := range entries {
+		if err := removeAll(filepath.Join(x.opts.Root, e.Name())); err != nil {
+			return fmt.Errorf("discard an old workspace: %w", err)
+		}
+	}
+	return nil
+}
+
+// markLast orders the directory of the mark behind all others: while there is
+// anything of an old workspace left, it can be told.
+func markLast(e os.DirEntry) int {
+	if e.Name() == filepath.Dir(workedFile) {
+		return 1
+	}
+	return 0
+}
+
+// removeAll is os.RemoveAll also for directories that are read-only, as module
+// caches are. It follows no link.
+func removeAll(path string) error {
+	err := filepath.WalkDir(path, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return err
+	})
+	return errors.Join(err, os.RemoveAll(path))
+}
+
 // mark finds out whether the workspace was made anew under a run that has
-// worked before, and leaves the mark for the next execution.
+// worked before, and writes down that this execution uses it.
 func (x *execution) mark(ws *workspace) error {
 	if x.opts.InPlace {
 		return nil
 	}
 	path := filepath.Join(x.opts.Root, workedFile)
-	_, err := os.Stat(path)
-	ws.rebuilt = x.history.worked && errors.Is(err, os.ErrNotExist)
+	users, err := os.ReadFile(path)
+	ws.rebuilt = x.history.worker != "" && errors.Is(err, os.ErrNotExist)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("mark the workspace: %w", err)
 	}
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
+	// Written aside and renamed: a mark cut short would say that the workspace
+	// is old.
+	users = fmt.Appendf(users, "%s\n", x.bundle.Execution.ID)
+	if err := os.WriteFile(path+".new", users, 0o600); err != nil {
+		return fmt.Errorf("mark the workspace: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("mark the workspace: %w", err)
 	}
 	return nil
