@@ -105,6 +105,9 @@ func supervise() error {
 	if err := closeOnExec(); err != nil {
 		return err
 	}
+	if err := hideMemory(); err != nil {
+		return err
+	}
 	if received, err := receiveLock(); err != nil || !received {
 		return err
 	}
@@ -159,6 +162,14 @@ func closeOnExec() error {
 	return nil
 }
 
+// hideMemory keeps processes of other sandboxes, which run as the same user, from reading or tracing this one, before
+// it receives a token. The files of /proc/self belong to root from then on.
+func hideMemory() error {
+	// It can only raise the score, which needs no privilege, and may be missing.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomScoreAdj), 0)
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+}
+
 // start prepares this process for what its children inherit, and starts the main command.
 func (s *supervisor) start() error {
 	unix.Umask(0o077)
@@ -176,10 +187,6 @@ func (s *supervisor) start() error {
 	var err error
 	if st.Supervisor, err = self(); err != nil {
 		return err
-	}
-	// Not before self has read /proc: this process holds the token, and its memory is nobody's business.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl", err)
 	}
 	if err := reserveExit(s.job.Sandbox); err != nil {
 		return err
