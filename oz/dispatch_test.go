@@ -84,7 +84,7 @@ func TestLostExecutionIsRetried(t *testing.T) {
 			_, err := l.Heartbeat(context.Background())
 			fences <- err
 		})
-		p, _ := with(t, &oz.Options{MaxAttempts: 3, FirstBackoff: time.Minute, MaxBackoff: time.Hour}, w)
+		p, _ := with(t, &oz.Options{MaxAttempts: 3, FirstBackoff: time.Minute, MaxBackoff: 20 * time.Minute}, w)
 		w.info.Capacity = 0
 		run := submit(t, p, oz.Request{Prompt: "get lost"})
 		stop := start(t, p)
@@ -372,5 +372,27 @@ func TestOwnersTakeTurns(t *testing.T) {
 			}
 		}
 		assert.Assert(t, blue >= 4, "blue waits behind red: %v", order)
+	})
+}
+
+// TestBackoffStaysAtItsBound however often a run has failed.
+func TestBackoffStaysAtItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var began []time.Time
+		w := newWorker("w", 1, func(ctx context.Context, _ oz.Assignment, l executor.Link) {
+			began = append(began, time.Now())
+			assert.Check(t, l.Begin(ctx))
+			assert.Check(t, l.End(ctx, task.End{State: task.StateError, Status: task.Status{ErrorCode: task.CodeInternal, Message: "odd"}}))
+		})
+		p, _ := with(t, &oz.Options{MaxAttempts: 40, FirstBackoff: time.Minute, MaxBackoff: 20 * time.Minute}, w)
+		stop := start(t, p)
+		run := submit(t, p, oz.Request{Prompt: "x"})
+		until(t, p, run.ID, becomes(task.StateError))
+		stop()
+		assert.Equal(t, len(began), 40)
+		for i := 10; i < len(began); i++ {
+			pause := began[i].Sub(began[i-1])
+			assert.Assert(t, pause > 15*time.Minute && pause < 25*time.Minute, "attempt %d came after %v", i+1, pause)
+		}
 	})
 }

@@ -36,8 +36,10 @@
 // # Goroutines
 //
 // Run owns one goroutine that places runs and one per offer in flight, one
-// that gives up lost executions, and one per worker. A LocalWorker has one per
-// sandbox and one that sweeps idle workspaces. When Run returns all have ended.
+// that gives up lost executions, one that removes old transcripts, one that
+// checks the records of runs that have ended, and one per worker. A LocalWorker
+// has one per sandbox and one that sweeps idle workspaces. When Run returns all
+// have ended. Watch owns one per run that is followed, while it is.
 //
 // # Errors
 //

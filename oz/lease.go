@@ -127,8 +127,8 @@ func settled(err error) error {
 // so that runs which failed together do not come back together.
 func (p *Platform) backoff(failed int) time.Duration {
 	d := p.opts.MaxBackoff
-	if failed < 30 {
-		d = min(d, p.opts.FirstBackoff<<failed)
+	if p.opts.FirstBackoff <= d>>failed { // else the next doubling exceeds it, or overflows
+		d = p.opts.FirstBackoff << failed
 	}
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
