@@ -36,7 +36,10 @@ type server struct {
 	binary, config string
 	env            []string
 	log            io.Writer
-	group          sync.WaitGroup
+	// excused says whether a life that began then may have ended with an
+	// error: a server refuses to start without its database, and says so.
+	excused func(began time.Time) bool
+	group   sync.WaitGroup
 
 	mu       sync.Mutex
 	process  *os.Process
@@ -61,6 +64,7 @@ func (s *server) live() bool {
 		s.mu.Unlock()
 		return false
 	}
+	began := time.Now()
 	cmd := exec.Command(s.binary, "--config", s.config)
 	cmd.Env = append(append([]string(nil), s.env...), s.next...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
@@ -80,7 +84,11 @@ func (s *server) live() bool {
 	s.process = nil
 	var exit *exec.ExitError
 	killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
-	if err != nil && !killed {
+	switch {
+	case err == nil || killed:
+	case s.excused(began):
+		s.starts-- // it could not
+	default:
 		s.errs = append(s.errs, fmt.Errorf("the server ended by itself: %w", err))
 	}
 	return !s.stopping && len(s.errs) < maxFailures
@@ -107,7 +115,7 @@ func (s *server) freeze(d time.Duration, group *sync.WaitGroup) bool {
 	return s.process != nil && freeze(s.process.Pid, d, group)
 }
 
-// stop ends the server by SIGTERM and says what was wrong with its end.
+// stop ends the server by SIGTERM and says what was wrong with its ends.
 func (s *server) stop() error {
 	s.mu.Lock()
 	s.stopping = true
@@ -116,7 +124,9 @@ func (s *server) stop() error {
 	}
 	s.mu.Unlock()
 	s.group.Wait()
-	return errors.Join(s.errs...)
+	err := errors.Join(s.errs...)
+	s.errs = nil // said once
+	return err
 }
 
 // freeze stops a process for d. group waits for its end.
