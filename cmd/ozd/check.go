@@ -22,6 +22,8 @@ func (c *config) check() error {
 		return fmt.Errorf("max_concurrent: %d, must be at least 1", c.MaxConcurrent)
 	case c.MaxWaiting < 1:
 		return fmt.Errorf("max_waiting: %d, must be at least 1", c.MaxWaiting)
+	case c.MaxAttempts < 0:
+		return errors.New("max_attempts: must not be negative; 0 is the default of 3")
 	case c.RetentionDays < 0:
 		return errors.New("retention_days: must not be negative; 0 keeps everything")
 	case c.Lease < 0:

@@ -43,6 +43,9 @@ type config struct {
 	// Lease is how long an agent may be silent before its run goes to another;
 	// 0 is the platform's default.
 	Lease time.Duration `yaml:"lease"`
+	// MaxAttempts is how many executions in a row may be lost before a run
+	// ends as ERROR; 0 is the platform's default.
+	MaxAttempts int `yaml:"max_attempts"`
 	// RepositoryBase is put before owner/name.
 	RepositoryBase string `yaml:"repository_base"`
 	// Model is the default model.

@@ -37,6 +37,7 @@ All settings of the file, with their defaults:
     max_concurrent: 4             # runs at work
     max_waiting: 10000            # runs in the queue; more are refused
     lease: 0s                     # how long an agent may be silent before its run goes to another; 0 is 30s
+    max_attempts: 0               # executions in a row that may be lost before a run ends as ERROR; 0 is 3
     repository_base: https://github.com  # put before owner/name
     model: ""                     # default model; else the first that a provider names
     models: []                    # providers: see the example

@@ -124,10 +124,22 @@ func (h *helper) await() {
 
 // supervise has a helper do j, and returns when the main command runs. After an error the helper does not.
 func (e *Executor) supervise(ctx context.Context, j job, lock *os.File) error {
-	h, err := e.takeHelper()
+	h, reserved, err := e.takeHelper()
 	if err != nil {
 		return err
 	}
+	err = e.employ(ctx, h, j, lock)
+	// One that was kept in reserve may be dying without showing it yet. Either error says that it has not read the job.
+	if reserved && ctx.Err() == nil && (errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)) {
+		if h, err = spawn(); err == nil {
+			err = e.employ(ctx, h, j, lock)
+		}
+	}
+	return err
+}
+
+// employ gives a helper the job, and dismisses it after an error.
+func (e *Executor) employ(ctx context.Context, h *helper, j job, lock *os.File) (err error) {
 	stop := context.AfterFunc(ctx, func() { h.control.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err = h.send(j, lock); err == nil {
@@ -148,18 +160,19 @@ func (e *Executor) supervise(ctx context.Context, j job, lock *os.File) error {
 }
 
 // takeHelper returns the helper in reserve, or a new one.
-func (e *Executor) takeHelper() (*helper, error) {
+func (e *Executor) takeHelper() (h *helper, reserved bool, err error) {
 	e.mu.Lock()
-	h := e.reserve
+	h = e.reserve
 	e.reserve = nil
 	e.mu.Unlock()
 	if h != nil {
 		if h.alive() {
-			return h, nil
+			return h, true, nil
 		}
 		h.dismiss()
 	}
-	return spawn()
+	h, err = spawn()
+	return h, false, err
 }
 
 // reserveHelper makes sure that there is one in reserve. Without one the next Start is slower, that is all.

@@ -132,11 +132,11 @@ func TestFencing(t *testing.T) {
 	})
 	refused := writeStale(ctx, t, old)
 	assert.Equal(t, refused, int64(staleWrites))
+	stopBeating()
+	beats.Wait()
 
 	assert.NilError(t, fresh.Append(ctx, 0, []task.Event{{Payload: &task.Message{ID: "m2", Text: "written by the next"}}}))
 	assert.NilError(t, fresh.End(ctx, task.End{State: task.StateSucceeded, SeenInput: run.LastInput}))
-	stopBeating()
-	beats.Wait()
 
 	var said []string
 	next := int64(1)

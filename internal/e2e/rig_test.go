@@ -92,6 +92,7 @@ listen: %s
 data: %s
 model: scripted-model
 max_concurrent: 4
+max_attempts: 8
 log_level: warn
 models:
   - {name: script, wire: anthropic, base_url: %q, api_key_env: MODEL_KEY, models: [scripted-model]}

@@ -29,6 +29,7 @@ func (b Bound) Met(ratio float64) bool {
 	return ratio >= b.Ratio
 }
 
+// String shows it.
 func (b Bound) String() string {
 	if b.Most {
 		return fmt.Sprintf("≤ %.3g", b.Ratio)
