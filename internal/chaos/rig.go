@@ -73,9 +73,12 @@ func newRig(ctx context.Context, c Config, dir string) (*rig, error) {
 	r := &rig{config: c, dir: dir, remote: filepath.Join(dir, "remote.git"), began: time.Now()}
 	var err error
 	if r.config.Server == "" {
-		if r.config.Server, err = Build(ctx, dir); err != nil {
-			return r, err
-		}
+		r.config.Server, err = Build(ctx, dir)
+	} else {
+		r.config.Server, err = ownName(r.config.Server, dir)
+	}
+	if err != nil {
+		return r, err
 	}
 	if err := r.makeRemote(ctx); err != nil {
 		return r, err
@@ -103,6 +106,20 @@ func newRig(ctx context.Context, c Config, dir string) (*rig, error) {
 	}
 	r.client, err = client.New(r.proxy.url(), &client.Options{APIKey: apiKey, Timeout: 20 * time.Second, StreamIdle: 30 * time.Second})
 	return r, err
+}
+
+// ownName gives a program a name below dir, by which the rig knows its
+// processes from those of others that run the same program.
+func ownName(program, dir string) (string, error) {
+	own := filepath.Join(dir, "ozd")
+	if os.Link(program, own) == nil {
+		return own, nil
+	}
+	data, err := os.ReadFile(program) // on another file system
+	if err != nil {
+		return "", err
+	}
+	return own, os.WriteFile(own, data, 0o700)
 }
 
 func (r *rig) dataDir(i int) string { return filepath.Join(r.dir, fmt.Sprintf("data-%d", i)) }
