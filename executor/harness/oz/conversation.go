@@ -35,10 +35,14 @@ type conversation struct {
 	artifacts map[string]bool
 	pushed    map[string]bool // commits that arrived
 	pushLost  string          // why the last push failed; empty when it did not
-	executed  []executed      // commands, oldest first
-	edited    int             // how many commands had run at the last change of a file; -1 without change
-	rebuilt   bool            // this execution has told the model that the workspace was made anew
-	novel     map[string]bool // call and result, to tell progress from repetition
+	committed pushRecord      // the last commit by git_commit
+	// adrift holds the commits whose push was cut off by a restart, and whose
+	// branch has not been pushed since.
+	adrift   []pushRecord
+	executed []executed      // commands, oldest first
+	edited   int             // how many commands had run at the last change of a file; -1 without change
+	rebuilt  bool            // this execution has told the model that the workspace was made anew
+	novel    map[string]bool // call and result, to tell progress from repetition
 }
 
 // item is one entry of the conversation: something said to the model, or a
@@ -295,10 +299,18 @@ func (c *conversation) note(k *call) {
 		if done {
 			c.edited = len(c.executed)
 		}
+	case toolGitCommit:
+		var made pushRecord
+		if done && json.Unmarshal(k.result.Output, &made) == nil {
+			c.committed = made
+		}
 	case toolGitPush:
 		c.pushLost = ""
 		if !done {
 			c.pushLost = k.result.Content
+		}
+		if k.result.Content == outcomeUnknown && c.committed.Commit != "" && !c.pushed[c.committed.Commit] {
+			c.adrift = append(c.adrift, c.committed)
 		}
 	}
 }
@@ -321,6 +333,7 @@ func (c *conversation) effect(e *task.Effect) {
 	var p pushRecord
 	if json.Unmarshal(e.Detail, &p) == nil {
 		c.pushed[p.Commit] = true
+		c.adrift = slices.DeleteFunc(c.adrift, func(a pushRecord) bool { return a.Repo == p.Repo && a.Branch == p.Branch })
 	}
 }
 

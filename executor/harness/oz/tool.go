@@ -21,6 +21,7 @@ const (
 	toolRunCommand = "run_command"
 	toolEditFiles  = "edit_files"
 	toolWriteFile  = "write_file"
+	toolGitCommit  = "git_commit"
 	toolGitPush    = "git_push"
 	toolFinish     = "finish"
 	toolAskUser    = "ask_user"

@@ -3,6 +3,7 @@ package ozagent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/executor/harness"
@@ -119,6 +120,12 @@ func (a *agent) lacks(ctx context.Context, in finishInput) []string {
 	if a.conv.pushLost != "" {
 		out = append(out, "- The last push did not arrive. Push again, or finish with outcome failure.")
 	}
+	if strings.TrimSpace(in.NotPushed) == "" {
+		for _, p := range a.adrift(ctx) {
+			out = append(out, fmt.Sprintf("- Commit %.10s on branch %s was being pushed when the run was interrupted, and has not arrived. "+
+				"Push the branch, with the work done anew if it is lost, or say in not_pushed_because why not.", p.Commit, p.Branch))
+		}
+	}
 	if strings.TrimSpace(in.NotPushed) == "" && a.conv.refusedFinishes() == 0 {
 		for _, l := range a.loose(ctx) {
 			out = append(out, "- "+l+". Commit and push it, or say in not_pushed_because why not.")
@@ -150,6 +157,22 @@ func (c *conversation) succeededSince(n int) bool {
 		}
 	}
 	return false
+}
+
+// adrift lists the commits whose push was cut off, and which the remote does
+// not have.
+func (a *agent) adrift(ctx context.Context) []pushRecord {
+	var out []pushRecord
+	for _, p := range a.conv.adrift {
+		i := slices.IndexFunc(a.s.Repos, func(r harness.Repo) bool { return r.Name == p.Repo && r.Remote != "" })
+		if i < 0 {
+			continue
+		}
+		if tip, err := a.s.Git.RemoteHead(ctx, a.s.Repos[i].Remote, p.Branch); err != nil || tip != p.Commit {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // loose lists what is in the repositories with a remote and has not been

@@ -39,7 +39,7 @@ type gitCommitInput struct {
 
 func gitCommitTool() tool {
 	return define(tool{
-		name: "git_commit", category: task.CategoryCommand, repeatable: true, when: inNormalMode,
+		name: toolGitCommit, category: task.CategoryCommand, repeatable: true, when: inNormalMode,
 		description: "Commit everything that changed in a repository (ignored files not). On the base branch it first makes a new branch: branch, or a name of its own. It refuses a change that contains the value of a secret.",
 		schema: `{"type":"object","properties":{
 			"message":{"type":"string"},
