@@ -28,6 +28,10 @@ const (
 	// workers that cannot take them.
 	firstWindow, lastWindow = 256, 65_536
 
+	// breather is how long the dispatcher rests between two looks at a long
+	// queue: the runs in it wait anyway, and each look is paid for by all.
+	breather = 2 * time.Millisecond
+
 	// strayInterval is how often runs are looked for that wait for a moment
 	// which no back-off can have given them.
 	strayInterval = time.Minute
@@ -51,6 +55,14 @@ func (p *Platform) dispatch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if !d.backlog {
+			continue
+		}
+		select {
+		case <-p.opts.Clock.After(breather):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -61,6 +73,8 @@ type dispatcher struct {
 	turn   int // who is first in the next round
 	// stray is when stray runs were looked for last.
 	stray time.Time
+	// backlog says that more runs waited than were looked at.
+	backlog bool
 
 	mu       sync.Mutex
 	inflight map[task.ID]string // worker to which the run is being offered
@@ -88,6 +102,7 @@ func (d *dispatcher) place(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		d.backlog = len(waiting) == window
 		total -= d.assign(ctx, waiting, rooms, total)
 		if len(waiting) < window || window >= lastWindow {
 			break

@@ -256,8 +256,8 @@ func (l *link) cleanStatus(ctx context.Context, e task.Execution, s task.Status)
 	if s.ErrorCode != "" && !s.ErrorCode.Known() {
 		return s, task.Invalid("status.error_code", "%q is no error code", string(s.ErrorCode))
 	}
-	if !e.Live() {
-		return s, nil // nothing of it will be stored
+	if !e.Live() || s.Message == "" {
+		return s, nil // nothing of it will be stored, or there is nothing
 	}
 	r, err := l.p.redactor(ctx, e)
 	if err != nil {

@@ -63,6 +63,13 @@ func NewRedactor(opts *RedactorOptions) *Redactor {
 // CheckValue refuses it, if the name cannot stand in a replacement, or if a limit of
 // the options is reached. A caller that goes on after that leaks.
 func (r *Redactor) Add(name, value string) error {
+	a := addition{name, value}
+	r.mu.Lock()
+	known := r.added[a]
+	r.mu.Unlock()
+	if known {
+		return nil
+	}
 	if err := checkLabel(name); err != nil {
 		return err
 	}
@@ -71,7 +78,6 @@ func (r *Redactor) Add(name, value string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := addition{name, value}
 	if r.added[a] {
 		return nil
 	}
