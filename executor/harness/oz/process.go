@@ -68,7 +68,7 @@ func (ps *processes) start(dir, command string, interactive bool, kept *capture,
 	p.cmd = exec.Command(ps.shell, "-c", command)
 	p.cmd.Dir = dir
 	p.cmd.Env = append(slices.Clone(ps.s.Env), markName+"="+p.mark)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = ownGroup()
 	output, err := p.begin(interactive)
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func (p *process) closeInput() {
 
 // stop ends the command's whole tree and waits until it is gone.
 func (p *process) stop() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM) // it may be gone
+	terminate(p.cmd.Process.Pid)
 	select {
 	case <-p.exited:
 	case <-time.After(stopGrace): // real time: it is about a real process
