@@ -173,10 +173,6 @@ func hideMemory() error {
 // start prepares this process for what its children inherit, and starts the main command.
 func (s *supervisor) start() error {
 	unix.Umask(0o077)
-	// Whoever started this process may have blocked signals, also for a moment only; the main command gets this thread's mask.
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
-		return os.NewSyscallError("pthread_sigmask", err)
-	}
 	for _, option := range []int{unix.PR_SET_CHILD_SUBREAPER, unix.PR_SET_NO_NEW_PRIVS} {
 		if err := unix.Prctl(option, 1, 0, 0, 0); err != nil {
 			return os.NewSyscallError("prctl", err)

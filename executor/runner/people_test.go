@@ -233,3 +233,25 @@ func runHere(t *testing.T, r *rig, link executor.Link, dir string) (task.State, 
 	o, err := runner.Run(t.Context(), link, r.hereOptions(dir))
 	return o.State, err
 }
+
+// deaf is a link whose platform has gone for good.
+type deaf struct{ executor.Link }
+
+func (deaf) Heartbeat(ctx context.Context) (executor.Heartbeat, error) {
+	<-ctx.Done()
+	return executor.Heartbeat{}, ctx.Err()
+}
+
+// TestPlatformNeverComesBack: a runner does not wait for ever.
+func TestPlatformNeverComesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, setup{script: play(command("echo started; sleep 600"))})
+	dir := t.TempDir()
+	_, link := r.startHere()
+	opts := r.hereOptions(dir)
+	opts.MaxAway = 300 * time.Millisecond
+	_, err := runner.Run(t.Context(), deaf{link}, opts)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorContains(t, err, "the platform has not answered for 300ms")
+	assert.Equal(t, len(processesIn(t, dir)), 0)
+}

@@ -45,6 +45,10 @@ type Options struct {
 	Prices *gateway.Prices
 	// Clock waits and tells the time. Default: the system's.
 	Clock task.Clock
+	// MaxAway is how long the platform may be out of reach before the runner
+	// ends, so that none is left for ever when its platform never comes back.
+	// Default 1 h.
+	MaxAway time.Duration
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -59,6 +63,9 @@ func (o *Options) withDefaults() (Options, error) {
 	out.Root = root
 	if out.Environ == nil {
 		out.Environ = os.Environ()
+	}
+	if out.MaxAway == 0 {
+		out.MaxAway = time.Hour
 	}
 	if out.Clock == nil {
 		out.Clock = task.SystemClock()
@@ -166,10 +173,16 @@ func (x *execution) stopped(ctx context.Context, err error, stopJournal context.
 func (x *execution) heartbeat(ctx context.Context) error {
 	interval := 10 * time.Second
 	for {
-		h, err := x.link.Heartbeat(ctx)
+		// By the machine's clock: it is about a real server.
+		asking, cancel := context.WithTimeout(ctx, x.opts.MaxAway)
+		h, err := x.link.Heartbeat(asking)
+		away := asking.Err() != nil
+		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case away:
+			return fmt.Errorf("the platform has not answered for %s: %w", x.opts.MaxAway, context.DeadlineExceeded)
 		case errors.Is(err, task.ErrFenced):
 			return err
 		case err == nil && h.IntervalMS > 0:

@@ -91,11 +91,10 @@ func (k *call) ending() *end {
 	case "success":
 		e = succeeded(f.Message)
 	case "failure":
-		code := f.Code
-		if code == "" {
-			code = task.CodeInvalidRequest
+		e = end{task.StateFailed, task.Status{Message: f.Message}} // by the agent's own word, which no code says
+		if f.Code != "" {
+			e = failed(f.Code, f.Message)
 		}
-		e = failed(code, f.Message)
 	}
 	return &e
 }
