@@ -112,7 +112,8 @@ func TestOddPaths(t *testing.T) {
 // TestStrangersSendNoBodies asks that the key is looked at before the body.
 func TestStrangersSendNoBodies(t *testing.T) {
 	e := transporttest.Start(t, &transporttest.Options{Idle: true})
-	for _, body := range []any{"{", strings.Repeat("x", 1<<20), []byte("x")} {
+	// No larger than what net/http reads of a body that nobody wanted: beyond it the answer may be lost with the connection.
+	for _, body := range []any{"{", strings.Repeat("x", 128<<10), []byte("x")} {
 		assert.Equal(t, e.Call("", "POST", "/agent/runs", body).Status, 401)
 		assert.Equal(t, e.Call("wrong", "PUT", "/oz/executions/current/uploads/x", body).Status, 401)
 	}
