@@ -4,7 +4,7 @@ GO    ?= go
 TOOL  := $(GO) tool -modfile=internal/tools/go.mod
 export CGO_ENABLED ?= 1
 
-.PHONY: help build test deps lint fresh race bench quickstart chaos load
+.PHONY: help build test deps lint fresh race bench figures quickstart chaos load
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ race: ## all tests, then the promises of SPECIFICATION.md
 
 bench: ## one table: ours beside the peers and the limits, as ratios measured in one run; BENCH="-only P1,P4 -quick"
 	cd internal/bench && GOFLAGS=-mod=mod $(GO) run . $(BENCH)
+
+figures: ## start, memory, size, first event, group commit, second clone, redaction, gateway: ratios within one run
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchtime 2s ./cmd/ozd ./internal/e2e ./task/sqlitestore ./environment ./secrets ./executor/local ./executor/gateway
 
 quickstart: ## a run from prompt to pushed branch, on this machine
 	$(GO) run ./examples/quickstart
