@@ -139,7 +139,11 @@ func TestMindFinishesTheWork(t *testing.T) {
 			case d.act == actProbe && pushed[s.branch(d.message)]:
 				text += "0123\trefs/heads/" + s.branch(d.message)
 			}
-			r.Messages = append(r.Messages, took(s.say(d), fmt.Sprint(step), text, lost)...)
+			marked := lost && rnd.IntN(2) == 0
+			if lost && !marked { // as on OpenAI's wire
+				text = "The run was restarted while this call was under way. Its outcome is unknown."
+			}
+			r.Messages = append(r.Messages, took(s.say(d), fmt.Sprint(step), text, marked)...)
 			if lost && rnd.IntN(3) == 0 {
 				r.Messages = append(r.Messages, said("The workspace was made anew from the repository."))
 			}

@@ -108,7 +108,9 @@ func (s *story) recognise(call scripted.Block, committing int) (act, int) {
 
 // fold adds the result of an act.
 func (d *done) fold(a act, result scripted.Block, branch string) {
-	good := !result.IsError && (!strings.HasPrefix(result.Text, "exit code") || strings.HasPrefix(result.Text, "exit code 0\n"))
+	// OpenAI's wire has no mark for a failed call: its text says so.
+	failed := result.IsError || strings.Contains(result.Text, "outcome is unknown")
+	good := !failed && (!strings.HasPrefix(result.Text, "exit code") || strings.HasPrefix(result.Text, "exit code 0\n"))
 	switch {
 	case a == actPush:
 		d.pushed, d.unsure = d.pushed || good, !good
