@@ -48,7 +48,8 @@ func All() []Law {
 }
 
 // Record is what a store has of a run, read in this order: Events may hold
-// more than Task knew, but not less.
+// more than Task knew, but not less. Events alone will do, without what only
+// Task and Executions can show.
 type Record struct {
 	Task       task.Task        // the run
 	Executions []task.Execution // oldest first
