@@ -67,9 +67,22 @@ func (c *config) backup(ctx context.Context, to string) error {
 	if _, err := os.Stat(filepath.Join(c.Data, "oz.db")); err != nil {
 		return fmt.Errorf("backup: there is no server's data in %s: %w", c.Data, err)
 	}
-	if err := os.Mkdir(to, 0o700); err != nil {
-		return fmt.Errorf("backup: a new directory is needed: %w", err)
+	// Made under another name first: one that was cut off must not look whole.
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, fmt.Errorf("backup: a new directory is needed: %s exists", to))
 	}
+	part, err := os.MkdirTemp(filepath.Dir(to), ".ozd-backup-*") // mode 0700
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if err := c.copyData(ctx, part); err != nil {
+		return errors.Join(err, os.RemoveAll(part))
+	}
+	return os.Rename(part, to)
+}
+
+// copyData copies database, key and files into a directory.
+func (c *config) copyData(ctx context.Context, to string) error {
 	if err := sqlitestore.Backup(ctx, filepath.Join(c.Data, "oz.db"), filepath.Join(to, "oz.db")); err != nil {
 		return err
 	}

@@ -42,6 +42,18 @@ func TestBackupAndRestore(t *testing.T) {
 	assert.ErrorContains(t, err, "exit status 1")
 	assert.Assert(t, strings.Contains(out, "a new directory is needed"), out)
 
+	// A copy that fails half-way leaves nothing that looks like one.
+	key := filepath.Join(s.Dir, "data", "secrets.key")
+	assert.NilError(t, os.Rename(key, key+".away"))
+	half := filepath.Join(t.TempDir(), "half")
+	out, err = backup(half)
+	assert.ErrorContains(t, err, "exit status 1")
+	assert.Assert(t, strings.Contains(out, "secrets.key"), out)
+	left, err := os.ReadDir(filepath.Dir(half))
+	assert.NilError(t, err)
+	assert.Equal(t, len(left), 0)
+	assert.NilError(t, os.Rename(key+".away", key))
+
 	restored := servertest.New(t, program, servertest.Talker(""))
 	assert.NilError(t, os.Rename(to, filepath.Join(restored.Dir, "data")))
 	restored.Start()
