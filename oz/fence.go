@@ -2,10 +2,9 @@ package oz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
-
-	"go.uber.org/zap"
 
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
@@ -83,21 +82,23 @@ func (p *Platform) redactor(ctx context.Context, e task.Execution) (*secrets.Red
 }
 
 // guardOwn adds what belongs to the platform itself: the keys of the models
-// and of git. Those never reach the agent, so one that is too weak to be found
-// in a text is no reason to refuse work.
-func (p *Platform) guardOwn(r *secrets.Redactor) {
-	add := func(name, value string) {
+// and of git. New has checked that they can be found in a text.
+func (p *Platform) guardOwn(r *secrets.Redactor) error {
+	add := func(name, value string) error {
 		if value == "" {
-			return
+			return nil
 		}
 		if err := r.Add(name, value); err != nil {
-			p.opts.Logger.Debug("credential cannot be redacted", zap.String("name", name), zap.Error(err))
+			return fmt.Errorf("keep %s out of what is stored: %w", name, err)
 		}
+		return nil
 	}
+	var errs []error
 	for i, m := range p.opts.Models.Providers {
-		add(fmt.Sprintf("model-key-%d", i+1), m.APIKey.Reveal())
+		errs = append(errs, add(fmt.Sprintf("model-key-%d", i+1), m.APIKey.Reveal()))
 	}
 	for i, g := range p.opts.GitCredentials {
-		add(fmt.Sprintf("git-password-%d", i+1), g.Password.Reveal())
+		errs = append(errs, add(fmt.Sprintf("git-password-%d", i+1), g.Password.Reveal()))
 	}
+	return errors.Join(errs...)
 }

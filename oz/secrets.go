@@ -169,7 +169,9 @@ func secretOf(s sealed.Secret) Secret {
 // variables resolves the secrets of a run and adds them to r. What cannot be
 // redacted is withheld, and counted with those that are missing.
 func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redactor) (vars []executor.Variable, missing []string, err error) {
-	p.guardOwn(r)
+	if err := p.guardOwn(r); err != nil {
+		return nil, nil, err
+	}
 	request := secrets.Request{Owner: t.Owner, Allow: t.Config.Secrets}
 	if t.Creator.IsPerson() {
 		request.Person = t.Creator.UID

@@ -503,3 +503,20 @@ func TestEnvironments(t *testing.T) {
 		assert.NilError(t, ann.DeleteEnvironment(ctx, env.UID))
 	})
 }
+
+// TestWeakCredentialsAreRefused: a key that no redactor could find in a text is
+// refused before there is a run, by an error that does not show it.
+func TestWeakCredentialsAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		field string
+		opts  oz.Options
+	}{
+		{"Models", oz.Options{Models: executor.Models{Providers: []executor.ModelProvider{{Name: "house", APIKey: "weak1"}}}}},
+		{"GitCredentials", oz.Options{GitCredentials: []executor.GitCredential{{Host: "h", Password: "weak1"}}}},
+	} {
+		_, err := oz.New(openStore(t), &tt.opts)
+		assert.ErrorIs(t, err, task.ErrInvalid)
+		assert.ErrorContains(t, err, tt.field)
+		assert.Assert(t, !strings.Contains(err.Error(), "weak1"), "%v", err)
+	}
+}
