@@ -84,7 +84,37 @@ func TestAccessTable(t *testing.T) {
 		access.KeyView:           {team: made, personal: team("creator"), none: signedIn},
 		access.KeyManage:         {team: made, personal: team("creator")},
 		access.ExecutionAct:      {},
+		access.RunShare:          {team: made, personal: team("creator")},
+		access.RunReport:         {team: made, personal: team("creator")},
+		access.MessageSend:       {team: all, personal: team("creator")},
+		access.MessageView:       {team: all, personal: team("creator"), none: signedIn},
+		access.SkillView:         {none: signedIn},
+		access.AgentCreate:       {team: all},
+		access.AgentView:         {team: all, none: signedIn},
+		access.AgentManage:       {team: made},
+		access.ScheduleCreate:    {team: all, personal: team("creator")},
+		access.ScheduleView:      {team: all, personal: team("creator"), none: signedIn},
+		access.ScheduleManage:    {team: made, personal: team("creator")},
+		access.TeamCreate:        {none: signedIn},
+		access.TeamView:          {team: all, none: signedIn},
+		access.TeamManage:        {team: lead},
+		access.MCPCreate:         {team: all, personal: team("creator")},
+		access.MCPView:           {team: all, personal: team("creator"), none: signedIn},
+		access.MCPManage:         {team: made, personal: team("creator")},
+		access.PromptCreate:      {team: all, personal: team("creator")},
+		access.PromptView:        {team: all, personal: team("creator"), none: signedIn},
+		access.PromptManage:      {team: made, personal: team("creator")},
+		access.RunnerCreate:      {team: all, personal: team("creator")},
+		access.RunnerView:        {team: all, personal: team("creator"), none: signedIn},
+		access.RunnerManage:      {team: made, personal: team("creator")},
+		access.WorkerView:        {none: signedIn},
+		access.WorkerConnect:     {team: all},
+		access.UsageView:         {none: signedIn},
+		access.BudgetView:        {team: all, personal: team("creator"), none: signedIn},
+		access.BudgetManage:      {team: lead},
+		access.AuditView:         {team: lead, personal: team("creator"), none: signedIn},
 	}
+	forRunners := []access.Action{access.ExecutionAct, access.RunReport, access.MessageSend, access.MessageView}
 	assert.Equal(t, len(want), len(access.Actions()), "an action without a row in this test")
 	for _, action := range append(access.Actions(), "run.destroy", "") {
 		for oname, object := range objects() {
@@ -93,7 +123,7 @@ func TestAccessTable(t *testing.T) {
 					w := want[action]
 					may := slices.Contains(map[string][]string{"team": w.team, "personal": w.personal, "none": w.none}[oname], cname)
 					may = may || cname == "system" && action.Known()
-					may = may || action == access.ExecutionAct && oname != "none" && (cname == "own runner" || cname == "dressed token")
+					may = may || slices.Contains(forRunners, action) && oname != "none" && (cname == "own runner" || cname == "dressed token")
 					err := access.Allow(caller, action, object)
 					if may {
 						assert.NilError(t, err)

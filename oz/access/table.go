@@ -32,6 +32,35 @@ const (
 	KeyView           Action = "key.view"
 	KeyManage         Action = "key.manage"
 	ExecutionAct      Action = "execution.act" // what a runner does, by its run token
+	RunShare          Action = "run.share"     // change who may see it
+	RunReport         Action = "run.report"    // say how far it is, for whoever carries it out
+	MessageSend       Action = "message.send"  // of the sending run; to whom is run.steer
+	MessageView       Action = "message.view"  // of the receiving run
+	SkillView         Action = "skill.view"    // of none in particular
+	AgentCreate       Action = "agent.create"
+	AgentView         Action = "agent.view" // also to run as it
+	AgentManage       Action = "agent.manage"
+	ScheduleCreate    Action = "schedule.create"
+	ScheduleView      Action = "schedule.view"
+	ScheduleManage    Action = "schedule.manage"
+	TeamCreate        Action = "team.create" // of none in particular
+	TeamView          Action = "team.view"   // its members
+	TeamManage        Action = "team.manage"
+	MCPCreate         Action = "mcp.create" // shared MCP servers
+	MCPView           Action = "mcp.view"
+	MCPManage         Action = "mcp.manage"
+	PromptCreate      Action = "prompt.create" // saved prompts
+	PromptView        Action = "prompt.view"
+	PromptManage      Action = "prompt.manage"
+	RunnerCreate      Action = "runner.create" // runner profiles
+	RunnerView        Action = "runner.view"
+	RunnerManage      Action = "runner.manage"
+	WorkerView        Action = "worker.view" // of none in particular
+	WorkerConnect     Action = "worker.connect"
+	UsageView         Action = "usage.view" // of none in particular
+	BudgetView        Action = "budget.view"
+	BudgetManage      Action = "budget.manage"
+	AuditView         Action = "audit.view"
 )
 
 // Object is what an action is done to. For something about to be made, Creator
@@ -81,6 +110,35 @@ func table() map[Action]rule {
 		KeyView:           {personal: true, team: creator, none: true},
 		KeyManage:         {personal: true, team: creator},
 		ExecutionAct:      {runner: true},
+		RunShare:          {personal: true, team: creator},
+		RunReport:         {personal: true, team: creator, runner: true},
+		MessageSend:       {personal: true, team: members, runner: true},
+		MessageView:       {personal: true, team: members, runner: true, none: true},
+		SkillView:         {none: true},
+		AgentCreate:       {team: members},
+		AgentView:         {team: members, none: true},
+		AgentManage:       {team: creator},
+		ScheduleCreate:    {personal: true, team: members},
+		ScheduleView:      {personal: true, team: members, none: true},
+		ScheduleManage:    {personal: true, team: creator},
+		TeamCreate:        {none: true},
+		TeamView:          {team: members, none: true},
+		TeamManage:        {team: leaders},
+		MCPCreate:         {personal: true, team: members},
+		MCPView:           {personal: true, team: members, none: true},
+		MCPManage:         {personal: true, team: creator},
+		PromptCreate:      {personal: true, team: members},
+		PromptView:        {personal: true, team: members, none: true},
+		PromptManage:      {personal: true, team: creator},
+		RunnerCreate:      {personal: true, team: members},
+		RunnerView:        {personal: true, team: members, none: true},
+		RunnerManage:      {personal: true, team: creator},
+		WorkerView:        {none: true},
+		WorkerConnect:     {team: members},
+		UsageView:         {none: true},
+		BudgetView:        {personal: true, team: members, none: true},
+		BudgetManage:      {team: leaders},
+		AuditView:         {personal: true, team: leaders, none: true},
 	}
 }
 

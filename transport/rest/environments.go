@@ -32,9 +32,9 @@ func (o operations) ListEnvironments(ctx context.Context, r api.ListEnvironments
 
 func environmentOrder(by api.ListEnvironmentsParamsSortBy) (func(a, b oz.EnvironmentItem) int, error) {
 	switch by {
-	case "", api.LastUpdated:
+	case "", api.ListEnvironmentsParamsSortByLastUpdated:
 		return func(a, b oz.EnvironmentItem) int { return b.UpdatedAt.Compare(a.UpdatedAt) }, nil
-	case api.Name:
+	case api.ListEnvironmentsParamsSortByName:
 		return func(a, b oz.EnvironmentItem) int {
 			return cmp.Or(strings.Compare(a.Config.Name, b.Config.Name), strings.Compare(a.UID, b.UID))
 		}, nil
