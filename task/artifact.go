@@ -48,6 +48,10 @@ type Artifact struct {
 	Type      ArtifactType `json:"artifact_type"` // never changes
 	CreatedAt time.Time    `json:"created_at"`    // when it was reported
 
+	// DocumentUID is the same for all versions of a plan; empty for a plan with
+	// one.
+	DocumentUID string `json:"document_uid,omitempty"`
+
 	Title       string `json:"title,omitempty"`       // for people
 	Description string `json:"description,omitempty"` // for people
 	// URL and Branch are those of a pull request, or URL of a reference.
@@ -72,7 +76,7 @@ func (a Artifact) Validate() error {
 		return Invalid("artifact_type", "%q is none of PLAN, PULL_REQUEST, SCREENSHOT, FILE, EXTERNAL_REFERENCE", string(a.Type))
 	case len(a.Title) > maxArtifactText || len(a.Description) > maxArtifactText:
 		return Invalid("title", "title and description may have %d bytes each", maxArtifactText)
-	case max(len(a.URL), len(a.Branch), len(a.ReferenceType), len(a.Path), len(a.MIMEType), len(a.Blob)) > maxArtifactText:
+	case max(len(a.URL), len(a.Branch), len(a.ReferenceType), len(a.Path), len(a.MIMEType), len(a.Blob), len(a.DocumentUID)) > maxArtifactText:
 		return Invalid("artifact_uid", "no text of an artifact may have more than %d bytes", maxArtifactText)
 	case len(a.Metadata) > maxArtifactMetadata:
 		return Invalid("metadata", "has %d bytes, at most %d are allowed", len(a.Metadata), maxArtifactMetadata)

@@ -160,6 +160,10 @@ func (d *decision) append(e Event) error {
 			a.CreatedAt = at
 		}
 		d.artifacts = append(d.artifacts, a)
+	case *SnapshotTaken:
+		if err := p.Validate(); err != nil {
+			return err
+		}
 	}
 	d.head.UpdatedAt = d.now
 	d.emit(d.exec.ID, at, e.Payload)
@@ -375,6 +379,30 @@ func (c Prune) apply(d *decision) error {
 	}
 	d.head.PrunedTo = d.head.LastSeq
 	d.emit("", d.now, &Pruned{Through: d.head.PrunedTo}) // no change of the run: UpdatedAt stays
+	return nil
+}
+
+// AddArtifact gives a run a file of a person's, whatever its state. An artifact
+// that the run has already changes nothing.
+type AddArtifact struct {
+	By       Principal // who
+	Artifact Artifact  // what
+}
+
+func (c AddArtifact) subject() ExecutionID { return "" }
+
+func (c AddArtifact) apply(d *decision) error {
+	if err := c.Artifact.Validate(); err != nil {
+		return err
+	}
+	if d.head.PrunedTo > 0 {
+		return Errorf(CodeOperationNotSupported, "the files of this run were removed by the server's retention; start a new run")
+	}
+	a := c.Artifact
+	a.CreatedAt = d.now
+	d.artifacts = append(d.artifacts, a)
+	d.emit("", d.now, &ArtifactReported{Artifact: a})
+	d.head.UpdatedAt = d.now
 	return nil
 }
 

@@ -97,7 +97,7 @@ const maxSummary = 1000
 // tool calls: they never took part in the conversation. A turn under way is
 // shown as far as it is. Of the other events it shows, as event blocks:
 // "phase" (ended ones), "notice", "artifact", "todos", "error", "compaction",
-// "attachment", "pruned", and "state" when the run ends. Reasoning, usage, streamed tool
+// "attachment", "pruned", "handoff", "snapshot", and "state" when the run ends. Reasoning, usage, streamed tool
 // output and effects are left out: they are in the log.
 func NewConversation(t Task, events []Event) Conversation {
 	b := conversationBuilder{actions: map[string]ContentBlock{}}
@@ -352,6 +352,10 @@ func exposed(p Payload) (name string, data map[string]any) {
 		return "error", map[string]any{"error_code": p.Code, "message": p.Message}
 	case *Compaction:
 		return "compaction", map[string]any{"summary": p.Summary}
+	case *Handoff:
+		return "handoff", map[string]any{"from": p.From, "text": p.Text}
+	case *SnapshotTaken:
+		return "snapshot", map[string]any{"files": len(p.Files), "skipped": p.Skipped}
 	}
 	return "", nil
 }

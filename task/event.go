@@ -42,6 +42,8 @@ const (
 	TypeNotice     EventType = "notice"
 	TypeError      EventType = "error"
 	TypePruned     EventType = "pruned"
+	TypeSnapshot   EventType = "snapshot"
+	TypeHandoff    EventType = "handoff"
 )
 
 // Payload is the content of an event: one of the payload types of this package.
@@ -91,6 +93,10 @@ func newPayload(t EventType) (Payload, error) {
 		return &Notice{}, nil
 	case TypePruned:
 		return &Pruned{}, nil
+	case TypeSnapshot:
+		return &SnapshotTaken{}, nil
+	case TypeHandoff:
+		return &Handoff{}, nil
 	case TypeError:
 		return &ErrorReported{}, nil
 	}

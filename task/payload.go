@@ -236,6 +236,8 @@ func (*Compaction) Type() EventType       { return TypeCompaction }
 func (*Notice) Type() EventType           { return TypeNotice }
 func (*ErrorReported) Type() EventType    { return TypeError }
 func (*Pruned) Type() EventType           { return TypePruned }
+func (*SnapshotTaken) Type() EventType    { return TypeSnapshot }
+func (*Handoff) Type() EventType          { return TypeHandoff }
 
 func (*StateChanged) platformOnly() bool     { return true }
 func (*Input) platformOnly() bool            { return true }
@@ -256,3 +258,5 @@ func (*Compaction) platformOnly() bool       { return false }
 func (*Notice) platformOnly() bool           { return false }
 func (*ErrorReported) platformOnly() bool    { return false }
 func (*Pruned) platformOnly() bool           { return true }
+func (*SnapshotTaken) platformOnly() bool    { return false }
+func (*Handoff) platformOnly() bool          { return true }

@@ -86,6 +86,8 @@ type Creation struct {
 	Where Location  // default LocationRemote
 	From  Source    // default SourceAPI
 	Now   time.Time // the time of creation
+	// Handoff, if not nil, is the first word of the log: what came before.
+	Handoff *Handoff
 	// Commands are applied in the same transaction, such as Offer and Accept
 	// for a run that its creator executes itself.
 	Commands []Command
@@ -131,6 +133,9 @@ func (c Creation) Build() (Task, []Event) {
 	d := &decision{id: t.ID, head: t.Head, now: now}
 	d.head.State = StateQueued
 	d.emit("", now, &StateChanged{To: StateQueued})
+	if c.Handoff != nil {
+		d.emit("", now, c.Handoff)
+	}
 	if t.Prompt != "" || len(t.Attachments) > 0 {
 		d.head.LastInput = d.emit("", now, &Input{Text: t.Prompt, Mode: t.Mode, From: t.Creator, Attachments: t.Attachments})
 	}
