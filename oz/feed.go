@@ -14,13 +14,29 @@ type Frame struct {
 	JSON  []byte
 }
 
+// readFrames reads the next events of a run from the store; none when the log
+// ends there.
+func readFrames(ctx context.Context, store task.Store, id task.ID, after int64) ([]Frame, error) {
+	events, err := store.Events(ctx, id, after, watchBatch)
+	if err != nil {
+		return nil, err
+	}
+	frames := make([]Frame, len(events))
+	for i, e := range events {
+		if frames[i], err = newFrame(e); err != nil {
+			return nil, err
+		}
+	}
+	return frames, nil
+}
+
 func newFrame(e task.Event) (Frame, error) {
 	data, err := e.MarshalJSON()
 	return Frame{Event: e, JSON: data}, err
 }
 
-// Bounds of what a feed keeps in memory. A follower that is further behind
-// reads the store itself.
+// Bounds of what a feed keeps in memory of the newest events. A follower that
+// is further behind reads pages of the log.
 const (
 	feedFrames = 1024
 	feedBytes  = 4 << 20
@@ -45,9 +61,10 @@ type feed struct {
 	mu      sync.Mutex
 	frames  []Frame // the newest events, without a gap
 	bytes   int     // of their JSON
-	next    int64   // number of the event that comes next
+	end     int64   // number of the event that comes next
 	err     error   // why it is filled no more
 	changed chan struct{}
+	pages   *pages // of what is older
 }
 
 // join gives the feed of a run to a follower that has the log up to after.
@@ -60,7 +77,7 @@ func (s *feeds) join(ctx context.Context, id task.ID, after int64) *feed {
 		return f
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives its first follower
-	f := &feed{id: id, refs: 1, stop: stop, done: make(chan struct{}), next: after + 1, changed: make(chan struct{})}
+	f := &feed{id: id, refs: 1, stop: stop, done: make(chan struct{}), end: after + 1, changed: make(chan struct{}), pages: newPages()}
 	if s.m == nil {
 		s.m = map[task.ID]*feed{}
 	}
@@ -92,18 +109,16 @@ func (f *feed) fill(ctx context.Context, store task.Store) {
 	// Subscribed before the first read: a change in between is seen by one or the other.
 	changed, cancel := store.Subscribe(f.id)
 	defer cancel()
-	next := f.next
+	last := f.end - 1
 	for {
-		events, err := store.Events(ctx, f.id, next-1, watchBatch)
-		if err == nil {
-			err = f.add(events)
-		}
+		frames, err := readFrames(ctx, store, f.id, last)
 		if err != nil {
 			f.fail(err)
 			return
 		}
-		if n := len(events); n > 0 { // a short page may have been cut for its size
-			next = events[n-1].Seq + 1
+		if n := len(frames); n > 0 { // a short page may have been cut for its size
+			f.add(frames)
+			last = frames[n-1].Event.Seq
 			continue
 		}
 		select {
@@ -116,27 +131,16 @@ func (f *feed) fill(ctx context.Context, store task.Store) {
 }
 
 // add appends events, and forgets the oldest beyond the bounds.
-func (f *feed) add(events []task.Event) error {
-	if len(events) == 0 {
-		return nil
-	}
-	fresh := make([]Frame, len(events))
-	size := 0
-	for i, e := range events {
-		frame, err := newFrame(e)
-		if err != nil {
-			return err
-		}
-		fresh[i] = frame
-		size += len(frame.JSON)
-	}
+func (f *feed) add(fresh []Frame) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if events[0].Seq != f.next { // the log was pruned in between
-		f.frames, f.bytes = nil, 0
+	if fresh[0].Event.Seq != f.end { // the log was pruned in between, and nobody is to see what was removed
+		f.frames, f.bytes, f.pages = nil, 0, newPages()
 	}
 	f.frames = append(f.frames, fresh...)
-	f.bytes += size
+	for i := range fresh {
+		f.bytes += len(fresh[i].JSON)
+	}
 	drop := 0
 	for ; drop < len(f.frames)-1 && (len(f.frames)-drop > feedFrames || f.bytes > feedBytes); drop++ {
 		f.bytes -= len(f.frames[drop].JSON)
@@ -144,9 +148,8 @@ func (f *feed) add(events []task.Event) error {
 	if drop > 0 { // a new array: followers may read the old one
 		f.frames = append(make([]Frame, 0, len(f.frames)-drop+watchBatch), f.frames[drop:]...)
 	}
-	f.next = events[len(events)-1].Seq + 1
+	f.end = fresh[len(fresh)-1].Event.Seq + 1
 	f.signal()
-	return nil
 }
 
 func (f *feed) fail(err error) {
@@ -168,18 +171,27 @@ func (f *feed) signal() {
 	f.changed = make(chan struct{})
 }
 
-// read gives the frames after a number, and a channel that is closed at the
-// next change. behind means that the feed does not reach back that far. The
-// frames are shared with other followers.
-func (f *feed) read(after int64) (frames []Frame, behind bool, changed <-chan struct{}, err error) {
+// next gives frames after a number, or else a channel that is closed at the
+// next change. The frames are shared with other followers.
+func (f *feed) next(ctx context.Context, store task.Store, after int64) ([]Frame, <-chan struct{}, error) {
+	frames, older, changed, err := f.newest(after)
+	if older != nil {
+		frames, err = older.read(ctx, store, f.id, after)
+	}
+	return frames, changed, err
+}
+
+// newest gives the frames after a number that are in memory, or older when
+// they do not reach back that far.
+func (f *feed) newest(after int64) (frames []Frame, older *pages, changed <-chan struct{}, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	first := f.next - int64(len(f.frames))
+	first := f.end - int64(len(f.frames))
 	switch skip := after + 1 - first; {
 	case skip < 0:
-		return nil, true, nil, nil
+		return nil, f.pages, nil, nil
 	case skip < int64(len(f.frames)):
-		return f.frames[skip:len(f.frames):len(f.frames)], false, f.changed, nil
+		return f.frames[skip:len(f.frames):len(f.frames)], nil, nil, nil
 	}
-	return nil, false, f.changed, f.err
+	return nil, nil, f.changed, f.err
 }

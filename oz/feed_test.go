@@ -3,6 +3,7 @@ package oz_test
 import (
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -22,10 +23,13 @@ type countingStore struct {
 	task.Store
 	reads atomic.Int64
 	down  atomic.Bool
+	gate  sync.RWMutex // keeps reads back
 }
 
 func (s *countingStore) Events(ctx context.Context, id task.ID, after int64, limit int) ([]task.Event, error) {
 	s.reads.Add(1)
+	s.gate.RLock()
+	defer s.gate.RUnlock()
 	if s.down.Load() {
 		return nil, task.Errorf(task.CodeResourceUnavailable, "the database is away")
 	}
@@ -102,9 +106,100 @@ func TestManyFollowersReadTheStoreOnce(t *testing.T) {
 		assertGapless(t, log, 0)
 		assert.Assert(t, len(log) > batches*20 && len(log) == len(logs[0]))
 	}
-	// Those that were still catching up read for themselves, once or twice.
+	// Two for each batch, and a few pages for those who fell behind.
 	reads := store.reads.Load() - before
-	assert.Assert(t, reads < 2*followers+4*batches, "%d reads for %d followers and %d batches", reads, followers, batches)
+	assert.Assert(t, reads < 4*batches, "%d reads for %d followers and %d batches", reads, followers, batches)
+}
+
+// TestFollowersWhoComeTogetherShareReads: after a restart all come back at
+// once, and each has most of the log still to read.
+func TestFollowersWhoComeTogetherShareReads(t *testing.T) {
+	const followers, events = 100, 5000 // ten pages
+	p, store, run, say, end := counted(t)
+	for range events / 1000 {
+		say(1000)
+	}
+	before := store.reads.Load()
+	var caughtUp, done sync.WaitGroup
+	logs := make([][]task.Event, followers)
+	for i := range followers {
+		caughtUp.Add(1)
+		done.Go(func() {
+			for e, err := range p.Watch(context.Background(), run.ID, 0) {
+				if err != nil {
+					t.Errorf("follower %d: %v", i, err)
+					return
+				}
+				if logs[i] = append(logs[i], e); len(logs[i]) == events {
+					caughtUp.Done()
+				}
+			}
+		})
+	}
+	caughtUp.Wait()
+	reads := store.reads.Load() - before
+	end()
+	done.Wait()
+	for _, log := range logs {
+		assertGapless(t, log, 0)
+		assert.Assert(t, len(log) > events && len(log) == len(logs[0]))
+	}
+	assert.Assert(t, reads < followers, "%d reads for %d followers of ten pages each", reads, followers)
+}
+
+// TestFollowBehindTheEnd: who comes back behind the event that ended the run
+// gets what was logged after it, and then the end.
+func TestFollowBehindTheEnd(t *testing.T) {
+	p, store, run, say, end := counted(t)
+	say(1)
+	end()
+	var last int64
+	for e, err := range p.Watch(t.Context(), run.ID, 0) {
+		assert.NilError(t, err)
+		last = e.Seq
+	}
+	_, err := store.Do(t.Context(), run.ID, task.Log{Payloads: []task.Payload{&task.Notice{Text: "after the end"}}})
+	assert.NilError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var rest []task.Event
+	for e, err := range p.Watch(ctx, run.ID, last) {
+		assert.NilError(t, err)
+		rest = append(rest, e)
+	}
+	assertGapless(t, rest, last)
+	assert.Equal(t, len(rest), 1)
+}
+
+// TestFollowerGivesNoMoreThanAsked: what is given together is bounded by its
+// size, but for one event.
+func TestFollowerGivesNoMoreThanAsked(t *testing.T) {
+	p, _, run, say, end := counted(t)
+	say(40)
+	end()
+	for _, limit := range []int{1, 1000} {
+		f, err := p.Follow(t.Context(), run.ID, 0)
+		assert.NilError(t, err)
+		defer f.Close()
+		var log []task.Event
+		for {
+			frames, _, err := f.Next(t.Context(), limit)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			assert.NilError(t, err)
+			size := 0
+			for _, frame := range frames {
+				size += len(frame.JSON)
+				log = append(log, frame.Event)
+			}
+			assert.Assert(t, size <= limit || len(frames) == 1, "%d bytes", size)
+		}
+		assertGapless(t, log, 0)
+		assert.Assert(t, len(log) > 40)
+	}
+	_, err := p.Follow(t.Context(), run.ID, -1)
+	assert.ErrorIs(t, err, task.ErrInvalid)
 }
 
 // TestFollowerFarBehind stops a follower until the feed has forgotten what it
@@ -187,8 +282,10 @@ func TestFollowerOfAPrunedLog(t *testing.T) {
 	for e, err := range p.Watch(ctx, run.ID, 0) {
 		assert.NilError(t, err)
 		if last = e; e.Seq == 1 {
+			store.gate.Lock()
 			end()
 			_, err := store.Do(ctx, run.ID, task.Prune{Before: time.Now().Add(time.Hour)})
+			store.gate.Unlock()
 			assert.NilError(t, err)
 		}
 	}

@@ -2,6 +2,8 @@ package oz
 
 import (
 	"context"
+	"errors"
+	"io"
 	"iter"
 
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -18,109 +20,133 @@ const watchBatch = 500
 // by all who follow the run: their payloads must not be changed.
 func (c *Client) Watch(ctx context.Context, id task.ID, after int64) iter.Seq2[task.Event, error] {
 	return func(yield func(task.Event, error) bool) {
-		for frame, err := range c.Frames(ctx, id, after) {
-			if !yield(frame.Event, err) {
+		f, err := c.Follow(ctx, id, after)
+		if err != nil {
+			yield(task.Event{}, err)
+			return
+		}
+		defer f.Close()
+		for {
+			frames, err := f.wait(ctx)
+			if errors.Is(err, io.EOF) {
 				return
+			}
+			if err != nil {
+				yield(task.Event{}, err)
+				return
+			}
+			for i := range frames {
+				if !yield(frames[i].Event, nil) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// Frames is Watch for those who send the events on: each comes with its wire
-// form.
-func (c *Client) Frames(ctx context.Context, id task.ID, after int64) iter.Seq2[Frame, error] {
-	return func(yield func(Frame, error) bool) {
-		t, err := c.run(ctx, id, access.RunView)
-		if err == nil && after < 0 {
-			err = task.Invalid("after", "must be 0 or the number of an event")
-		}
-		if err != nil {
-			yield(Frame{}, err)
-			return
-		}
-		ended := t.State.Ended() && (after >= t.LastSeq || t.PrunedTo > 0) // the event that says so is behind, or gone
-		w := watcher{store: c.p.store, id: id, after: after, ended: ended}
-		if !w.catchUp(ctx, yield) || w.ended {
-			return
-		}
-		f := c.p.feeds.join(ctx, id, w.after)
-		defer c.p.feeds.leave(f)
-		w.follow(ctx, f, yield)
-	}
-}
-
-// watcher is a position in a run's log.
-type watcher struct {
-	store task.Store
+// Follower is a position in a run's log. It keeps none of the log, and no
+// goroutine of its own, so that many may wait at little cost. It is for one
+// goroutine at a time.
+type Follower struct {
+	feeds *feeds
 	id    task.ID
 	after int64
-	ended bool // by what was yielded so far
+	ended bool // by what was given so far
+	feed  *feed
 }
 
-// catchUp yields what the store has. It reports whether the reader wants more.
-func (w *watcher) catchUp(ctx context.Context, yield func(Frame, error) bool) bool {
-	for {
-		batch, err := w.store.Events(ctx, w.id, w.after, watchBatch)
-		if err != nil {
-			yield(Frame{}, err)
-			return false
-		}
-		for _, e := range batch {
-			frame, err := newFrame(e)
-			if !w.pass(frame, err, yield) {
-				return false
-			}
-		}
-		if len(batch) == 0 { // a short batch may have been cut for its size
-			return true
-		}
-	}
-}
-
-// follow yields what the feed brings, until the run has ended, the reader has
-// stopped or the store has failed.
-func (w *watcher) follow(ctx context.Context, f *feed, yield func(Frame, error) bool) {
-	for {
-		frames, behind, changed, err := f.read(w.after)
-		switch {
-		case err != nil:
-			yield(Frame{}, err)
-			return
-		case behind:
-			if !w.catchUp(ctx, yield) {
-				return
-			}
-			continue
-		case len(frames) == 0 && w.ended:
-			return
-		case len(frames) == 0:
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				yield(Frame{}, ctx.Err())
-				return
-			}
-		}
-		for _, frame := range frames {
-			if !w.pass(frame, nil, yield) {
-				return
-			}
-		}
-	}
-}
-
-// pass yields one frame and notes what it tells.
-func (w *watcher) pass(frame Frame, err error, yield func(Frame, error) bool) bool {
+// Follow is Watch for those who send the events on, and wait for other things
+// beside them. after is the number of the last event that the caller has.
+// Close must follow.
+func (c *Client) Follow(ctx context.Context, id task.ID, after int64) (*Follower, error) {
+	t, err := c.run(ctx, id, access.RunView)
 	if err != nil {
-		yield(Frame{}, err)
-		return false
+		return nil, err
 	}
-	w.after = frame.Event.Seq
-	switch p := frame.Event.Payload.(type) {
-	case *task.StateChanged:
-		w.ended = p.To.Ended()
-	case *task.Pruned: // it stands for the event that said so
-		w.ended = true
+	if after < 0 {
+		return nil, task.Invalid("after", "must be 0 or the number of an event")
 	}
-	return yield(frame, nil)
+	f := &Follower{feeds: &c.p.feeds, id: id, after: after, ended: t.State.Ended()}
+	if !f.ended {
+		f.feed = f.feeds.join(ctx, id, max(after, t.LastSeq))
+	}
+	return f, nil
+}
+
+// Next gives the events behind the position, and moves it behind those it
+// gives: at least one, and others as long as all together have no more than
+// limit bytes of JSON. When there are none yet, it gives a channel that closes
+// when there may be some. Its error is io.EOF when the run has ended and the
+// log was given to its end; after any other error a new Follower may go on
+// from the same place.
+func (f *Follower) Next(ctx context.Context, limit int) (frames []Frame, more <-chan struct{}, err error) {
+	if f.feed == nil {
+		if frames, err = readFrames(ctx, f.feeds.store, f.id, f.after); err != nil {
+			return nil, nil, err
+		}
+		if len(frames) == 0 && !f.ended { // it goes on after all
+			f.feed = f.feeds.join(ctx, f.id, f.after)
+		}
+	}
+	if f.feed != nil {
+		if frames, more, err = f.feed.next(ctx, f.feeds.store, f.after); err != nil {
+			return nil, nil, err
+		}
+	}
+	switch {
+	case len(frames) > 0:
+		return f.pass(within(frames, limit)), nil, nil
+	case f.ended:
+		return nil, nil, io.EOF
+	}
+	return nil, more, nil
+}
+
+// wait is Next that waits until there are events.
+func (f *Follower) wait(ctx context.Context) ([]Frame, error) {
+	for {
+		frames, more, err := f.Next(ctx, feedBytes)
+		if err != nil || len(frames) > 0 {
+			return frames, err
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Close ends the use of the Follower. Closing again does nothing.
+func (f *Follower) Close() {
+	if f.feed != nil {
+		f.feeds.leave(f.feed)
+		f.feed = nil
+	}
+}
+
+// pass notes what the frames tell.
+func (f *Follower) pass(frames []Frame) []Frame {
+	for i := range frames {
+		switch p := frames[i].Event.Payload.(type) {
+		case *task.StateChanged:
+			f.ended = p.To.Ended()
+		case *task.Pruned: // it stands for the event that said so
+			f.ended = true
+		}
+	}
+	f.after = frames[len(frames)-1].Event.Seq
+	return frames
+}
+
+// within gives the first frames that have no more than limit bytes together,
+// and at least one.
+func within(frames []Frame, limit int) []Frame {
+	size := 0
+	for i := range frames {
+		if size += len(frames[i].JSON); size > limit && i > 0 {
+			return frames[:i:i]
+		}
+	}
+	return frames
 }

@@ -159,8 +159,9 @@ func readQuery(r *http.Request, c *call) error {
 	location := *r.URL
 	r.URL = &location
 	if c.route.operation == "listRuns" {
-		c.list, err = wire.ParseList(values)
 		location.RawQuery = ""
+		list, err := wire.ParseList(values)
+		c.list = &list
 		return err
 	}
 	for key, all := range values {

@@ -62,18 +62,17 @@ func pageSize(asked int) int {
 // openStream takes a place among the streams and checks that the caller may
 // see the run, while an error can still be answered.
 func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int64) (*stream, error) {
-	if after < 0 {
-		return nil, task.Invalid("after", "must be 0 or the number of an event")
-	}
-	if _, err := c.client.Get(ctx, id); err != nil {
+	log, err := c.client.Follow(ctx, id, after)
+	if err != nil {
 		return nil, err
 	}
 	select {
 	case h.streams <- struct{}{}:
 	default:
+		log.Close()
 		return nil, task.Errorf(task.CodeResourceUnavailable, "the server has %d streams open and takes no more; poll the events instead, or try again", cap(h.streams))
 	}
-	return &stream{h: h, ctx: ctx, call: c, id: id, after: after, leave: func() { <-h.streams }}, nil
+	return &stream{h: h, ctx: ctx, call: c, id: id, log: log, leave: func() { <-h.streams }}, nil
 }
 
 // maxPageBytes is when a page ends although more events were asked for: pages

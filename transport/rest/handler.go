@@ -96,8 +96,8 @@ type call struct {
 	caller  access.Caller
 	client  *oz.Client
 	request *http.Request
-	body    []byte // of jsonBody routes
-	list    listQuery
+	body    []byte     // of jsonBody routes
+	list    *listQuery // of listRuns
 }
 
 // callKey is the context key of the call.
@@ -107,34 +107,43 @@ type callKey struct{}
 // guard, which put it there.
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// guard finds the caller of a route and reads its body, in this order, so that
-// a stranger cannot make the server read one.
+// guard lets requests of a route through that admit has nothing against. It
+// keeps nothing on its stack: streams wait for hours beneath it.
 func (h *Handler) guard(rt route, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{route: rt}
-		if !rt.public {
-			caller, err := h.authenticate(r)
-			if err == nil {
-				err = mayUse(caller, rt)
-			}
-			if err != nil {
-				h.fail(w, r, err)
-				return
-			}
-			c.caller, c.client = caller, h.platform.As(caller)
+		if r = h.admit(w, r, rt); r != nil {
+			next(w, r)
 		}
-		if err := h.readBody(w, r, c); err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
-		if err := readQuery(r, c); err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		c.request = r
-		next(w, r)
 	})
+}
+
+// admit finds the caller of a route and reads its body, in this order, so that
+// a stranger cannot make the server read one. It gives the request with its
+// call, or nil after it has answered.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, rt route) *http.Request {
+	c := &call{route: rt}
+	if !rt.public {
+		caller, err := h.authenticate(r)
+		if err == nil {
+			err = mayUse(caller, rt)
+		}
+		if err != nil {
+			h.fail(w, r, err)
+			return nil
+		}
+		c.caller, c.client = caller, h.platform.As(caller)
+	}
+	if err := h.readBody(w, r, c); err != nil {
+		h.fail(w, r, err)
+		return nil
+	}
+	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+	if err := readQuery(r, c); err != nil {
+		h.fail(w, r, err)
+		return nil
+	}
+	c.request = r
+	return r
 }
 
 // mayUse keeps run tokens, which an agent might get hold of, from every route

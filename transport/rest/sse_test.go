@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +52,9 @@ func openStream(t *testing.T, e *transporttest.Env, id task.ID, headers ...strin
 func (s *eventStream) close() { s.cancel(); _ = s.resp.Body.Close() }
 
 // next gives the next event's id and name; comments are counted as "comment".
+// What breaks off before the empty line is no event.
 func (s *eventStream) next() (id, name string, ok bool) {
+	var data string
 	for s.lines.Scan() {
 		switch line := s.lines.Text(); {
 		case strings.HasPrefix(line, ":"):
@@ -58,12 +63,15 @@ func (s *eventStream) next() (id, name string, ok bool) {
 			id = line[4:]
 		case strings.HasPrefix(line, "event: "):
 			name = line[7:]
-		case strings.HasPrefix(line, "data: ") && name != "end":
+		case strings.HasPrefix(line, "data: "):
+			data = line[6:]
+		case line == "" && name == "end":
+			return id, name, true
+		case line == "" && name != "":
 			var e task.Event
-			assert.NilError(s.t, json.Unmarshal([]byte(line[6:]), &e))
+			assert.NilError(s.t, json.Unmarshal([]byte(data), &e))
 			assert.Equal(s.t, fmt.Sprint(e.Seq), id)
 			assert.Equal(s.t, string(e.Payload.Type()), name)
-		case line == "" && name != "":
 			return id, name, true
 		}
 	}
@@ -219,13 +227,39 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 }
 
+// TestWaitingStreamsHaveNoGoroutines: a stream that waits takes what any
+// connection takes, the server's two goroutines.
+func TestWaitingStreamsHaveNoGoroutines(t *testing.T) {
+	const streams = 50
+	e := transporttest.Start(t, nil)
+	id, _ := begin(t, e)
+	before := runtime.NumGoroutine()
+	for range streams {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(e.URL, "http://"))
+		assert.NilError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = fmt.Fprintf(conn, "GET /api/v1/oz/runs/%s/events HTTP/1.1\r\nHost: oz\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", id, transporttest.AdminKey)
+		assert.NilError(t, err)
+		lines := bufio.NewReader(conn)
+		for line := ""; !strings.HasPrefix(line, "event: state"); { // the last one that there is, INPROGRESS
+			line, err = lines.ReadString('\n')
+			assert.NilError(t, err)
+		}
+	}
+	most := before + 2*streams + 2 // and what fills the feed
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > most; time.Sleep(time.Millisecond) {
+		assert.Assert(t, time.Now().Before(deadline), "%d goroutines more for %d streams", runtime.NumGoroutine()-before, streams)
+	}
+}
+
 // TestSlowReaderIsDropped leaves a stream unread until the connection's
 // buffers are full: the server lets go of it and the others are not held up.
+// The reader can tell that from an end, and goes on from where it was.
 func TestSlowReaderIsDropped(t *testing.T) {
 	e := transporttest.Start(t, &transporttest.Options{Platform: patient(), Rest: rest.Options{WriteTimeout: 100 * time.Millisecond, MaxStreams: 1}})
 	id, _ := begin(t, e)
-	openStream(t, e, id) // never read
-	fill(t, e, id, 0, 7) // more than loopback's buffers hold
+	slow := openStream(t, e, id) // not read for now
+	fill(t, e, id, 0, 7)         // more than loopback's buffers hold
 	path := "/api/v1/oz/runs/" + string(id) + "/events"
 	deadline := time.Now().Add(20 * time.Second)
 	for e.Call(transporttest.AdminKey, "HEAD", path, nil, "Accept", "application/json").Status != 200 {
@@ -243,10 +277,37 @@ func TestSlowReaderIsDropped(t *testing.T) {
 		cancel()
 		_ = resp.Body.Close()
 		if status == 200 {
-			return
+			break
 		}
 		assert.Assert(t, time.Now().Before(deadline), "the slow reader keeps its place")
 	}
+
+	last := slow.rest(0)
+	assert.Assert(t, slow.lines.Err() != nil, "a stream that broke off looks like one that is over")
+	run, err := e.Platform.Get(t.Context(), id)
+	assert.NilError(t, err)
+	assert.Assert(t, last < run.LastSeq)
+	for last < run.LastSeq {
+		last = openStream(t, e, id, "Last-Event-ID", fmt.Sprint(last)).rest(last, run.LastSeq)
+	}
+}
+
+// rest reads the events behind a number, without a gap, until the stream ends
+// or an event of enough. It gives the last one's number.
+func (s *eventStream) rest(last int64, enough ...int64) int64 {
+	defer s.close()
+	for !slices.Contains(enough, last) {
+		number, name, ok := s.next()
+		if !ok {
+			break
+		}
+		assert.Assert(s.t, name != "end")
+		if number != "" {
+			last++
+			assert.Equal(s.t, number, fmt.Sprint(last))
+		}
+	}
+	return last
 }
 
 func TestEventPages(t *testing.T) {

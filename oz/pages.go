@@ -1,0 +1,69 @@
+package oz
+
+import (
+	"context"
+
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// maxPages is how many pages of a log are kept for its followers.
+const maxPages = 4
+
+// pages are parts of one run's log that followers read who are behind what is
+// kept of its end. Many fall behind together, when a run prints faster than
+// all of them can be served, or come back together, after a restart of the
+// server. One of them reads, the others wait for it and share.
+type pages struct {
+	turn chan struct{} // holds a token while somebody reads
+	kept [][]Frame     // oldest first; guarded by turn
+}
+
+func newPages() *pages { return &pages{turn: make(chan struct{}, 1)} }
+
+// read gives the events after a number, which must not be the log's last.
+func (p *pages) read(ctx context.Context, store task.Store, id task.ID, after int64) ([]Frame, error) {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if frames := p.find(after); len(frames) > 0 {
+		return frames, nil
+	}
+	// From the same numbers for all, or else from here: a page may be cut for
+	// its size.
+	for _, from := range []int64{after - after%watchBatch, after} {
+		frames, err := readFrames(ctx, store, id, from)
+		if err != nil {
+			return nil, err
+		}
+		p.keep(frames)
+		if frames = p.find(after); len(frames) > 0 {
+			return frames, nil
+		}
+	}
+	return nil, task.Errorf(task.CodeInternal, "run %s: its log lacks the events after %d", id, after)
+}
+
+// find gives what is kept after a number. A page that begins later is of no
+// use, but where the log was pruned up to its beginning.
+func (p *pages) find(after int64) []Frame {
+	for _, page := range p.kept {
+		first, last := page[0].Event.Seq, page[len(page)-1].Event.Seq
+		if _, pruned := page[0].Event.Payload.(*task.Pruned); after >= last || after < first-1 && !pruned {
+			continue
+		}
+		return page[max(0, after+1-first):]
+	}
+	return nil
+}
+
+func (p *pages) keep(page []Frame) {
+	if len(page) == 0 {
+		return
+	}
+	if p.kept = append(p.kept, page); len(p.kept) > maxPages {
+		p.kept = append([][]Frame(nil), p.kept[1:]...)
+	}
+}
