@@ -15,6 +15,8 @@ type Config struct {
 	Description string `json:"description,omitempty"`
 	// DockerImage is the image of the sandbox, where the executor uses one.
 	DockerImage string `json:"docker_image,omitempty"`
+	// DefaultRunner is the uid of the runner profile of runs that name none.
+	DefaultRunner string `json:"default_runner_uid,omitempty"`
 	// Repos are cloned before the setup commands.
 	Repos []Repo `json:"github_repos,omitempty"`
 	// SetupCommands run in this order after cloning. They must be idempotent.

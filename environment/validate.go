@@ -66,6 +66,9 @@ func (c Config) validateText() error {
 	if err := checkText("docker_image", c.DockerImage, MaxImageBytes, false); err != nil {
 		return err
 	}
+	if err := checkText("default_runner_uid", c.DefaultRunner, MaxNameRunes, false); err != nil {
+		return err
+	}
 	if strings.HasPrefix(c.DockerImage, "-") || strings.ContainsAny(c.DockerImage, " \t") {
 		return task.Invalid("docker_image", "must be an image reference such as ubuntu:22.04, without spaces")
 	}

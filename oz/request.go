@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -175,7 +174,7 @@ func checkConfig(c task.Config) error {
 	}
 	for _, f := range []struct{ name, value string }{
 		{"name", c.Name}, {"model_id", c.ModelID}, {"environment_id", c.EnvironmentID},
-		{"computer_use_model_id", c.ComputerUseModelID},
+		{"computer_use_model_id", c.ComputerUseModelID}, {"runner_id", c.RunnerID},
 	} {
 		if err := checkLine("config."+f.name, f.value, maxName); err != nil {
 			return err
@@ -204,9 +203,6 @@ func checkSettings(c task.Config) error {
 	default:
 		return task.Invalid("config.credential_strategy", "%q is neither EXECUTOR nor CREATOR", c.CredentialStrategy)
 	}
-	if c.RunnerID != "" {
-		return notBuilt("config.runner_id", "runners", "leave it out to use the server's own compute")
-	}
 	if s := strings.TrimSpace(string(c.MemoryStores)); s != "" && s != "null" && s != "[]" {
 		return notBuilt("config.memory_stores", "memory stores", "leave them out")
 	}
@@ -227,42 +223,20 @@ func checkHarness(c task.Config) error {
 	}
 }
 
-// mcpServer is the part of an MCP server's configuration that is judged (Oz
-// API, McpServerConfig).
-type mcpServer struct {
-	WarpID  string            `json:"warp_id"`
-	Command string            `json:"command"`
-	URL     string            `json:"url"`
-	Args    []string          `json:"args"`
-	Env     map[string]string `json:"env"`
-	Headers map[string]string `json:"headers"`
-}
-
 func checkMCPServers(c task.Config) error {
 	if len(c.MCPServers) > maxMCPServers {
 		return task.Invalid("config.mcp_servers", "at most %d are allowed", maxMCPServers)
 	}
 	for name, raw := range c.MCPServers {
-		field := fmt.Sprintf("config.mcp_servers[%q]", name)
-		var s mcpServer
 		if name == "" {
 			return task.Invalid("config.mcp_servers", "every server needs a name")
 		}
-		if err := json.Unmarshal(raw, &s); err != nil {
-			return task.Invalid(field, "is not the configuration of an MCP server: %w", err)
+		if err := checkLine("config.mcp_servers", name, maxName); err != nil {
+			return err
 		}
-		given := slices.DeleteFunc([]string{s.WarpID, s.Command, s.URL}, func(v string) bool { return v == "" })
-		switch {
-		case len(given) != 1:
-			return task.Invalid(field, "must have exactly one of warp_id, command and url")
-		case s.Command == "" && (len(s.Args) > 0 || len(s.Env) > 0):
-			return task.Invalid(field, "args and env go with command only")
-		case s.URL == "" && len(s.Headers) > 0:
-			return task.Invalid(field, "headers go with url only")
+		if _, err := parseMCP(mcpField(name), raw); err != nil {
+			return err
 		}
-	}
-	if len(c.MCPServers) > 0 {
-		return notBuilt("config.mcp_servers", "MCP servers", "leave them out; the agent can use command-line tools that a setup command installs")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/oz-platform/cloudagents/environment"
@@ -41,6 +42,9 @@ func (c *Client) create(ctx context.Context, r Request, n task.Creation) (task.T
 	n.ID, n.Now = task.NewID(), c.p.opts.Clock.Now()
 	n.Spec.ConversationID = string(n.ID)
 	var err error
+	if n.Spec.ContinuesID, n.Handoff, err = c.continued(ctx, r.ConversationID); err != nil {
+		return task.Task{}, err
+	}
 	if n.Spec.Attachments, err = c.p.putAttachments(ctx, n.ID, r.Attachments); err != nil {
 		return task.Task{}, err
 	}
@@ -90,9 +94,6 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 		return task.Spec{}, err
 	}
 	if err := r.check(c.p.opts.MaxAttachmentBytes); err != nil {
-		return task.Spec{}, err
-	}
-	if err := c.checkConversation(ctx, r.ConversationID); err != nil {
 		return task.Spec{}, err
 	}
 	metadata, err := c.inherit(ctx, r)
@@ -158,22 +159,6 @@ func ownerFor(c access.Caller, team *bool) (task.Scope, error) {
 	return task.Scope{}, task.Invalid("team", "you are on several teams: use a key of the team that is meant")
 }
 
-// checkConversation judges a conversation to continue. A run's first
-// conversation is called like the run.
-func (c *Client) checkConversation(ctx context.Context, id string) error {
-	if id == "" {
-		return nil
-	}
-	if _, err := c.run(ctx, task.ID(id), access.RunView); err != nil {
-		if errors.Is(err, task.ErrNotFound) {
-			return &task.Error{Code: task.CodeNotFound, Field: "conversation_id", Message: "there is no such conversation that you may see"}
-		}
-		return err
-	}
-	return notBuilt("conversation_id", "conversations that go on in a new run",
-		"send the message to the run itself (POST /agent/runs/{run_id}/followups): it goes on with the same conversation")
-}
-
 // inherit checks the parent and gives the metadata with what it hands down.
 func (c *Client) inherit(ctx context.Context, r Request) (map[string]string, error) {
 	if r.ParentRunID == "" {
@@ -232,9 +217,14 @@ func (c *Client) configure(ctx context.Context, asked task.Config, spec *task.Sp
 		if spec.Environment, err = json.Marshal(env.Config); err != nil {
 			return fmt.Errorf("encode environment: %w", err)
 		}
-		layers = append(layers, layer{layerEnvironment, task.Config{Secrets: env.Config.Secrets}})
+		layers = append(layers, layer{layerEnvironment, task.Config{Secrets: env.Config.Secrets, RunnerID: env.Config.DefaultRunner}})
 	}
 	spec.Config, spec.Origins = resolve(append(layers, layer{layerDefault, defaults})...)
+	for _, step := range []func(context.Context, *task.Spec) error{c.configureRunner, c.configureMCP} {
+		if err := step(ctx, spec); err != nil {
+			return err
+		}
+	}
 	return c.p.checkModel("config.model_id", spec.Config.ModelID)
 }
 
@@ -343,7 +333,7 @@ func (p *Platform) putAttachments(ctx context.Context, id task.ID, in []Attachme
 	}
 	var out []task.Attachment
 	for i, a := range in {
-		key := fmt.Sprintf("attachments/%s/%d", id, i)
+		key := attachmentKey(id, strconv.Itoa(i))
 		if _, err := p.opts.Blobs.PutBlob(ctx, key, bytes.NewReader(a.Data)); err != nil {
 			p.dropAttachments(ctx, out)
 			return nil, fmt.Errorf("store attachment %d: %w", i, err)
@@ -352,6 +342,9 @@ func (p *Platform) putAttachments(ctx context.Context, id task.ID, in []Attachme
 	}
 	return out, nil
 }
+
+// attachmentKey is where a file given with a prompt lies.
+func attachmentKey(id task.ID, n string) string { return fmt.Sprintf("attachments/%s/%s", id, n) }
 
 // dropAttachments removes files that no run came to own.
 func (p *Platform) dropAttachments(ctx context.Context, list []task.Attachment) {

@@ -67,7 +67,7 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	if err != nil {
 		return nil, fmt.Errorf("encode handshake: %w", err)
 	}
-	began := s.opts.Clock.Now()
+	began, shape := s.opts.Clock.Now(), shapeOf(a.Task)
 	var announced sync.WaitGroup
 	announced.Go(func() { // beside the start, which must not wait for it
 		s.phase(ctx, a.Task.ID, &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseStarted})
@@ -76,7 +76,7 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	sandbox, err := s.ex.Start(starting, executor.Spec{
-		ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Limits: s.opts.Limits,
+		ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Limits: shape.within(s.opts.Limits),
 		Command: append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID)),
 		Env:     append(slices.Clone(s.opts.Env), crashpoint.Env()...),
 	})
@@ -87,7 +87,20 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	}
 	announced.Wait()
 	s.phase(ctx, a.Task.ID, done)
+	if err == nil {
+		s.tellUnmet(ctx, a.Task.ID, shape.unmet(s.opts.Limits, sandbox.Limits()))
+	}
 	return sandbox, err
+}
+
+// tellUnmet logs what a runner profile asks for in vain.
+func (s *supervisor) tellUnmet(ctx context.Context, id task.ID, text string) {
+	if text == "" {
+		return
+	}
+	if err := s.host.Log(ctx, id, &task.Notice{Text: text}); err != nil && ctx.Err() == nil {
+		s.opts.Logger.Warn("log notice", zap.String("task_id", string(id)), zap.Error(err))
+	}
 }
 
 // phase logs a phase for the people watching. Work does not depend on it.

@@ -14,6 +14,7 @@ import (
 // ErrNotFound for a run or execution that does not exist.
 type Store interface {
 	Records
+	Accounts
 
 	// Create stores a new run, or gives the run that an earlier Create with
 	// the same idempotency key made (replayed is true). It fails with
@@ -136,8 +137,12 @@ func (c Creation) Build() (Task, []Event) {
 	if c.Handoff != nil {
 		d.emit("", now, c.Handoff)
 	}
-	if t.Prompt != "" || len(t.Attachments) > 0 {
-		d.head.LastInput = d.emit("", now, &Input{Text: t.Prompt, Mode: t.Mode, From: t.Creator, Attachments: t.Attachments})
+	prompt := t.Prompt
+	if prompt == "" && t.Skill != nil {
+		prompt = t.Skill.prompt()
+	}
+	if prompt != "" || len(t.Attachments) > 0 {
+		d.head.LastInput = d.emit("", now, &Input{Text: prompt, Mode: t.Mode, From: t.Creator, Attachments: t.Attachments})
 	}
 	if t.Where == LocationRemote {
 		d.head.ReadyAt = now

@@ -85,14 +85,20 @@ type Spec struct {
 	// Environment is the environment's configuration as of creation, in the
 	// JSON of package environment; nil when the run has none.
 	Environment    []byte            `json:"environment,omitempty"`
-	ConversationID string            `json:"conversation_id"`       // of the run's conversation
-	ParentID       ID                `json:"parent_id,omitempty"`   // empty for a run without parent
-	Metadata       map[string]string `json:"metadata,omitempty"`    // the caller's own
-	TriggerURL     string            `json:"trigger_url,omitempty"` // what set it off: a thread, an issue
-	Interactive    bool              `json:"interactive,omitempty"` // a person looks on
-	Attachments    []Attachment      `json:"attachments,omitempty"` // given with the prompt
+	ConversationID string            `json:"conversation_id"`        // of the run's conversation
+	ParentID       ID                `json:"parent_id,omitempty"`    // empty for a run without parent
+	ContinuesID    ID                `json:"continues_id,omitempty"` // the run whose conversation this one goes on with
+	Metadata       map[string]string `json:"metadata,omitempty"`     // the caller's own
+	TriggerURL     string            `json:"trigger_url,omitempty"`  // what set it off: a thread, an issue
+	Interactive    bool              `json:"interactive,omitempty"`  // a person looks on
+	Attachments    []Attachment      `json:"attachments,omitempty"`  // given with the prompt
 	// Fingerprint is a hash of the request, by which a repeat of it is known.
 	Fingerprint []byte `json:"fingerprint,omitempty"`
+	// Skill is the one that the run carries out; nil for a run without.
+	Skill *Skill `json:"skill,omitempty"`
+	// Runner is the runner profile as of creation, in the JSON of
+	// oz.RunnerConfig; nil when the run has none.
+	Runner []byte `json:"runner,omitempty"`
 }
 
 // Attachment is a file given with a prompt; its bytes are in the blob store.

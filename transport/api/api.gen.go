@@ -1011,6 +1011,9 @@ type CloudEnvironment struct {
 
 // CloudEnvironmentConfig defines model for CloudEnvironmentConfig.
 type CloudEnvironmentConfig struct {
+	// DefaultRunnerUid Ours: the runner profile of runs that name none.
+	DefaultRunnerUid string `json:"default_runner_uid,omitempty,omitzero"`
+
 	// Description At most 240 characters.
 	Description                    string       `json:"description,omitempty,omitzero"`
 	DockerImage                    string       `json:"docker_image,omitempty,omitzero"`
@@ -1514,6 +1517,9 @@ type ListSecretsResponse struct {
 // ListSkillsResponse defines model for ListSkillsResponse.
 type ListSkillsResponse struct {
 	Agents []AgentListItem `json:"agents"`
+
+	// Unreachable Ours: repositories that could not be looked into, so that their skills are missing here.
+	Unreachable []UnreachableRepository `json:"unreachable,omitempty,omitzero"`
 }
 
 // ListTeamsResponse defines model for ListTeamsResponse.
@@ -1985,14 +1991,14 @@ type RunnerConfig struct {
 
 	// MacosVersion macos only: 14, 15, 26 or 27.
 	MacosVersion string  `json:"macos_version,omitempty,omitzero"`
-	MemoryGb     float32 `json:"memory_gb,omitempty,omitzero"`
+	MemoryGb     float64 `json:"memory_gb,omitempty,omitzero"`
 
 	// Os linux (default) or macos.
 	Os            string   `json:"os,omitempty,omitzero"`
 	SetupCommands []string `json:"setup_commands,omitempty,omitzero"`
 
 	// Vcpus Together with memory_gb.
-	Vcpus float32 `json:"vcpus,omitempty,omitzero"`
+	Vcpus float64 `json:"vcpus,omitempty,omitzero"`
 }
 
 // RunnerItem defines model for RunnerItem.
@@ -2184,6 +2190,15 @@ type TokenCount struct {
 	InputCacheRead  int64 `json:"input_cache_read"`
 	InputCacheWrite int64 `json:"input_cache_write"`
 	Output          int64 `json:"output"`
+}
+
+// UnreachableRepository defines model for UnreachableRepository.
+type UnreachableRepository struct {
+	Error     string `json:"error"`
+	ErrorCode string `json:"error_code"`
+
+	// Repository owner/repo, or its URL.
+	Repository string `json:"repository"`
 }
 
 // UpdateAgentRequest defines model for UpdateAgentRequest.
@@ -2589,6 +2604,13 @@ type DownloadArtifactParams struct {
 	Signature Signature `form:"signature" json:"signature"`
 }
 
+// DownloadSnapshotFileParams defines parameters for DownloadSnapshotFile.
+type DownloadSnapshotFileParams struct {
+	// Expires When the link ends, in seconds since 1970.
+	Expires   Expires   `form:"expires" json:"expires"`
+	Signature Signature `form:"signature" json:"signature"`
+}
+
 // DownloadTranscriptParams defines parameters for DownloadTranscript.
 type DownloadTranscriptParams struct {
 	// Format `jsonl`: the events, one a line. `markdown`: for people.
@@ -2597,6 +2619,12 @@ type DownloadTranscriptParams struct {
 	// Expires When the link ends, in seconds since 1970.
 	Expires   Expires   `form:"expires" json:"expires"`
 	Signature Signature `form:"signature" json:"signature"`
+}
+
+// OpenExecutionBlobParams defines parameters for OpenExecutionBlob.
+type OpenExecutionBlobParams struct {
+	// Key The file's key.
+	Key string `form:"key" json:"key"`
 }
 
 // ListExecutionEventsParams defines parameters for ListExecutionEvents.
@@ -3191,6 +3219,10 @@ type ClientInterface interface {
 
 	// ListSkills List skills that can be run as agents
 	//
+	// Looks for `<folder>/<skill>/SKILL.md` on the branch that the environment checks out, or else on the default
+	// branch. Without `repo`, a repository that cannot be looked into is listed in `unreachable`; with it, the request
+	// fails. The time of the last run is given for the first 200 variants.
+	//
 	// Corresponds with GET /agent (the `ListSkills` operationId).
 	ListSkills(ctx context.Context, params *ListSkillsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -3646,6 +3678,13 @@ type ClientInterface interface {
 	// Corresponds with GET /oz/downloads/artifacts/{artifactUid} (the `DownloadArtifact` operationId).
 	DownloadArtifact(ctx context.Context, artifactUid ArtifactUid, params *DownloadArtifactParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// DownloadSnapshotFile Target of handoff links
+	//
+	// Needs the signature that the link came with.
+	//
+	// Corresponds with GET /oz/downloads/snapshots/{runId}/{attachmentId} (the `DownloadSnapshotFile` operationId).
+	DownloadSnapshotFile(ctx context.Context, runId RunId, attachmentId string, params *DownloadSnapshotFileParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// DownloadTranscript Target of transcript links
 	//
 	// Needs the signature that the link came with.
@@ -3701,6 +3740,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /oz/executions/current/begin (the `BeginExecution` operationId).
 	BeginExecution(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpenExecutionBlob Fetch a file that the run may read
+	//
+	// An attachment, an artifact of its own, or a file of the snapshot in its bundle.
+	//
+	// Corresponds with GET /oz/executions/current/blobs (the `OpenExecutionBlob` operationId).
+	OpenExecutionBlob(ctx context.Context, params *OpenExecutionBlobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetExecutionBundle Fetch what the execution needs
 	//
@@ -4131,9 +4177,18 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /oz/workers (the `ListWorkers` operationId).
 	ListWorkers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetReference This document for people
+	//
+	// Corresponds with GET /reference (the `GetReference` operationId).
+	GetReference(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ListSkills List skills that can be run as agents
+//
+// Looks for `<folder>/<skill>/SKILL.md` on the branch that the environment checks out, or else on the default
+// branch. Without `repo`, a repository that cannot be looked into is listed in `unreachable`; with it, the request
+// fails. The time of the last run is given for the first 200 variants.
 //
 // Corresponds with GET /agent (the `ListSkills` operationId).
 func (c *Client) ListSkills(ctx context.Context, params *ListSkillsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5238,6 +5293,23 @@ func (c *Client) DownloadArtifact(ctx context.Context, artifactUid ArtifactUid, 
 	return c.Client.Do(req)
 }
 
+// DownloadSnapshotFile Target of handoff links
+//
+// Needs the signature that the link came with.
+//
+// Corresponds with GET /oz/downloads/snapshots/{runId}/{attachmentId} (the `DownloadSnapshotFile` operationId).
+func (c *Client) DownloadSnapshotFile(ctx context.Context, runId RunId, attachmentId string, params *DownloadSnapshotFileParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDownloadSnapshotFileRequest(c.Server, runId, attachmentId, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // DownloadTranscript Target of transcript links
 //
 // Needs the signature that the link came with.
@@ -5364,6 +5436,23 @@ func (c *Client) UpdateEnvironment(ctx context.Context, environmentUid string, b
 // Corresponds with POST /oz/executions/current/begin (the `BeginExecution` operationId).
 func (c *Client) BeginExecution(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewBeginExecutionRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpenExecutionBlob Fetch a file that the run may read
+//
+// An attachment, an artifact of its own, or a file of the snapshot in its bundle.
+//
+// Corresponds with GET /oz/executions/current/blobs (the `OpenExecutionBlob` operationId).
+func (c *Client) OpenExecutionBlob(ctx context.Context, params *OpenExecutionBlobParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpenExecutionBlobRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6404,6 +6493,21 @@ func (c *Client) Whoami(ctx context.Context, reqEditors ...RequestEditorFn) (*ht
 // Corresponds with GET /oz/workers (the `ListWorkers` operationId).
 func (c *Client) ListWorkers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListWorkersRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetReference This document for people
+//
+// Corresponds with GET /reference (the `GetReference` operationId).
+func (c *Client) GetReference(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetReferenceRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -8793,6 +8897,78 @@ func NewDownloadArtifactRequest(server string, artifactUid ArtifactUid, params *
 	return req, nil
 }
 
+// NewDownloadSnapshotFileRequest constructs an http.Request for the DownloadSnapshotFile method
+func NewDownloadSnapshotFileRequest(server string, runId RunId, attachmentId string, params *DownloadSnapshotFileParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "attachmentId", attachmentId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/downloads/snapshots/%s/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "expires", params.Expires, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "signature", params.Signature, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewDownloadTranscriptRequest constructs an http.Request for the DownloadTranscript method
 func NewDownloadTranscriptRequest(server string, runId RunId, params *DownloadTranscriptParams) (*http.Request, error) {
 	var err error
@@ -9041,6 +9217,56 @@ func NewBeginExecutionRequest(server string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewOpenExecutionBlobRequest constructs an http.Request for the OpenExecutionBlob method
+func NewOpenExecutionBlobRequest(server string, params *OpenExecutionBlobParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/blobs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "key", params.Key, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -10878,6 +11104,33 @@ func NewListWorkersRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetReferenceRequest constructs an http.Request for the GetReference method
+func NewGetReferenceRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/reference")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -10923,6 +11176,10 @@ func WithBaseURL(baseURL string) ClientOption {
 type ClientWithResponsesInterface interface {
 
 	// ListSkillsWithResponse List skills that can be run as agents
+	//
+	// Looks for `<folder>/<skill>/SKILL.md` on the branch that the environment checks out, or else on the default
+	// branch. Without `repo`, a repository that cannot be looked into is listed in `unreachable`; with it, the request
+	// fails. The time of the last run is given for the first 200 variants.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -11453,6 +11710,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /oz/downloads/artifacts/{artifactUid} (the `DownloadArtifact` operationId).
 	DownloadArtifactWithResponse(ctx context.Context, artifactUid ArtifactUid, params *DownloadArtifactParams, reqEditors ...RequestEditorFn) (*DownloadArtifactAnswer, error)
 
+	// DownloadSnapshotFileWithResponse Target of handoff links
+	//
+	// Needs the signature that the link came with.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/downloads/snapshots/{runId}/{attachmentId} (the `DownloadSnapshotFile` operationId).
+	DownloadSnapshotFileWithResponse(ctx context.Context, runId RunId, attachmentId string, params *DownloadSnapshotFileParams, reqEditors ...RequestEditorFn) (*DownloadSnapshotFileAnswer, error)
+
 	// DownloadTranscriptWithResponse Target of transcript links
 	//
 	// Needs the signature that the link came with.
@@ -11516,6 +11782,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /oz/executions/current/begin (the `BeginExecution` operationId).
 	BeginExecutionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*BeginExecutionAnswer, error)
+
+	// OpenExecutionBlobWithResponse Fetch a file that the run may read
+	//
+	// An attachment, an artifact of its own, or a file of the snapshot in its bundle.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/executions/current/blobs (the `OpenExecutionBlob` operationId).
+	OpenExecutionBlobWithResponse(ctx context.Context, params *OpenExecutionBlobParams, reqEditors ...RequestEditorFn) (*OpenExecutionBlobAnswer, error)
 
 	// GetExecutionBundleWithResponse Fetch what the execution needs
 	//
@@ -11996,6 +12271,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /oz/workers (the `ListWorkers` operationId).
 	ListWorkersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWorkersAnswer, error)
+
+	// GetReferenceWithResponse This document for people
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /reference (the `GetReference` operationId).
+	GetReferenceWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetReferenceAnswer, error)
 }
 
 type ListSkillsAnswer struct {
@@ -14413,6 +14695,47 @@ func (r DownloadArtifactAnswer) ContentType() string {
 	return ""
 }
 
+type DownloadSnapshotFileAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DownloadSnapshotFileAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DownloadSnapshotFileAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DownloadSnapshotFileAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DownloadSnapshotFileAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DownloadSnapshotFileAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type DownloadTranscriptAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14681,6 +15004,47 @@ func (r BeginExecutionAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r BeginExecutionAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type OpenExecutionBlobAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r OpenExecutionBlobAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r OpenExecutionBlobAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r OpenExecutionBlobAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpenExecutionBlobAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r OpenExecutionBlobAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -16764,7 +17128,52 @@ func (r ListWorkersAnswer) ContentType() string {
 	return ""
 }
 
+type GetReferenceAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetReferenceAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetReferenceAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetReferenceAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetReferenceAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetReferenceAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListSkillsWithResponse List skills that can be run as agents
+//
+// Looks for `<folder>/<skill>/SKILL.md` on the branch that the environment checks out, or else on the default
+// branch. Without `repo`, a repository that cannot be looked into is listed in `unreachable`; with it, the request
+// fails. The time of the last run is given for the first 200 variants.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -17684,6 +18093,21 @@ func (c *ClientWithResponses) DownloadArtifactWithResponse(ctx context.Context, 
 	return ParseDownloadArtifactAnswer(rsp)
 }
 
+// DownloadSnapshotFileWithResponse Target of handoff links
+//
+// Needs the signature that the link came with.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/downloads/snapshots/{runId}/{attachmentId} (the `DownloadSnapshotFile` operationId).
+func (c *ClientWithResponses) DownloadSnapshotFileWithResponse(ctx context.Context, runId RunId, attachmentId string, params *DownloadSnapshotFileParams, reqEditors ...RequestEditorFn) (*DownloadSnapshotFileAnswer, error) {
+	rsp, err := c.DownloadSnapshotFile(ctx, runId, attachmentId, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDownloadSnapshotFileAnswer(rsp)
+}
+
 // DownloadTranscriptWithResponse Target of transcript links
 //
 // Needs the signature that the link came with.
@@ -17794,6 +18218,21 @@ func (c *ClientWithResponses) BeginExecutionWithResponse(ctx context.Context, re
 		return nil, err
 	}
 	return ParseBeginExecutionAnswer(rsp)
+}
+
+// OpenExecutionBlobWithResponse Fetch a file that the run may read
+//
+// An attachment, an artifact of its own, or a file of the snapshot in its bundle.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/executions/current/blobs (the `OpenExecutionBlob` operationId).
+func (c *ClientWithResponses) OpenExecutionBlobWithResponse(ctx context.Context, params *OpenExecutionBlobParams, reqEditors ...RequestEditorFn) (*OpenExecutionBlobAnswer, error) {
+	rsp, err := c.OpenExecutionBlob(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpenExecutionBlobAnswer(rsp)
 }
 
 // GetExecutionBundleWithResponse Fetch what the execution needs
@@ -18640,6 +19079,19 @@ func (c *ClientWithResponses) ListWorkersWithResponse(ctx context.Context, reqEd
 		return nil, err
 	}
 	return ParseListWorkersAnswer(rsp)
+}
+
+// GetReferenceWithResponse This document for people
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /reference (the `GetReference` operationId).
+func (c *ClientWithResponses) GetReferenceWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetReferenceAnswer, error) {
+	rsp, err := c.GetReference(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetReferenceAnswer(rsp)
 }
 
 // ParseListSkillsAnswer parses an HTTP response from a ListSkillsWithResponse call
@@ -20343,6 +20795,32 @@ func ParseDownloadArtifactAnswer(rsp *http.Response) (*DownloadArtifactAnswer, e
 	return response, nil
 }
 
+// ParseDownloadSnapshotFileAnswer parses an HTTP response from a DownloadSnapshotFileWithResponse call
+func ParseDownloadSnapshotFileAnswer(rsp *http.Response) (*DownloadSnapshotFileAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DownloadSnapshotFileAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseDownloadTranscriptAnswer parses an HTTP response from a DownloadTranscriptWithResponse call
 func ParseDownloadTranscriptAnswer(rsp *http.Response) (*DownloadTranscriptAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -20518,6 +20996,32 @@ func ParseBeginExecutionAnswer(rsp *http.Response) (*BeginExecutionAnswer, error
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpenExecutionBlobAnswer parses an HTTP response from a OpenExecutionBlobWithResponse call
+func ParseOpenExecutionBlobAnswer(rsp *http.Response) (*OpenExecutionBlobAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpenExecutionBlobAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21965,6 +22469,32 @@ func ParseListWorkersAnswer(rsp *http.Response) (*ListWorkersAnswer, error) {
 	return response, nil
 }
 
+// ParseGetReferenceAnswer parses an HTTP response from a GetReferenceWithResponse call
+func ParseGetReferenceAnswer(rsp *http.Response) (*GetReferenceAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetReferenceAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// ListSkills List skills that can be run as agents
@@ -22122,6 +22652,9 @@ type ServerInterface interface {
 	// DownloadArtifact Target of artifact links
 	// (GET /oz/downloads/artifacts/{artifactUid})
 	DownloadArtifact(w http.ResponseWriter, r *http.Request, artifactUid ArtifactUid, params DownloadArtifactParams)
+	// DownloadSnapshotFile Target of handoff links
+	// (GET /oz/downloads/snapshots/{runId}/{attachmentId})
+	DownloadSnapshotFile(w http.ResponseWriter, r *http.Request, runId RunId, attachmentId string, params DownloadSnapshotFileParams)
 	// DownloadTranscript Target of transcript links
 	// (GET /oz/downloads/transcripts/{runId})
 	DownloadTranscript(w http.ResponseWriter, r *http.Request, runId RunId, params DownloadTranscriptParams)
@@ -22140,6 +22673,9 @@ type ServerInterface interface {
 	// BeginExecution Make the run INPROGRESS
 	// (POST /oz/executions/current/begin)
 	BeginExecution(w http.ResponseWriter, r *http.Request)
+	// OpenExecutionBlob Fetch a file that the run may read
+	// (GET /oz/executions/current/blobs)
+	OpenExecutionBlob(w http.ResponseWriter, r *http.Request, params OpenExecutionBlobParams)
 	// GetExecutionBundle Fetch what the execution needs
 	// (GET /oz/executions/current/bundle)
 	GetExecutionBundle(w http.ResponseWriter, r *http.Request)
@@ -22272,6 +22808,9 @@ type ServerInterface interface {
 	// ListWorkers List workers
 	// (GET /oz/workers)
 	ListWorkers(w http.ResponseWriter, r *http.Request)
+	// GetReference This document for people
+	// (GET /reference)
+	GetReference(w http.ResponseWriter, r *http.Request)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -24149,6 +24688,70 @@ func (siw *ServerInterfaceWrapper) DownloadArtifact(w http.ResponseWriter, r *ht
 	handler.ServeHTTP(w, r)
 }
 
+// DownloadSnapshotFile operation middleware
+func (siw *ServerInterfaceWrapper) DownloadSnapshotFile(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "attachmentId" -------------
+	var attachmentId string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "attachmentId", r.PathValue("attachmentId"), &attachmentId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "attachmentId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DownloadSnapshotFileParams
+
+	// ------------- Required query parameter "expires" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "expires", r.URL.Query(), &params.Expires, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "expires"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "expires", Err: err})
+		}
+		return
+	}
+
+	// ------------- Required query parameter "signature" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "signature", r.URL.Query(), &params.Signature, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "signature"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "signature", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DownloadSnapshotFile(w, r, runId, attachmentId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // DownloadTranscript operation middleware
 func (siw *ServerInterfaceWrapper) DownloadTranscript(w http.ResponseWriter, r *http.Request) {
 
@@ -24314,6 +24917,39 @@ func (siw *ServerInterfaceWrapper) BeginExecution(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.BeginExecution(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// OpenExecutionBlob operation middleware
+func (siw *ServerInterfaceWrapper) OpenExecutionBlob(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params OpenExecutionBlobParams
+
+	// ------------- Required query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "key", r.URL.Query(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "key"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "key", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.OpenExecutionBlob(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -25489,6 +26125,20 @@ func (siw *ServerInterfaceWrapper) ListWorkers(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// GetReference operation middleware
+func (siw *ServerInterfaceWrapper) GetReference(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetReference(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -25664,6 +26314,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/events", wrapper.AppendExecutionEvents)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/heartbeat", wrapper.HeartbeatExecution)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/executions/current/uploads/{artifactUid}", wrapper.UploadArtifact)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/executions/current/blobs", wrapper.OpenExecutionBlob)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/end", wrapper.EndExecution)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/downloads/transcripts/{runId}", wrapper.DownloadTranscript)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/downloads/artifacts/{artifactUid}", wrapper.DownloadArtifact)
@@ -25709,7 +26360,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device", wrapper.StartDeviceLogin)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device/token", wrapper.PollDeviceLogin)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device/approve", wrapper.ApproveDeviceLogin)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/downloads/snapshots/{runId}/{attachmentId}", wrapper.DownloadSnapshotFile)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/openapi.json", wrapper.GetOpenAPI)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/reference", wrapper.GetReference)
 
 	return m
 }
@@ -27708,6 +28361,53 @@ func (response DownloadArtifactdefaultApplicationProblemPlusJSONResponse) VisitD
 	return err
 }
 
+type DownloadSnapshotFileRequestObject struct {
+	RunId        RunId  `json:"runId"`
+	AttachmentId string `json:"attachmentId"`
+	Params       DownloadSnapshotFileParams
+}
+
+type DownloadSnapshotFileResponseObject interface {
+	VisitDownloadSnapshotFileResponse(w http.ResponseWriter) error
+}
+
+type DownloadSnapshotFile200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response DownloadSnapshotFile200ApplicationoctetStreamResponse) VisitDownloadSnapshotFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type DownloadSnapshotFiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DownloadSnapshotFiledefaultApplicationProblemPlusJSONResponse) VisitDownloadSnapshotFileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type DownloadTranscriptRequestObject struct {
 	RunId  RunId `json:"runId"`
 	Params DownloadTranscriptParams
@@ -27975,6 +28675,51 @@ type BeginExecutiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response BeginExecutiondefaultApplicationProblemPlusJSONResponse) VisitBeginExecutionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type OpenExecutionBlobRequestObject struct {
+	Params OpenExecutionBlobParams
+}
+
+type OpenExecutionBlobResponseObject interface {
+	VisitOpenExecutionBlobResponse(w http.ResponseWriter) error
+}
+
+type OpenExecutionBlob200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response OpenExecutionBlob200ApplicationoctetStreamResponse) VisitOpenExecutionBlobResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type OpenExecutionBlobdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response OpenExecutionBlobdefaultApplicationProblemPlusJSONResponse) VisitOpenExecutionBlobResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -29724,6 +30469,50 @@ func (response ListWorkersdefaultApplicationProblemPlusJSONResponse) VisitListWo
 	return err
 }
 
+type GetReferenceRequestObject struct {
+}
+
+type GetReferenceResponseObject interface {
+	VisitGetReferenceResponse(w http.ResponseWriter) error
+}
+
+type GetReference200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReference200TexthtmlResponse) VisitGetReferenceResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReferencedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetReferencedefaultApplicationProblemPlusJSONResponse) VisitGetReferenceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// ListSkills List skills that can be run as agents
@@ -29881,6 +30670,9 @@ type StrictServerInterface interface {
 	// DownloadArtifact Target of artifact links
 	// (GET /oz/downloads/artifacts/{artifactUid})
 	DownloadArtifact(ctx context.Context, request DownloadArtifactRequestObject) (DownloadArtifactResponseObject, error)
+	// DownloadSnapshotFile Target of handoff links
+	// (GET /oz/downloads/snapshots/{runId}/{attachmentId})
+	DownloadSnapshotFile(ctx context.Context, request DownloadSnapshotFileRequestObject) (DownloadSnapshotFileResponseObject, error)
 	// DownloadTranscript Target of transcript links
 	// (GET /oz/downloads/transcripts/{runId})
 	DownloadTranscript(ctx context.Context, request DownloadTranscriptRequestObject) (DownloadTranscriptResponseObject, error)
@@ -29899,6 +30691,9 @@ type StrictServerInterface interface {
 	// BeginExecution Make the run INPROGRESS
 	// (POST /oz/executions/current/begin)
 	BeginExecution(ctx context.Context, request BeginExecutionRequestObject) (BeginExecutionResponseObject, error)
+	// OpenExecutionBlob Fetch a file that the run may read
+	// (GET /oz/executions/current/blobs)
+	OpenExecutionBlob(ctx context.Context, request OpenExecutionBlobRequestObject) (OpenExecutionBlobResponseObject, error)
 	// GetExecutionBundle Fetch what the execution needs
 	// (GET /oz/executions/current/bundle)
 	GetExecutionBundle(ctx context.Context, request GetExecutionBundleRequestObject) (GetExecutionBundleResponseObject, error)
@@ -30031,6 +30826,9 @@ type StrictServerInterface interface {
 	// ListWorkers List workers
 	// (GET /oz/workers)
 	ListWorkers(ctx context.Context, request ListWorkersRequestObject) (ListWorkersResponseObject, error)
+	// GetReference This document for people
+	// (GET /reference)
+	GetReference(ctx context.Context, request GetReferenceRequestObject) (GetReferenceResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -31476,6 +32274,34 @@ func (sh *strictHandler) DownloadArtifact(w http.ResponseWriter, r *http.Request
 	}
 }
 
+// DownloadSnapshotFile operation middleware
+func (sh *strictHandler) DownloadSnapshotFile(w http.ResponseWriter, r *http.Request, runId RunId, attachmentId string, params DownloadSnapshotFileParams) {
+	var request DownloadSnapshotFileRequestObject
+
+	request.RunId = runId
+	request.AttachmentId = attachmentId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DownloadSnapshotFile(ctx, request.(DownloadSnapshotFileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DownloadSnapshotFile")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DownloadSnapshotFileResponseObject); ok {
+		if err := validResponse.VisitDownloadSnapshotFileResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // DownloadTranscript operation middleware
 func (sh *strictHandler) DownloadTranscript(w http.ResponseWriter, r *http.Request, runId RunId, params DownloadTranscriptParams) {
 	var request DownloadTranscriptRequestObject
@@ -31636,6 +32462,32 @@ func (sh *strictHandler) BeginExecution(w http.ResponseWriter, r *http.Request) 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(BeginExecutionResponseObject); ok {
 		if err := validResponse.VisitBeginExecutionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// OpenExecutionBlob operation middleware
+func (sh *strictHandler) OpenExecutionBlob(w http.ResponseWriter, r *http.Request, params OpenExecutionBlobParams) {
+	var request OpenExecutionBlobRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.OpenExecutionBlob(ctx, request.(OpenExecutionBlobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "OpenExecutionBlob")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(OpenExecutionBlobResponseObject); ok {
+		if err := validResponse.VisitOpenExecutionBlobResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -32876,6 +33728,30 @@ func (sh *strictHandler) ListWorkers(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListWorkersResponseObject); ok {
 		if err := validResponse.VisitListWorkersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetReference operation middleware
+func (sh *strictHandler) GetReference(w http.ResponseWriter, r *http.Request) {
+	var request GetReferenceRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReference(ctx, request.(GetReferenceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReference")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetReferenceResponseObject); ok {
+		if err := validResponse.VisitGetReferenceResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

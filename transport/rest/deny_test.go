@@ -79,6 +79,7 @@ func pendingOperations(t *testing.T) []string {
 // things are one of each kind, owned by the admin's team.
 type things struct {
 	run, environment, secret, artifact, key string
+	mcp, prompt, runner                     string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
@@ -91,6 +92,12 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	assert.NilError(t, err)
 	_, key, err := admin.CreateKey(ctx, access.KeySpec{Name: "spare"})
 	assert.NilError(t, err)
+	mcp, err := admin.CreateMCPServer(ctx, oz.MCPServerInput{Name: "tickets", Config: json.RawMessage(`{"url":"https://mcp.example.com"}`)})
+	assert.NilError(t, err)
+	prompt, err := admin.CreatePrompt(ctx, oz.PromptInput{Name: "triage", Prompt: "Triage what is new"})
+	assert.NilError(t, err)
+	runner, err := admin.CreateRunner(ctx, oz.RunnerInput{Name: "large"})
+	assert.NilError(t, err)
 	run, err := admin.Submit(ctx, oz.Request{Prompt: "the admin's own business"})
 	assert.NilError(t, err)
 	link, err := client.NewLink(e.Claimed(), nil)
@@ -100,13 +107,15 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	assert.NilError(t, err)
 	assert.NilError(t, link.Append(ctx, 0, []task.Event{{Payload: &task.ArtifactReported{Artifact: task.Artifact{
 		UID: "report-1", Type: task.ArtifactFile, Path: "out/report.txt", MIMEType: "text/plain", SizeBytes: size, Blob: blob}}}}))
-	return things{run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID}, link
+	return things{run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
+		mcp: mcp.UID, prompt: prompt.UID, runner: runner.UID}, link
 }
 
 // fill puts real ids into an operation's path.
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
-		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key).Replace(op.Path)
+		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
+		"{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner).Replace(op.Path)
 	if !op.Outside {
 		path = "/api/v1" + path
 	}
@@ -120,7 +129,10 @@ func body(op operation, e *transporttest.Env) any {
 		"followUpRun":       map[string]any{"message": "x"},
 		"createEnvironment": map[string]any{"config": map[string]any{"name": "x"}}, "updateEnvironment": map[string]any{"config": map[string]any{"name": "x"}},
 		"createSecret": map[string]any{"name": "X_Y", "value": "k3J9-xQ2m-Zp7v-Rt5w"}, "updateSecret": map[string]any{"description": "x"},
-		"createAPIKey":          map[string]any{"name": "x"},
+		"createAPIKey":    map[string]any{"name": "x"},
+		"createMcpServer": map[string]any{"name": "x", "config": map[string]any{"command": "x"}}, "updateMcpServer": map[string]any{"description": "x"},
+		"createPrompt": map[string]any{"name": "x", "prompt": "x"}, "updatePrompt": map[string]any{"description": "x"},
+		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
 		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"),
 		"endExecution": map[string]any{"state": "SUCCEEDED"},
 	}
@@ -188,7 +200,7 @@ func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
 		return
 	}
 	assert.Assert(t, a.Status < 300, "%d %s", a.Status, a.Body) // their own affair
-	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key} {
+	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner} {
 		assert.Assert(t, !strings.Contains(string(a.Body), mine), "a stranger sees %s: %s", mine, a.Body)
 	}
 }

@@ -22,6 +22,8 @@ type Handler struct {
 	recent   *recentCreates
 	links    signer
 	streams  chan struct{} // one token per open stream
+	// reference renders the contract as a page, when it is first asked for.
+	reference func() (string, error)
 
 	stopOnce sync.Once
 	stopped  chan struct{}
@@ -42,6 +44,7 @@ func New(p *oz.Platform, opts *Options) (*Handler, error) {
 		streams:  make(chan struct{}, o.MaxStreams),
 		stopped:  make(chan struct{}),
 	}
+	h.reference = sync.OnceValues(func() (string, error) { return renderReference(api.OpenAPI(), o.Prefix) })
 	routes, err := parseRoutes(api.OpenAPI())
 	if err != nil {
 		return nil, fmt.Errorf("rest routes: %w", err)

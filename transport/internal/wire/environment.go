@@ -49,8 +49,8 @@ func EnvironmentItemOf(e api.CloudEnvironment) oz.EnvironmentItem {
 // CloudEnvironmentConfig).
 func EnvironmentConfig(c environment.Config) api.CloudEnvironmentConfig {
 	out := api.CloudEnvironmentConfig{
-		Name: c.Name, Description: c.Description, DockerImage: c.DockerImage, SetupCommands: slices.Clone(c.SetupCommands),
-		Secrets: cloneList(c.Secrets), Providers: providers(c.Providers),
+		Name: c.Name, Description: c.Description, DockerImage: c.DockerImage, DefaultRunnerUid: c.DefaultRunner,
+		SetupCommands: slices.Clone(c.SetupCommands), Secrets: cloneList(c.Secrets), Providers: providers(c.Providers),
 		FailureSessionRetentionMinutes: clone(c.FailureSessionRetentionMinutes),
 	}
 	for _, r := range c.Repos {
@@ -62,8 +62,8 @@ func EnvironmentConfig(c environment.Config) api.CloudEnvironmentConfig {
 // EnvironmentConfigOf reads a configuration.
 func EnvironmentConfigOf(c api.CloudEnvironmentConfig) environment.Config {
 	out := environment.Config{
-		Name: c.Name, Description: c.Description, DockerImage: c.DockerImage, SetupCommands: slices.Clone(c.SetupCommands),
-		Secrets: cloneList(c.Secrets), Providers: providersOf(c.Providers),
+		Name: c.Name, Description: c.Description, DockerImage: c.DockerImage, DefaultRunner: c.DefaultRunnerUid,
+		SetupCommands: slices.Clone(c.SetupCommands), Secrets: cloneList(c.Secrets), Providers: providersOf(c.Providers),
 		FailureSessionRetentionMinutes: clone(c.FailureSessionRetentionMinutes),
 	}
 	for _, r := range c.GithubRepos {

@@ -1,12 +1,12 @@
 package wire
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
 )
@@ -44,7 +44,7 @@ func RunItem(t task.Task, v RunView) (api.RunItem, error) {
 		Schedule:      schedule(t.Metadata),
 		SessionLink:   sessionLink(v.PublicURL, id), TriggerUrl: t.TriggerURL,
 		Creator: profile(t.Creator), Executor: profile(t.Executor), Scope: optionalScope(t.Owner),
-		RequestUsage: requestUsage(t.Usage), AgentConfig: &config,
+		RequestUsage: requestUsage(t.Usage), AgentConfig: &config, AgentSkill: agentSkill(t.Skill),
 		ConversationId: t.ConversationID, ParentRunId: string(t.ParentID),
 		IsSandboxRunning: t.SandboxRunning, IsRunTypeCancellable: t.Cancellable(),
 		Artifacts: artifacts, Metadata: maps.Clone(t.Metadata),
@@ -62,6 +62,7 @@ func Task(r api.RunItem) (task.Task, error) {
 	t.Title, t.Prompt, t.TriggerURL = r.Title, r.Prompt, r.TriggerUrl
 	t.Owner, t.Creator, t.Executor = scopeOf(r.Scope), principal(r.Creator), principal(r.Executor)
 	t.ConversationID, t.ParentID, t.Metadata = r.ConversationId, task.ID(r.ParentRunId), maps.Clone(r.Metadata)
+	t.Skill = agentSkillOf(r.AgentSkill)
 	if r.AgentConfig != nil {
 		t.Config = ConfigOf(*r.AgentConfig)
 	}
@@ -157,30 +158,7 @@ func maskMCP(servers map[string]api.McpServerConfig) map[string]api.McpServerCon
 	}
 	masked := make(map[string]api.McpServerConfig, len(servers))
 	for name, raw := range servers {
-		masked[name] = maskServer(raw)
+		masked[name] = oz.MaskMCP(raw)
 	}
 	return masked
-}
-
-// maskServer keeps the names under env and headers and hides their values. A
-// configuration that is no object shows nothing.
-func maskServer(raw json.RawMessage) json.RawMessage {
-	var server map[string]json.RawMessage
-	if json.Unmarshal(raw, &server) != nil {
-		return json.RawMessage(`{}`)
-	}
-	for _, member := range []string{"env", "headers"} {
-		if _, ok := server[member]; !ok {
-			continue
-		}
-		var values map[string]any
-		_ = json.Unmarshal(server[member], &values) // no object: nothing is kept
-		hidden := make(map[string]string, len(values))
-		for k := range values {
-			hidden[k] = "***"
-		}
-		server[member], _ = json.Marshal(hidden) // strings cannot fail
-	}
-	out, _ := json.Marshal(server) // neither can what was just decoded
-	return out
 }

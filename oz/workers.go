@@ -1,0 +1,36 @@
+package oz
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/oz-platform/cloudagents/oz/access"
+)
+
+// WorkerStatus is a worker as this server's dispatcher knows it.
+type WorkerStatus struct {
+	// ID is what runs name as worker_host.
+	ID string
+	// Ready says that it takes new work.
+	Ready bool
+	// Active is how many of its places are taken.
+	Active int
+	// Capacity is how many executions it takes at once; 0 is no limit.
+	Capacity int
+}
+
+// WorkerList lists the workers of this server by ID. Other servers on the same
+// store have workers of their own.
+func (c *Client) WorkerList(context.Context) ([]WorkerStatus, error) {
+	if err := access.Allow(c.caller, access.WorkerView, access.Object{}); err != nil {
+		return nil, err
+	}
+	list := make([]WorkerStatus, 0, len(c.p.opts.Workers))
+	for _, w := range c.p.opts.Workers {
+		info := w.Info()
+		list = append(list, WorkerStatus{ID: info.ID, Ready: c.p.isReady(info.ID), Active: info.Busy, Capacity: info.Capacity})
+	}
+	slices.SortFunc(list, func(a, b WorkerStatus) int { return cmp.Compare(a.ID, b.ID) })
+	return list, nil
+}

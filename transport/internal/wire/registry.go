@@ -1,0 +1,91 @@
+package wire
+
+import (
+	"slices"
+
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/api"
+)
+
+// Each converts a list; the result is never nil (Oz API, required arrays).
+func Each[A, B any](list []A, convert func(A) B) []B {
+	out := make([]B, 0, len(list))
+	for _, v := range list {
+		out = append(out, convert(v))
+	}
+	return out
+}
+
+// MCPServer gives a shared MCP server as the wire has it.
+func MCPServer(s oz.MCPServer) api.McpServerItem {
+	return api.McpServerItem{Uid: s.UID, Name: s.Name, Description: s.Description, Config: slices.Clone(s.Config), Scope: scope(s.Owner),
+		Creator: profile(s.Creator), CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(), Revision: s.Revision}
+}
+
+// MCPServerOf reads a shared MCP server.
+func MCPServerOf(s api.McpServerItem) oz.MCPServer {
+	return oz.MCPServer{Config: slices.Clone(s.Config), Registered: oz.Registered{UID: s.Uid, Name: s.Name, Description: s.Description,
+		Owner: scopeOf(&s.Scope), Creator: principal(s.Creator), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt, Revision: s.Revision}}
+}
+
+// Prompt gives a saved prompt as the wire has it.
+func Prompt(p oz.SavedPrompt) api.PromptItem {
+	return api.PromptItem{Uid: p.UID, Name: p.Name, Description: p.Description, Prompt: p.Prompt, Scope: scope(p.Owner),
+		Creator: profile(p.Creator), CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(), Revision: p.Revision}
+}
+
+// PromptOf reads a saved prompt.
+func PromptOf(p api.PromptItem) oz.SavedPrompt {
+	return oz.SavedPrompt{Prompt: p.Prompt, Registered: oz.Registered{UID: p.Uid, Name: p.Name, Description: p.Description,
+		Owner: scopeOf(&p.Scope), Creator: principal(p.Creator), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Revision: p.Revision}}
+}
+
+// Runner gives a runner profile as the wire has it.
+func Runner(r oz.Runner) api.RunnerItem {
+	return api.RunnerItem{Uid: r.UID, Name: r.Name, Config: RunnerConfig(r.Config), Scope: scope(r.Owner),
+		Creator: profile(r.Creator), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Revision: r.Revision}
+}
+
+// RunnerOf reads a runner profile.
+func RunnerOf(r api.RunnerItem) oz.Runner {
+	return oz.Runner{Config: RunnerConfigOf(r.Config), Registered: oz.Registered{UID: r.Uid, Name: r.Name,
+		Owner: scopeOf(&r.Scope), Creator: principal(r.Creator), CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Revision: r.Revision}}
+}
+
+// RunnerConfig gives a compute profile as the wire has it.
+func RunnerConfig(c oz.RunnerConfig) api.RunnerConfig {
+	return api.RunnerConfig{Description: c.Description, Os: c.OS, Arch: c.Arch, DockerImage: c.DockerImage, MacosVersion: c.MacOSVersion,
+		Vcpus: c.VCPUs, MemoryGb: c.MemoryGB, SetupCommands: slices.Clone(c.SetupCommands)}
+}
+
+// RunnerConfigOf reads a compute profile.
+func RunnerConfigOf(c api.RunnerConfig) oz.RunnerConfig {
+	return oz.RunnerConfig{Description: c.Description, OS: c.Os, Arch: c.Arch, DockerImage: c.DockerImage, MacOSVersion: c.MacosVersion,
+		VCPUs: c.Vcpus, MemoryGB: c.MemoryGb, SetupCommands: slices.Clone(c.SetupCommands)}
+}
+
+// Worker gives a worker as the wire has it.
+func Worker(w oz.WorkerStatus) api.WorkerItem {
+	return api.WorkerItem{Id: w.ID, Ready: w.Ready, Active: w.Active, Capacity: w.Capacity}
+}
+
+// WorkerOf reads a worker.
+func WorkerOf(w api.WorkerItem) oz.WorkerStatus {
+	return oz.WorkerStatus{ID: w.Id, Ready: w.Ready, Active: w.Active, Capacity: w.Capacity}
+}
+
+// agentSkill shows the skill that a run carries out (Oz API, RunAgentSkill).
+func agentSkill(s *task.Skill) *api.RunAgentSkill {
+	if s == nil {
+		return nil
+	}
+	return &api.RunAgentSkill{Name: s.Name, Description: s.Description, FullPath: s.Path}
+}
+
+func agentSkillOf(s *api.RunAgentSkill) *task.Skill {
+	if s == nil {
+		return nil
+	}
+	return &task.Skill{Name: s.Name, Description: s.Description, Path: s.FullPath}
+}

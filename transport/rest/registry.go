@@ -1,0 +1,159 @@
+package rest
+
+import (
+	"context"
+
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/transport/api"
+	"github.com/oz-platform/cloudagents/transport/internal/wire"
+)
+
+// ListMcpServers implements GET /oz/mcp-servers.
+func (o operations) ListMcpServers(ctx context.Context, _ api.ListMcpServersRequestObject) (api.ListMcpServersResponseObject, error) {
+	list, err := callOf(ctx).client.MCPServers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListMcpServers200JSONResponse{McpServers: wire.Each(list, wire.MCPServer)}, nil
+}
+
+// CreateMcpServer implements POST /oz/mcp-servers.
+func (o operations) CreateMcpServer(ctx context.Context, r api.CreateMcpServerRequestObject) (api.CreateMcpServerResponseObject, error) {
+	s, err := callOf(ctx).client.CreateMCPServer(ctx, oz.MCPServerInput{Name: r.Body.Name, Description: r.Body.Description,
+		Config: r.Body.Config, Team: r.Body.Team})
+	if err != nil {
+		return nil, err
+	}
+	return api.CreateMcpServer201JSONResponse(wire.MCPServer(s)), nil
+}
+
+// GetMcpServer implements GET /oz/mcp-servers/{mcpUid}.
+func (o operations) GetMcpServer(ctx context.Context, r api.GetMcpServerRequestObject) (api.GetMcpServerResponseObject, error) {
+	s, err := callOf(ctx).client.MCPServer(ctx, r.McpUid)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetMcpServer200JSONResponse(wire.MCPServer(s)), nil
+}
+
+// UpdateMcpServer implements PUT /oz/mcp-servers/{mcpUid}.
+func (o operations) UpdateMcpServer(ctx context.Context, r api.UpdateMcpServerRequestObject) (api.UpdateMcpServerResponseObject, error) {
+	s, err := callOf(ctx).client.UpdateMCPServer(ctx, r.McpUid, oz.MCPServerChange{Name: r.Body.Name, Description: r.Body.Description,
+		Config: r.Body.Config, Revision: r.Body.Revision})
+	if err != nil {
+		return nil, err
+	}
+	return api.UpdateMcpServer200JSONResponse(wire.MCPServer(s)), nil
+}
+
+// DeleteMcpServer implements DELETE /oz/mcp-servers/{mcpUid}.
+func (o operations) DeleteMcpServer(ctx context.Context, r api.DeleteMcpServerRequestObject) (api.DeleteMcpServerResponseObject, error) {
+	if err := callOf(ctx).client.DeleteMCPServer(ctx, r.McpUid); err != nil {
+		return nil, err
+	}
+	return api.DeleteMcpServer204Response{}, nil
+}
+
+// ListPrompts implements GET /oz/prompts.
+func (o operations) ListPrompts(ctx context.Context, _ api.ListPromptsRequestObject) (api.ListPromptsResponseObject, error) {
+	list, err := callOf(ctx).client.Prompts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListPrompts200JSONResponse{Prompts: wire.Each(list, wire.Prompt)}, nil
+}
+
+// CreatePrompt implements POST /oz/prompts.
+func (o operations) CreatePrompt(ctx context.Context, r api.CreatePromptRequestObject) (api.CreatePromptResponseObject, error) {
+	p, err := callOf(ctx).client.CreatePrompt(ctx, oz.PromptInput{Name: r.Body.Name, Description: r.Body.Description,
+		Prompt: r.Body.Prompt, Team: r.Body.Team})
+	if err != nil {
+		return nil, err
+	}
+	return api.CreatePrompt201JSONResponse(wire.Prompt(p)), nil
+}
+
+// GetPrompt implements GET /oz/prompts/{promptUid}.
+func (o operations) GetPrompt(ctx context.Context, r api.GetPromptRequestObject) (api.GetPromptResponseObject, error) {
+	p, err := callOf(ctx).client.Prompt(ctx, r.PromptUid)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetPrompt200JSONResponse(wire.Prompt(p)), nil
+}
+
+// UpdatePrompt implements PUT /oz/prompts/{promptUid}.
+func (o operations) UpdatePrompt(ctx context.Context, r api.UpdatePromptRequestObject) (api.UpdatePromptResponseObject, error) {
+	p, err := callOf(ctx).client.UpdatePrompt(ctx, r.PromptUid, oz.PromptChange{Name: r.Body.Name, Description: r.Body.Description,
+		Prompt: r.Body.Prompt, Revision: r.Body.Revision})
+	if err != nil {
+		return nil, err
+	}
+	return api.UpdatePrompt200JSONResponse(wire.Prompt(p)), nil
+}
+
+// DeletePrompt implements DELETE /oz/prompts/{promptUid}.
+func (o operations) DeletePrompt(ctx context.Context, r api.DeletePromptRequestObject) (api.DeletePromptResponseObject, error) {
+	if err := callOf(ctx).client.DeletePrompt(ctx, r.PromptUid); err != nil {
+		return nil, err
+	}
+	return api.DeletePrompt204Response{}, nil
+}
+
+// ListRunners implements GET /oz/runners.
+func (o operations) ListRunners(ctx context.Context, _ api.ListRunnersRequestObject) (api.ListRunnersResponseObject, error) {
+	list, err := callOf(ctx).client.Runners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListRunners200JSONResponse{Runners: wire.Each(list, wire.Runner)}, nil
+}
+
+// CreateRunner implements POST /oz/runners.
+func (o operations) CreateRunner(ctx context.Context, r api.CreateRunnerRequestObject) (api.CreateRunnerResponseObject, error) {
+	n, err := callOf(ctx).client.CreateRunner(ctx, oz.RunnerInput{Name: r.Body.Name, Config: wire.RunnerConfigOf(r.Body.Config), Team: r.Body.Team})
+	if err != nil {
+		return nil, err
+	}
+	return api.CreateRunner201JSONResponse(wire.Runner(n)), nil
+}
+
+// GetRunner implements GET /oz/runners/{runnerUid}.
+func (o operations) GetRunner(ctx context.Context, r api.GetRunnerRequestObject) (api.GetRunnerResponseObject, error) {
+	n, err := callOf(ctx).client.Runner(ctx, r.RunnerUid)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetRunner200JSONResponse(wire.Runner(n)), nil
+}
+
+// UpdateRunner implements PUT /oz/runners/{runnerUid}.
+func (o operations) UpdateRunner(ctx context.Context, r api.UpdateRunnerRequestObject) (api.UpdateRunnerResponseObject, error) {
+	change := oz.RunnerChange{Name: r.Body.Name, Revision: r.Body.Revision}
+	if r.Body.Config != nil {
+		config := wire.RunnerConfigOf(*r.Body.Config)
+		change.Config = &config
+	}
+	n, err := callOf(ctx).client.UpdateRunner(ctx, r.RunnerUid, change)
+	if err != nil {
+		return nil, err
+	}
+	return api.UpdateRunner200JSONResponse(wire.Runner(n)), nil
+}
+
+// DeleteRunner implements DELETE /oz/runners/{runnerUid}.
+func (o operations) DeleteRunner(ctx context.Context, r api.DeleteRunnerRequestObject) (api.DeleteRunnerResponseObject, error) {
+	if err := callOf(ctx).client.DeleteRunner(ctx, r.RunnerUid); err != nil {
+		return nil, err
+	}
+	return api.DeleteRunner204Response{}, nil
+}
+
+// ListWorkers implements GET /oz/workers.
+func (o operations) ListWorkers(ctx context.Context, _ api.ListWorkersRequestObject) (api.ListWorkersResponseObject, error) {
+	list, err := callOf(ctx).client.WorkerList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListWorkers200JSONResponse{Workers: wire.Each(list, wire.Worker)}, nil
+}
