@@ -20,6 +20,8 @@ type marker struct {
 
 	// Key identifies the configuration that the rest is about.
 	Key string `json:"key"`
+	// Restored is set when Options.Restore has had its turn.
+	Restored bool `json:"restored,omitempty"`
 	// SetupDone counts the finished setup commands.
 	SetupDone int `json:"setup_done"`
 	// Running tags the processes of the setup command that was started last
@@ -63,7 +65,7 @@ func loadMarker(dir, key string) (*marker, error) {
 	}
 	m.Running = found.Running
 	if found.Key == key {
-		m.SetupDone, m.Workspace = max(found.SetupDone, 0), found.Workspace
+		m.SetupDone, m.Workspace, m.Restored = max(found.SetupDone, 0), found.Workspace, found.Restored
 	}
 	return m, nil
 }

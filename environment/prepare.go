@@ -68,6 +68,11 @@ type Options struct {
 	Secrets map[string]string
 	// StripRemotes removes "origin" from the repositories after the setup.
 	StripRemotes bool
+	// Restore is called for each repository that was cloned, before the setup
+	// commands, to bring back what an earlier run of the same has left. It may
+	// be called again when the preparation was cut off. A failure fails the
+	// preparation. May be nil.
+	Restore func(context.Context, Checkout) error `json:"-"`
 	// Report is told of progress, one call at a time; a slow one slows the
 	// preparation down. May be nil.
 	Report func(Step) `json:"-"`
@@ -173,6 +178,9 @@ func (r *preparation) all(ctx context.Context) (Workspace, error) {
 	if ws.Checkouts, err = r.cloneAll(ctx, staging); err != nil {
 		return Workspace{}, err
 	}
+	if err := r.restore(ctx, ws.Checkouts); err != nil {
+		return Workspace{}, err
+	}
 	if err := r.setUp(ctx, setupDir(&ws)); err != nil {
 		return Workspace{}, err
 	}
@@ -181,6 +189,24 @@ func (r *preparation) all(ctx context.Context) (Workspace, error) {
 	}
 	r.marker.Workspace = &ws
 	return ws, r.marker.save()
+}
+
+// restore hands the clones to Options.Restore, unless a setup command may have
+// changed them since.
+func (r *preparation) restore(ctx context.Context, checkouts []Checkout) error {
+	if r.o.Restore == nil || r.marker.Restored || r.marker.SetupDone > 0 {
+		return nil
+	}
+	for _, c := range checkouts {
+		if c.Commit == "" && c.Branch == "" {
+			continue // no repository
+		}
+		if err := r.o.Restore(ctx, c); err != nil {
+			return err
+		}
+	}
+	r.marker.Restored = true
+	return r.marker.save()
 }
 
 // finish does what comes after the last setup command.

@@ -37,10 +37,16 @@ func (g *Git) Run(ctx context.Context, dir string, args ...string) (Result, erro
 
 // local runs a command in a repository whose configuration may be hostile.
 func (g *Git) local(ctx context.Context, dir, stdin string, args ...string) (Result, error) {
+	return g.localEnv(ctx, dir, stdin, nil, args...)
+}
+
+// localEnv is local with further variables.
+func (g *Git) localEnv(ctx context.Context, dir, stdin string, extra []string, args ...string) (Result, error) {
 	env, err := workTreeEnv(dir)
 	if err != nil {
 		return Result{}, err
 	}
+	env = append(env, extra...)
 	settings, offline, err := g.disarm(ctx, dir, env)
 	if err != nil {
 		return Result{}, err

@@ -1,0 +1,336 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Names that a bundle made by Bundle has for its commits.
+const (
+	bundleHead    = "refs/heads/head"
+	bundleChanges = "refs/heads/changes"
+)
+
+// ErrNothingToKeep: the work tree is as the base commit left it.
+var ErrNothingToKeep = errors.New("nothing to keep")
+
+// WorkState is the state of a work tree as commits.
+type WorkState struct {
+	// Base is the commit that all builds on; "" when there is none.
+	Base string
+	// Branch is the branch checked out, "" if HEAD is detached; Head its commit.
+	Branch, Head string
+	// Changes is a commit on Head that has what is not committed, untracked
+	// files included and ignored ones not.
+	Changes string
+	// LeftOut are paths whose changes are not in Changes.
+	LeftOut []string
+}
+
+// StateOptions holds what SaveState can do without.
+type StateOptions struct {
+	// LeaveOut reports whether a changed file must not be kept. It is given the
+	// file as it would be kept. Default: all are.
+	LeaveOut func(path string, content []byte, truncated bool) bool
+	// Squash keeps the changes since Base as one, without the commits.
+	Squash bool
+}
+
+// SaveState turns what the work tree of dir has beyond commit base (a full
+// name; "" for none) into commits of its repository. Work tree, index and
+// branches stay as they are. It fails with ErrNothingToKeep when there is
+// nothing beyond base. opts may be nil.
+func (g *Git) SaveState(ctx context.Context, dir, base string, opts *StateOptions) (WorkState, error) {
+	if opts == nil {
+		opts = &StateOptions{}
+	}
+	s := WorkState{Base: base}
+	var err error
+	if s.Head, err = g.Head(ctx, dir); err != nil {
+		return s, err
+	}
+	if s.Branch, err = g.CurrentBranch(ctx, dir); err != nil {
+		return s, err
+	}
+	if opts.Squash {
+		s.Head = base
+	}
+	index, remove, err := g.spareIndex(dir)
+	if err != nil {
+		return s, err
+	}
+	defer remove()
+	tree, err := g.stageAside(ctx, dir, index)
+	if err != nil {
+		return s, err
+	}
+	if s.LeftOut, tree, err = g.leaveOut(ctx, dir, index, base, tree, opts.LeaveOut); err != nil {
+		return s, err
+	}
+	if s.Head == base {
+		same, err := g.sameTree(ctx, dir, base, tree)
+		if err != nil {
+			return s, err
+		}
+		if same {
+			return s, ErrNothingToKeep
+		}
+	}
+	args := []string{"commit-tree", tree, "-m", "Changes that were not committed"}
+	if s.Head != "" {
+		args = append(args, "-p", s.Head)
+	}
+	s.Changes, err = g.word(ctx, dir, nil, args...)
+	return s, err
+}
+
+// spareIndex copies the index, so that the agent's stays as it is.
+func (g *Git) spareIndex(dir string) (path string, remove func(), err error) {
+	f, err := os.CreateTemp(g.state, "index-")
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.Remove(f.Name()); _ = os.Remove(f.Name() + ".lock") }
+	data, err := os.ReadFile(filepath.Join(dir, ".git", "index"))
+	if errors.Is(err, fs.ErrNotExist) {
+		_ = f.Close()
+		return f.Name(), remove, os.Remove(f.Name()) // git takes an empty file for a broken one
+	}
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		remove()
+		return "", nil, err
+	}
+	return f.Name(), remove, nil
+}
+
+// stageAside writes the work tree as a tree, by way of another index.
+func (g *Git) stageAside(ctx context.Context, dir, index string) (string, error) {
+	env := []string{"GIT_INDEX_FILE=" + index}
+	res, err := g.localEnv(ctx, dir, "", env, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignore-submodules=dirty")
+	if err != nil {
+		return "", err
+	}
+	if res.Truncated {
+		return "", fmt.Errorf("git status: more than %d bytes of changes: add build output to .gitignore", g.opts.MaxOutputBytes)
+	}
+	var paths strings.Builder
+	for _, c := range parseStatus(string(res.Stdout)) {
+		if c.Code[1] != ' ' {
+			paths.WriteString(strings.TrimSuffix(c.Path, "/") + "\x00")
+		}
+	}
+	if paths.Len() > 0 {
+		if _, err := g.localEnv(ctx, dir, paths.String(), env, "update-index", "--add", "--remove", "--replace", "-z", "--stdin"); err != nil {
+			return "", err
+		}
+	}
+	return g.word(ctx, dir, env, "write-tree")
+}
+
+// leaveOut takes the changed files that must not be kept back to what base has.
+func (g *Git) leaveOut(ctx context.Context, dir, index, base, tree string, judge func(string, []byte, bool) bool) (paths []string, newTree string, err error) {
+	if judge == nil {
+		return nil, tree, nil
+	}
+	changed, err := g.changedFiles(ctx, dir, base, tree)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, path := range changed {
+		res, err := g.local(ctx, dir, "", "cat-file", "blob", tree+":"+path)
+		if err != nil {
+			return nil, "", err
+		}
+		if judge(path, res.Stdout, res.Truncated) {
+			paths = append(paths, path)
+		}
+	}
+	if len(paths) == 0 {
+		return nil, tree, nil
+	}
+	env := []string{"GIT_INDEX_FILE=" + index}
+	if _, err := g.localEnv(ctx, dir, strings.Join(paths, "\x00")+"\x00", env, "update-index", "--force-remove", "-z", "--stdin"); err != nil {
+		return nil, "", err
+	}
+	if err := g.takeBack(ctx, dir, env, base, paths); err != nil {
+		return nil, "", err
+	}
+	newTree, err = g.word(ctx, dir, env, "write-tree")
+	return paths, newTree, err
+}
+
+// takeBack puts the files that base has back into the index.
+func (g *Git) takeBack(ctx context.Context, dir string, env []string, base string, paths []string) error {
+	if base == "" {
+		return nil
+	}
+	var entries strings.Builder
+	for _, path := range paths {
+		res, err := g.local(ctx, dir, "", "ls-tree", "-z", "--full-tree", base, "--", path)
+		if err != nil {
+			return err
+		}
+		entries.Write(res.Stdout) // "mode type object TAB path NUL", as update-index takes it
+	}
+	if entries.Len() == 0 {
+		return nil
+	}
+	_, err := g.localEnv(ctx, dir, entries.String(), env, "update-index", "-z", "--index-info")
+	return err
+}
+
+// changedFiles lists the files, not links or submodules, that tree has and
+// base has not, or has otherwise.
+func (g *Git) changedFiles(ctx context.Context, dir, base, tree string) ([]string, error) {
+	from := base
+	if from == "" {
+		var err error
+		if from, err = g.emptyTree(ctx, dir); err != nil {
+			return nil, err
+		}
+	}
+	res, err := g.local(ctx, dir, "", "diff-tree", "-r", "-z", "--no-renames", "--diff-filter=d", from, tree)
+	if err != nil {
+		return nil, err
+	}
+	if res.Truncated {
+		return nil, errors.New("too many files have changed; is there build output that .gitignore should name?")
+	}
+	var paths []string
+	fields := strings.Split(string(res.Stdout), "\x00")
+	for i := 0; i+1 < len(fields); i += 2 { // ":oldmode newmode old new status", path
+		if meta := strings.Fields(fields[i]); len(meta) > 1 && strings.HasPrefix(meta[1], "100") {
+			paths = append(paths, fields[i+1])
+		}
+	}
+	return paths, nil
+}
+
+// sameTree reports whether a commit has the tree; "" has the empty one.
+func (g *Git) sameTree(ctx context.Context, dir, commit, tree string) (bool, error) {
+	if commit == "" {
+		empty, err := g.emptyTree(ctx, dir)
+		return empty == tree, err
+	}
+	have, err := g.word(ctx, dir, nil, "rev-parse", "--verify", "--quiet", commit+"^{tree}")
+	return have == tree, err
+}
+
+// word runs a command that prints one word.
+func (g *Git) word(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+	res, err := g.localEnv(ctx, dir, "", env, args...)
+	return strings.TrimSpace(string(res.Stdout)), err
+}
+
+// Bundle writes what s has beyond its base into a file, for Restore.
+func (g *Git) Bundle(ctx context.Context, dir string, s WorkState, file string) error {
+	o, err := g.outbox(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer o.remove()
+	refs := [][2]string{{bundleChanges, s.Changes}}
+	if s.Head != "" && s.Head != s.Base {
+		refs = append(refs, [2]string{bundleHead, s.Head})
+	}
+	args := []string{"bundle", "create", "--quiet", file}
+	if s.Base != "" {
+		args = append(args, "^"+s.Base)
+	}
+	for _, ref := range refs {
+		if _, err := g.own(ctx, o.dir, "update-ref", ref[0], ref[1]); err != nil {
+			return err
+		}
+		args = append(args, ref[0])
+	}
+	_, err = g.own(ctx, o.dir, args...)
+	return err
+}
+
+// Patch gives what s has beyond its base as a patch with binary files in it.
+func (g *Git) Patch(ctx context.Context, dir string, s WorkState) (Result, error) {
+	base := s.Base
+	if base == "" {
+		var err error
+		if base, err = g.emptyTree(ctx, dir); err != nil {
+			return Result{}, err
+		}
+	}
+	return g.local(ctx, dir, "", "diff", "--binary", "--full-index", "--no-renames", base, s.Changes)
+}
+
+// Restore brings a state that Bundle has written back into a clone of url that
+// this package has just made: the commits onto their branch, the rest into the
+// work tree. It fails if the clone lacks the base; the work tree is then
+// in between, and CheckoutBranch or CheckoutCommit brings it back.
+func (g *Git) Restore(ctx context.Context, dir, url string, s WorkState, file string) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	if _, err := g.own(ctx, dir, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--", file, "+refs/heads/*:refs/oz/restore/*"); err != nil {
+		return err
+	}
+	got, err := g.word(ctx, dir, nil, "rev-parse", "--verify", "--quiet", "refs/oz/restore/changes")
+	if err != nil || got != s.Changes {
+		return errors.Join(fmt.Errorf("the bundle has commit %q, not %q", got, s.Changes), err)
+	}
+	if s.Head == "" { // a branch without commits, as the clone has it
+		if err := g.readTree(ctx, dir, url, s.Changes); err != nil {
+			return err
+		}
+		_, err := g.own(ctx, dir, "read-tree", "--empty")
+		return err
+	}
+	if err := g.checkout(ctx, dir, url, s.headArgs()...); err != nil {
+		return err
+	}
+	if err := g.readTree(ctx, dir, url, s.Changes); err != nil {
+		return err
+	}
+	_, err = g.own(ctx, dir, "reset", "--quiet", "--mixed")
+	return err
+}
+
+// check refuses names that are none: they come from a record.
+func (s WorkState) check() error {
+	for _, name := range []string{s.Changes, s.Head, s.Base} {
+		if name != "" && !IsCommit(name) {
+			return fmt.Errorf("commit %q is not a full commit name", name)
+		}
+	}
+	if s.Changes == "" {
+		return errors.New("the state has no commit")
+	}
+	if s.Branch == "" {
+		return nil
+	}
+	if err := CheckRef(s.Branch); err != nil {
+		return fmt.Errorf("branch %q %w", s.Branch, err)
+	}
+	return nil
+}
+
+// headArgs are those of a checkout that takes HEAD to where it was.
+func (s WorkState) headArgs() []string {
+	if s.Branch == "" {
+		return []string{"--detach", s.Head}
+	}
+	return []string{"-B", s.Branch, s.Head}
+}
+
+// readTree makes index and work tree those of a commit. It may fetch what a
+// treeless clone lacks from url.
+func (g *Git) readTree(ctx context.Context, dir, url, commit string) error {
+	_, err := g.remoteExec(ctx, url, dir, "read-tree", func(string) []string {
+		return []string{"read-tree", "--reset", "-u", commit}
+	})
+	return err
+}
