@@ -36,7 +36,7 @@ func (c *Client) run(ctx context.Context, id task.ID, a access.Action) (task.Tas
 	if err != nil {
 		return task.Task{}, err
 	}
-	err = access.Allow(c.caller, a, access.Object{Owner: t.Owner, Creator: t.Creator, TaskID: t.ID})
+	err = access.Allow(c.caller, a, access.OfRun(t))
 	if errors.Is(err, task.ErrNotFound) {
 		return task.Task{}, noRun(id)
 	}

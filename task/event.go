@@ -44,6 +44,7 @@ const (
 	TypePruned     EventType = "pruned"
 	TypeSnapshot   EventType = "snapshot"
 	TypeHandoff    EventType = "handoff"
+	TypeShared     EventType = "shared"
 )
 
 // Payload is the content of an event: one of the payload types of this package.
@@ -97,6 +98,8 @@ func newPayload(t EventType) (Payload, error) {
 		return &SnapshotTaken{}, nil
 	case TypeHandoff:
 		return &Handoff{}, nil
+	case TypeShared:
+		return &Shared{}, nil
 	case TypeError:
 		return &ErrorReported{}, nil
 	}

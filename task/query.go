@@ -33,9 +33,11 @@ const (
 // Query says which runs to list. Zero fields do not filter; different fields
 // combine with AND.
 type Query struct {
-	// Owners limits the list to what the caller may see: any of them. nil
-	// means every owner.
+	// Owners limits the list to the runs of any of them. nil means every owner.
 	Owners []Scope
+	// Viewer limits the list to what somebody may see; nil is no limit. What
+	// it says of owners comes on top of Owners.
+	Viewer *Viewer
 
 	States        []State           // any of
 	Name          string            // Config.Name, exact

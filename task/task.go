@@ -146,6 +146,8 @@ type Head struct {
 	PrunedTo int64 `json:"pruned_to,omitempty"`
 	// SandboxRunning says that the newest execution's sandbox still exists.
 	SandboxRunning bool `json:"sandbox_running"`
+	// Sharing says who may see and steer the run.
+	Sharing Sharing `json:"sharing,omitzero"`
 }
 
 // Task is one run with everything known of it but its log.

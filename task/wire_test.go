@@ -37,6 +37,8 @@ func payloads() []task.Payload {
 		&task.Effect{Key: "k", Kind: "k", State: task.EffectSettled, Detail: json.RawMessage(`{}`)},
 		&task.Compaction{UpTo: 1, Summary: "s"},
 		&task.Notice{Text: "t"},
+		&task.Shared{By: task.Principal{Type: task.PrincipalUser, UID: "u"}, Sharing: task.Sharing{Visibility: task.VisibilityLink, LinkRole: task.RoleEditor,
+			Grants: []task.Grant{{To: task.Scope{Type: task.ScopeTeam, UID: "t"}, Role: task.RoleViewer}}}},
 		&task.ErrorReported{Code: task.CodeInternal, Message: "m", Fatal: true},
 	}
 }
@@ -67,7 +69,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 		}
 		assert.DeepEqual(t, back, event)
 	}
-	assert.Equal(t, len(seen), 18, "every type of event")
+	assert.Equal(t, len(seen), 19, "every type of event")
 }
 
 func jsonEqual(t *testing.T, a, b []byte) bool {

@@ -33,8 +33,10 @@ func callers() map[string]access.Caller {
 		"member":        person("cat", red(access.RoleMember)),
 		"outsider":      person("dan", access.Membership{UID: "blue", Role: access.RoleOwner}),
 		"solo":          person("sol"),
-		"team key":      {Key: "k", Teams: []access.Membership{red(access.RoleMember)}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "k"}},
-		"foreign key":   {Key: "f", Teams: []access.Membership{{UID: "blue", Role: access.RoleMember}}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "f"}},
+		"worker key":    {Key: "w", KeyType: access.KeyWorker, Teams: []access.Membership{red(access.RoleMember)}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "w"}},
+		"agent key":     {Key: "g", KeyType: access.KeyAgent, Teams: []access.Membership{red(access.RoleMember)}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "agent"}},
+		"team key":      {Key: "k", KeyType: access.KeyTeam, Teams: []access.Membership{red(access.RoleMember)}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "k"}},
+		"foreign key":   {Key: "f", KeyType: access.KeyTeam, Teams: []access.Membership{{UID: "blue", Role: access.RoleMember}}, Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: "f"}},
 		"odd role":      person("odd", access.Membership{UID: "red", Role: "king"}),
 		"own runner":    token("run"),
 		"other runner":  token("other"),
@@ -60,8 +62,8 @@ func objects() map[string]access.Object {
 // named here is refused.
 func TestAccessTable(t *testing.T) {
 	team := func(who ...string) []string { return who }
-	all := []string{"owner", "admin", "creator", "member", "team key", "namesake"}
-	signedIn := []string{"owner", "admin", "creator", "member", "outsider", "solo", "team key", "foreign key", "odd role", "namesake"}
+	all := []string{"owner", "admin", "creator", "member", "team key", "agent key", "namesake"}
+	signedIn := []string{"owner", "admin", "creator", "member", "outsider", "solo", "team key", "agent key", "foreign key", "odd role", "namesake"}
 	lead := []string{"owner", "admin"}
 	made := []string{"owner", "admin", "creator"}
 	type row struct{ team, personal, none []string }
@@ -108,7 +110,7 @@ func TestAccessTable(t *testing.T) {
 		access.RunnerView:        {team: all, personal: team("creator"), none: signedIn},
 		access.RunnerManage:      {team: made, personal: team("creator")},
 		access.WorkerView:        {none: signedIn},
-		access.WorkerConnect:     {team: all},
+		access.WorkerConnect:     {team: team("team key", "worker key")},
 		access.UsageView:         {none: signedIn},
 		access.BudgetView:        {team: all, personal: team("creator"), none: signedIn},
 		access.BudgetManage:      {team: lead},
@@ -130,7 +132,7 @@ func TestAccessTable(t *testing.T) {
 						return
 					}
 					assert.ErrorContains(t, err, "")
-					assert.Equal(t, task.CodeOf(err), refusal(cname, oname), "%v", err)
+					assert.Equal(t, task.CodeOf(err), refusal(action, cname, oname), "%v", err)
 				})
 			}
 		}
@@ -138,9 +140,11 @@ func TestAccessTable(t *testing.T) {
 }
 
 // refusal is how a caller is told no: what it cannot see does not exist.
-func refusal(caller, object string) task.Code {
-	seesTeam := []string{"owner", "admin", "creator", "member", "team key", "namesake"}
+func refusal(action access.Action, caller, object string) task.Code {
+	seesTeam := []string{"owner", "admin", "creator", "member", "team key", "agent key", "namesake"}
 	switch {
+	case caller == "worker key" && action != access.WorkerConnect:
+		return task.CodeNotAuthorized
 	case caller == "anonymous":
 		return task.CodeAuthenticationRequired
 	case caller == "system":
@@ -166,7 +170,91 @@ func TestScopes(t *testing.T) {
 	assert.DeepEqual(t, c["member"].Scopes(), []task.Scope{{Type: task.ScopeUser, UID: "cat"}, {Type: task.ScopeTeam, UID: "red"}})
 	assert.DeepEqual(t, c["team key"].Scopes(), []task.Scope{{Type: task.ScopeTeam, UID: "red"}})
 	assert.DeepEqual(t, c["odd role"].Scopes(), []task.Scope{{Type: task.ScopeUser, UID: "odd"}})
-	for _, none := range []string{"own runner", "dressed token", "anonymous", "system"} {
+	for _, none := range []string{"own runner", "dressed token", "anonymous", "system", "worker key"} {
 		assert.Equal(t, len(c[none].Scopes()), 0, none)
 	}
+}
+
+// TestSharedRuns spells out who reaches a run of bob's by what it was shared
+// with: "" is out of sight, "view" may see it, "steer" also send it messages,
+// "manage" also cancel and share it.
+func TestSharedRuns(t *testing.T) {
+	user := func(uid string, r task.ShareRole) task.Grant {
+		return task.Grant{To: task.Scope{Type: task.ScopeUser, UID: uid}, Role: r}
+	}
+	blue := func(r task.ShareRole) task.Grant {
+		return task.Grant{To: task.Scope{Type: task.ScopeTeam, UID: "blue"}, Role: r}
+	}
+	link := func(r task.ShareRole) task.Sharing {
+		return task.Sharing{Visibility: task.VisibilityLink, LinkRole: r}
+	}
+	outside := []string{"outsider", "solo", "foreign key", "odd role"}
+	for _, tt := range []struct {
+		name    string
+		sharing task.Sharing
+		owner   task.Scope
+		want    map[string]string // else "manage" for leaders and who made it, "steer" for the team
+	}{
+		{name: "team", sharing: task.Sharing{Visibility: task.VisibilityTeam}},
+		{name: "private", sharing: task.Sharing{Visibility: task.VisibilityPrivate},
+			want: map[string]string{"member": "", "team key": "", "agent key": "", "namesake": ""}},
+		{name: "private but granted to a member", sharing: task.Sharing{Visibility: task.VisibilityPrivate, Grants: []task.Grant{user("cat", task.RoleViewer)}},
+			want: map[string]string{"member": "view", "team key": "", "agent key": "", "namesake": ""}},
+		{name: "granted to a person to view", sharing: task.Sharing{Grants: []task.Grant{user("sol", task.RoleViewer)}}, want: map[string]string{"solo": "view"}},
+		{name: "granted to a person to edit", sharing: task.Sharing{Grants: []task.Grant{user("sol", task.RoleEditor)}}, want: map[string]string{"solo": "steer"}},
+		{name: "granted to a team", sharing: task.Sharing{Grants: []task.Grant{blue(task.RoleEditor)}}, want: map[string]string{"outsider": "steer", "foreign key": "steer"}},
+		{name: "the stronger of two", sharing: task.Sharing{Grants: []task.Grant{user("dan", task.RoleEditor), blue(task.RoleViewer)}},
+			want: map[string]string{"outsider": "steer", "foreign key": "view"}},
+		{name: "a grant to a person is none to a key of that name", sharing: task.Sharing{Grants: []task.Grant{user("f", task.RoleEditor)}}},
+		{name: "link to view", sharing: link(""), want: map[string]string{"outsider": "view", "solo": "view", "foreign key": "view", "odd role": "view"}},
+		{name: "link to edit", sharing: link(task.RoleEditor), want: map[string]string{"outsider": "steer", "solo": "steer", "foreign key": "steer", "odd role": "steer"}},
+		{name: "link beats a weaker grant", sharing: task.Sharing{Visibility: task.VisibilityLink, LinkRole: task.RoleEditor, Grants: []task.Grant{user("sol", task.RoleViewer)}},
+			want: map[string]string{"outsider": "steer", "solo": "steer", "foreign key": "steer", "odd role": "steer"}},
+	} {
+		run := task.Task{ID: "run", Spec: task.Spec{Owner: task.Scope{Type: task.ScopeTeam, UID: "red"}, Creator: task.Principal{Type: task.PrincipalUser, UID: "bob"}},
+			Head: task.Head{Sharing: tt.sharing}}
+		assert.NilError(t, tt.sharing.Validate())
+		for name, c := range callers() {
+			want, ok := tt.want[name]
+			switch {
+			case ok:
+			case slices.Contains([]string{"owner", "admin", "creator", "system"}, name):
+				want = "manage"
+			case !slices.Contains(append([]string{"anonymous", "worker key", "own runner", "other runner", "dressed token"}, outside...), name):
+				want = "steer"
+			}
+			t.Run(tt.name+"/"+name, func(t *testing.T) {
+				assert.Equal(t, reach(t, c, access.OfRun(run)), want)
+				if v := c.Viewer(); v != nil && c.SignedIn() && name != "namesake" { // lists agree, but for links; uids of programs are random
+					assert.Equal(t, v.Sees(run), want != "" && (tt.sharing.Link() == "" || !slices.Contains(outside, name) || name == "solo" && len(tt.sharing.Grants) > 0))
+				}
+			})
+		}
+	}
+}
+
+// reach tells how far a caller gets with a run.
+func reach(t *testing.T, c access.Caller, o access.Object) string {
+	got := ""
+	for _, step := range []struct {
+		name    string
+		actions []access.Action
+	}{
+		{"view", []access.Action{access.RunView}},
+		{"steer", []access.Action{access.RunSteer}},
+		{"manage", []access.Action{access.RunCancel, access.RunShare}},
+	} {
+		for _, a := range step.actions {
+			err := access.Allow(c, a, o)
+			if err == nil {
+				continue
+			}
+			if got != "" { // what one sees is forbidden, not absent
+				assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized)
+			}
+			return got
+		}
+		got = step.name
+	}
+	return got
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -46,18 +47,32 @@ const (
 
 // PutTeam makes a team, or renames the one with that UID.
 func (r *Registry) PutTeam(ctx context.Context, t Team) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	return r.put(ctx, kindTeam, t.UID, task.Scope{Type: task.ScopeTeam, UID: t.UID}, t)
+}
+
+func (t Team) check() error {
 	if err := checkUID("uid", t.UID); err != nil {
 		return err
 	}
-	if t.Name == "" || len(t.Name) > maxName {
+	if strings.TrimSpace(t.Name) == "" || len(t.Name) > maxName {
 		return task.Invalid("name", "must have 1 to %d bytes", maxName)
 	}
-	return r.put(ctx, kindTeam, t.UID, task.Scope{Type: task.ScopeTeam, UID: t.UID}, t)
+	return nil
 }
 
 // PutUser makes a person, or replaces the one with that UID. Their keys keep
 // working with the new memberships.
 func (r *Registry) PutUser(ctx context.Context, u User) error {
+	if err := r.checkUser(ctx, u); err != nil {
+		return err
+	}
+	return r.put(ctx, kindUser, u.UID, u.scope(), u)
+}
+
+func (r *Registry) checkUser(ctx context.Context, u User) error {
 	if err := checkUID("uid", u.UID); err != nil {
 		return err
 	}
@@ -75,7 +90,7 @@ func (r *Registry) PutUser(ctx context.Context, u User) error {
 			return fmt.Errorf("team of user %s: %w", u.UID, err)
 		}
 	}
-	return r.put(ctx, kindUser, u.UID, task.Scope{Type: task.ScopeUser, UID: u.UID}, u)
+	return nil
 }
 
 // Team returns one team. It fails with task.ErrNotFound.

@@ -36,6 +36,9 @@ type Caller struct {
 	Teams []Membership
 	// Key is the uid of the API key that was used, "" for the embedding program.
 	Key string
+	// KeyType is the type of that key, "" without one. A worker key does
+	// nothing but connect a worker, whatever the other fields say.
+	KeyType KeyType
 	// Execution and TaskID are set for run tokens. Such a caller may do only
 	// what its execution may, whatever the other fields say.
 	Execution task.ExecutionID
@@ -50,10 +53,40 @@ func System() Caller {
 		Type: task.PrincipalServiceAccount, UID: "system", DisplayName: "system"}}
 }
 
+// Agent is the uid of the agent identity that the caller acts as, "" for all
+// but agent keys.
+func (c Caller) Agent() string {
+	if c.KeyType != KeyAgent {
+		return ""
+	}
+	return c.Principal.UID
+}
+
+// Viewer is the caller as one who lists runs; nil for System, which sees all.
+func (c Caller) Viewer() *task.Viewer {
+	if c.System {
+		return nil
+	}
+	v := &task.Viewer{UID: c.Principal.UID, Owners: c.Scopes()}
+	v.Grantees = v.Owners // a grant names a person or a team, as an owner does
+	for _, s := range v.Owners {
+		if s.Type == task.ScopeUser || c.Leads(s.UID) {
+			v.Leads = append(v.Leads, s)
+		}
+	}
+	return v
+}
+
+// Leads reports that the caller is an owner or admin of the team.
+func (c Caller) Leads(team string) bool {
+	role, ok := c.member(team)
+	return ok && role.leads()
+}
+
 // Scopes are the owners whose things the caller may see: the person and their
 // teams. A run token has none, and neither has System, which sees everything.
 func (c Caller) Scopes() []task.Scope {
-	if c.System || c.Execution != "" {
+	if c.System || c.Execution != "" || c.KeyType == KeyWorker {
 		return nil
 	}
 	var scopes []task.Scope

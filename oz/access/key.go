@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,10 +22,14 @@ import (
 type KeyType string
 
 // A personal key acts as the person who made it. A team key acts for the team
-// and for no person: it reaches no personal secret (Oz platform, KEY-2).
+// and for no person: it reaches no personal secret. An agent key acts as an
+// agent identity of the team. A worker key connects workers and does nothing
+// else (Oz platform, KEY-2).
 const (
 	KeyPersonal KeyType = "personal"
 	KeyTeam     KeyType = "team"
+	KeyAgent    KeyType = "agent"
+	KeyWorker   KeyType = "worker"
 )
 
 // Limits of keys.
@@ -46,7 +51,9 @@ type Key struct {
 	Name string  `json:"name"`
 	Type KeyType `json:"type"`
 	// Owner is the person or team that the key acts for.
-	Owner   task.Scope     `json:"owner"`
+	Owner task.Scope `json:"owner"`
+	// Agent is the uid of the identity that an agent key acts as.
+	Agent   string         `json:"agent,omitempty"`
 	Creator task.Principal `json:"creator"`
 	// Suffix is the key's last four bytes, to tell keys apart; empty for a
 	// short one that an operator chose.
@@ -64,16 +71,19 @@ type KeySpec struct {
 	Name string
 	// Type is KeyPersonal by default.
 	Type KeyType
-	// Team is whose key a team key is; default the caller's only team.
+	// Team is whose key a team or worker key is; default the caller's only team.
 	Team string
+	// Agent is the uid of the identity that an agent key is to act as.
+	Agent string
 	// ExpiresAt is when the key stops working; zero means never.
 	ExpiresAt time.Time
 }
 
 // CreateKey makes a key for by and returns it, this once, with what is stored
-// of it. Team keys are made by the team's owners and admins.
+// of it. Keys of all types but personal are made by the team's owners and
+// admins.
 func (r *Registry) CreateKey(ctx context.Context, by Caller, spec KeySpec) (raw string, k Key, err error) {
-	owner, err := spec.owner(by)
+	owner, err := r.keyOwner(ctx, by, spec)
 	if err != nil {
 		return "", Key{}, err
 	}
@@ -90,26 +100,26 @@ func (r *Registry) CreateKey(ctx context.Context, by Caller, spec KeySpec) (raw 
 		return "", Key{}, task.Errorf(task.CodeOperationNotSupported, "you have %d keys already: revoke some first", maxKeys)
 	}
 	raw = r.newKey()
-	k = Key{UID: newUID(), Name: spec.Name, Type: spec.Type, Owner: owner, Creator: by.Principal, Suffix: suffix(raw),
-		CreatedAt: now, ExpiresAt: spec.ExpiresAt.UTC()}
-	if k.Type == "" {
-		k.Type = KeyPersonal
-	}
+	k = Key{UID: newUID(), Name: spec.Name, Type: cmp.Or(spec.Type, KeyPersonal), Owner: owner, Agent: spec.Agent, Creator: by.Principal,
+		Suffix: suffix(raw), CreatedAt: now, ExpiresAt: spec.ExpiresAt.UTC()}
 	if err := r.putKey(ctx, raw, k, 0); err != nil {
 		return "", Key{}, err
 	}
 	return raw, k, nil
 }
 
-// owner says for whom the key is to act.
-func (s KeySpec) owner(by Caller) (task.Scope, error) {
+// keyOwner says for whom the key is to act.
+func (r *Registry) keyOwner(ctx context.Context, by Caller, s KeySpec) (task.Scope, error) {
+	if s.Agent != "" && s.Type != KeyAgent {
+		return task.Scope{}, task.Invalid("agent", "is for keys of type agent only")
+	}
 	switch s.Type {
 	case "", KeyPersonal:
 		if !by.Principal.IsPerson() {
 			return task.Scope{}, task.Invalid("type", "only a person can have a personal key; ask for a team key")
 		}
 		return task.Scope{Type: task.ScopeUser, UID: by.Principal.UID}, nil
-	case KeyTeam:
+	case KeyTeam, KeyWorker:
 		team := s.Team
 		if team == "" && len(by.Teams) == 1 {
 			team = by.Teams[0].UID
@@ -118,8 +128,28 @@ func (s KeySpec) owner(by Caller) (task.Scope, error) {
 			return task.Scope{}, task.Invalid("team", "name the team of the key")
 		}
 		return task.Scope{Type: task.ScopeTeam, UID: team}, nil
+	case KeyAgent:
+		return r.agentKeyOwner(ctx, by, s)
 	}
-	return task.Scope{}, task.Invalid("type", "%q is neither personal nor team", string(s.Type))
+	return task.Scope{}, task.Invalid("type", "%q is none of personal, team, agent, worker", string(s.Type))
+}
+
+// agentKeyOwner finds the team of the agent that a key is to act as.
+func (r *Registry) agentKeyOwner(ctx context.Context, by Caller, s KeySpec) (task.Scope, error) {
+	if s.Agent == "" {
+		return task.Scope{}, task.Invalid("agent", "name the agent that the key is to act as, by its uid")
+	}
+	a, err := r.Agent(ctx, s.Agent)
+	if err == nil {
+		err = Allow(by, AgentView, Object{Owner: a.Scope(), Creator: a.Creator})
+	}
+	if errors.Is(err, task.ErrNotFound) {
+		return task.Scope{}, &task.Error{Code: task.CodeNotFound, Field: "agent", Message: "there is no such agent, or you may not see it", Err: err}
+	}
+	if err == nil && s.Team != "" && s.Team != a.Team {
+		err = task.Invalid("team", "the agent belongs to another team; leave it out")
+	}
+	return a.Scope(), err
 }
 
 func (s KeySpec) check(now time.Time) error {
@@ -246,17 +276,29 @@ func (r *Registry) Authenticate(ctx context.Context, bearer string) (Caller, err
 	return c, nil
 }
 
-// callerOf gives the person or team that the key acts for, as they are now.
+// callerOf gives whom the key acts for, as they are now.
 func (r *Registry) callerOf(ctx context.Context, k Key) (Caller, error) {
-	if k.Type == KeyTeam {
-		return Caller{Key: k.UID, Teams: []Membership{{UID: k.Owner.UID, Role: RoleMember}},
-			Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: k.UID, DisplayName: k.Name}}, nil
+	c := Caller{Key: k.UID, KeyType: k.Type}
+	if k.Type != KeyPersonal {
+		c.Teams = []Membership{{UID: k.Owner.UID, Role: RoleMember}}
+		c.Principal = task.Principal{Type: task.PrincipalServiceAccount, UID: k.UID, DisplayName: k.Name}
+	}
+	if k.Type == KeyAgent {
+		a, err := r.Agent(ctx, k.Agent)
+		if errors.Is(err, task.ErrNotFound) {
+			return Caller{}, task.Errorf(task.CodeAuthenticationRequired, "the agent behind this API key was deleted")
+		}
+		c.Principal = a.Principal()
+		return c, err
+	}
+	if k.Type != KeyPersonal {
+		return c, nil
 	}
 	c, err := r.Caller(ctx, k.Owner.UID)
 	if errors.Is(err, task.ErrNotFound) {
 		return Caller{}, task.Errorf(task.CodeAuthenticationRequired, "the person behind this API key is gone")
 	}
-	c.Key = k.UID
+	c.Key, c.KeyType = k.UID, k.Type
 	return c, err
 }
 

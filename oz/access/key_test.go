@@ -68,7 +68,7 @@ func TestKeysAreHashedAndShownOnce(t *testing.T) {
 	got, err := r.Authenticate(ctx, raw)
 	assert.NilError(t, err)
 	want := bob
-	want.Key = key.UID
+	want.Key, want.KeyType = key.UID, access.KeyPersonal
 	assert.DeepEqual(t, got, want)
 
 	keys, err := r.Keys(ctx, bob)

@@ -68,7 +68,18 @@ const (
 type Object struct {
 	Owner   task.Scope
 	Creator task.Principal
-	TaskID  task.ID // of runs and what belongs to them
+	TaskID  task.ID      // of runs and what belongs to them
+	Sharing task.Sharing // of runs
+}
+
+// OfRun is a run, or what belongs to one, as an object.
+func OfRun(t task.Task) Object {
+	return Object{Owner: t.Owner, Creator: t.Creator, TaskID: t.ID, Sharing: t.Sharing}
+}
+
+// none reports that o stands for no object in particular.
+func (o Object) none() bool {
+	return o.Owner.IsZero() && o.Creator == (task.Principal{}) && o.TaskID == "" && o.Sharing.IsZero()
 }
 
 // grade says who of a team may do something to the team's object.
@@ -87,6 +98,11 @@ type rule struct {
 	team     grade // who may when a team owns the object
 	runner   bool  // the run token of the object's own run may
 	none     bool  // whoever is signed in may when there is no object in particular
+	// shared is the least role in a run that lets those do it whom it was
+	// shared with; "" lets none.
+	shared task.ShareRole
+	// machine keeps people out: only team and worker keys may.
+	machine bool
 }
 
 // table is the one place that gives rights (Oz platform, ACC-4).
@@ -97,8 +113,8 @@ func table() map[Action]rule {
 		RunCreate:         {personal: true, team: members},
 		RunExecute:        {personal: true, team: members},
 		RunList:           {none: true},
-		RunView:           {personal: true, team: members},
-		RunSteer:          {personal: true, team: members},
+		RunView:           {personal: true, team: members, shared: task.RoleViewer},
+		RunSteer:          {personal: true, team: members, shared: task.RoleEditor},
 		RunCancel:         {personal: true, team: creator},
 		EnvironmentCreate: {personal: true, team: members},
 		EnvironmentView:   {personal: true, team: members, none: true},
@@ -134,7 +150,7 @@ func table() map[Action]rule {
 		RunnerView:        {personal: true, team: members, none: true},
 		RunnerManage:      {personal: true, team: creator},
 		WorkerView:        {none: true},
-		WorkerConnect:     {team: members},
+		WorkerConnect:     {team: members, machine: true},
 		UsageView:         {none: true},
 		BudgetView:        {personal: true, team: members, none: true},
 		BudgetManage:      {team: leaders},
@@ -161,16 +177,28 @@ func Allow(c Caller, a Action, o Object) error {
 	if !c.SignedIn() {
 		return task.Errorf(task.CodeAuthenticationRequired, "send an API key as a bearer token")
 	}
-	if o == (Object{}) {
+	if c.KeyType == KeyWorker && a != WorkerConnect {
+		return task.Errorf(task.CodeNotAuthorized, "a worker key may only connect a worker; use a personal, team or agent key for this")
+	}
+	if o.none() {
 		if r.none {
 			return nil
 		}
 		return denied(a)
 	}
-	if !c.sees(o) {
-		return hidden()
+	if c.belongs(o) {
+		switch {
+		case r.machine && c.KeyType != KeyTeam && c.KeyType != KeyWorker:
+			return task.Errorf(task.CodeNotAuthorized, "only a worker key or a team key may do this: ask an admin of the team for one")
+		case r.allows(c, o):
+			return nil
+		}
+		return denied(a)
 	}
-	if r.allows(c, o) {
+	switch role := c.shared(o); {
+	case role == "":
+		return hidden()
+	case r.shared == role, r.shared == task.RoleViewer:
 		return nil
 	}
 	return denied(a)
@@ -187,30 +215,45 @@ func allowRunner(c Caller, r rule, o Object) error {
 	return nil
 }
 
-// sees reports whether the object exists as far as the caller is concerned.
-func (c Caller) sees(o Object) bool {
+// belongs reports that the caller sees the object as its owner or one of the
+// owner's team. A private run is hidden from those of the team who neither
+// made nor lead it.
+func (c Caller) belongs(o Object) bool {
 	switch o.Owner.Type {
 	case task.ScopeUser:
 		return c.Principal.IsPerson() && c.Principal.UID == o.Owner.UID
 	case task.ScopeTeam:
-		_, ok := c.member(o.Owner.UID)
-		return ok
+		role, ok := c.member(o.Owner.UID)
+		return ok && (!o.Sharing.Private() || role.leads() || c.made(o))
 	}
 	return false
 }
 
-// allows judges an object that the caller sees.
+// shared gives the role that the run was shared with the caller by, "" for none.
+func (c Caller) shared(o Object) task.ShareRole {
+	granted := o.Sharing.Granted(c.Scopes()...)
+	if link := o.Sharing.Link(); granted == "" || link == task.RoleEditor {
+		return link
+	}
+	return granted
+}
+
+// made reports that the caller is who made the object.
+func (c Caller) made(o Object) bool {
+	return o.Creator.UID != "" && o.Creator.UID == c.Principal.UID && o.Creator.Type == c.Principal.Type
+}
+
+// allows judges an object that the caller belongs to.
 func (r rule) allows(c Caller, o Object) bool {
 	if o.Owner.Type == task.ScopeUser {
 		return r.personal
 	}
 	role, _ := c.member(o.Owner.UID)
-	made := o.Creator.UID != "" && o.Creator.UID == c.Principal.UID && o.Creator.Type == c.Principal.Type
 	switch r.team {
 	case members:
 		return true
 	case creator:
-		return made || role.leads()
+		return c.made(o) || role.leads()
 	case leaders:
 		return role.leads()
 	}

@@ -88,7 +88,7 @@ func wantsRun(r *http.Request) bool {
 // item shows a run to the caller. What may be credentials in it is for those
 // only who may change the run.
 func (h *Handler) item(c *call, t task.Task) (api.RunItem, error) {
-	mayManage := access.Allow(c.caller, access.RunCancel, access.Object{Owner: t.Owner, Creator: t.Creator, TaskID: t.ID}) == nil
+	mayManage := access.Allow(c.caller, access.RunCancel, access.OfRun(t)) == nil
 	return wire.RunItem(t, wire.RunView{Now: h.opts.Clock.Now(), PublicURL: h.platform.PublicURL(), MaskMCP: !mayManage})
 }
 
