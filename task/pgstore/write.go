@@ -68,6 +68,7 @@ func (tx *transaction) queueWrites(b *pgx.Batch) {
 	tx.queueKeys(b)
 	tx.queueRecords(b)
 	tx.queueTrims(b)
+	tx.queueUsage(b)
 }
 
 func (tx *transaction) queueCreated(b *pgx.Batch) {

@@ -131,6 +131,9 @@ func (w *writer) writeRest(p plan) error {
 	if err := w.writeArtifacts(p); err != nil {
 		return err
 	}
+	if err := w.writeUsage(p); err != nil {
+		return err
+	}
 	w.heads.put(p.id, p.next)
 	w.note(p)
 	return nil

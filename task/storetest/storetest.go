@@ -58,6 +58,7 @@ func Run(t *testing.T, h Harness) {
 		{"Dispatch", dispatchCases},
 		{"Records", recordCases},
 		{"Prune", pruneCases},
+		{"Usage", usageCases},
 		{"Life", lifeCases},
 		{"Model", modelCases},
 	}
