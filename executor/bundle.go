@@ -34,6 +34,10 @@ type Bundle struct {
 	Secrets []Variable `json:"secrets,omitempty"`
 	// MissingSecrets were asked for by name and do not exist.
 	MissingSecrets []string `json:"missing_secrets,omitempty"`
+	// Snapshot is what the newest execution that has ended kept of its
+	// workspace, or for a run that goes on with another's conversation, what
+	// that one kept; nil when nothing was.
+	Snapshot *Snapshot `json:"snapshot,omitempty"`
 	// Models says how the run's gateway reaches the models.
 	Models Models `json:"models"`
 	// GitCredentials let git read and push, by host.
@@ -43,6 +47,13 @@ type Bundle struct {
 	// RepositoryBase is put before "owner/name" of repositories that have no
 	// URL of their own, such as "https://github.com".
 	RepositoryBase string `json:"repository_base"`
+}
+
+// Snapshot is what an execution kept of its workspace.
+type Snapshot struct {
+	TaskID    task.ID          `json:"run_id"`
+	Execution task.ExecutionID `json:"execution_id"`
+	task.SnapshotTaken
 }
 
 // Variable is one secret environment variable.
@@ -103,6 +114,10 @@ type Link interface {
 	// Upload stores an artifact's bytes and returns the key for Artifact.Blob.
 	// The same uid replaces what was there.
 	Upload(ctx context.Context, uid string, r io.Reader) (blob string, sizeBytes int64, err error)
+	// OpenBlob opens a file that the run may read, by its key: an attachment,
+	// an artifact of its own, a file of Bundle.Snapshot. The caller closes it.
+	// It fails with task.ErrNotFound.
+	OpenBlob(ctx context.Context, key string) (io.ReadCloser, error)
 	// End reports the outcome, see task.End; Execution is filled in. It fails
 	// with task.ErrUnseenInput when a message waits.
 	End(ctx context.Context, end task.End) error

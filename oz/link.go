@@ -67,10 +67,14 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve secrets: %w", err)
 	}
+	snapshot, err := l.p.inherited(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	o := l.p.opts
 	e.TokenHash = nil
 	return &executor.Bundle{Task: t, Execution: e, Limits: l.p.limits(t), Secrets: vars, MissingSecrets: missing,
-		Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
+		Snapshot: snapshot, Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
 }
 
@@ -142,8 +146,11 @@ func (l *link) admit(ctx context.Context, r *secrets.Redactor, e task.Event) (ta
 			return e, err
 		}
 	}
-	if a, ok := e.Payload.(*task.ArtifactReported); ok {
-		return e, l.p.claimArtifact(ctx, l.id, a.Artifact)
+	switch p := e.Payload.(type) {
+	case *task.ArtifactReported:
+		return e, l.p.claimArtifact(ctx, l.id, p.Artifact)
+	case *task.SnapshotTaken:
+		return e, l.keepSnapshot(ctx, *p)
 	}
 	return e, nil
 }

@@ -98,7 +98,7 @@ func (p *Platform) trimRun(ctx context.Context, pruner task.Pruner, id task.ID) 
 	return nil
 }
 
-// deleteFiles deletes the attachments and artifacts of a run.
+// deleteFiles deletes the attachments, artifacts and snapshot of a run.
 func (p *Platform) deleteFiles(ctx context.Context, id task.ID) error {
 	if p.opts.Blobs == nil {
 		return nil
@@ -114,6 +114,15 @@ func (p *Platform) deleteFiles(ctx context.Context, id task.ID) error {
 	for _, a := range t.Artifacts {
 		keys = append(keys, a.Blob)
 	}
+	snapshot, err := p.snapshot(ctx, id)
+	if err != nil {
+		return err
+	}
+	if snapshot != nil {
+		for _, f := range snapshot.Files {
+			keys = append(keys, f.Blob)
+		}
+	}
 	for _, key := range keys {
 		if key == "" { // an artifact that is a link
 			continue
@@ -121,6 +130,12 @@ func (p *Platform) deleteFiles(ctx context.Context, id task.ID) error {
 		if err := p.opts.Blobs.DeleteBlob(ctx, key); err != nil {
 			return err
 		}
+	}
+	if snapshot == nil {
+		return nil
+	}
+	if err := p.store.DeleteRecord(ctx, kindSnapshot, string(id)); !errors.Is(err, task.ErrNotFound) {
+		return err
 	}
 	return nil
 }

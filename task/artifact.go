@@ -67,6 +67,15 @@ type Artifact struct {
 	Blob      string `json:"blob,omitempty"`
 }
 
+// Document names the document that the artifact is a version of: itself, if
+// there are no others.
+func (a Artifact) Document() string {
+	if a.DocumentUID != "" {
+		return a.DocumentUID
+	}
+	return a.UID
+}
+
 // Validate checks an artifact as an execution reports it.
 func (a Artifact) Validate() error {
 	switch {

@@ -44,12 +44,12 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	if err := x.redactor.Add("OZ_GATEWAY_TOKEN", model.Token.Reveal()); err != nil {
 		return x.reportError(ctx, err)
 	}
-	return x.agent(ctx, h, x.session(ws, model))
+	return x.agent(ctx, h, ws, x.session(ws, model))
 }
 
 // agent runs the harness until the platform takes its outcome: a message that
 // came meanwhile sends the agent back to work.
-func (x *execution) agent(ctx context.Context, h harness.Harness, s *harness.Session) (harness.Outcome, error) {
+func (x *execution) agent(ctx context.Context, h harness.Harness, ws *workspace, s *harness.Session) (harness.Outcome, error) {
 	for {
 		done := x.journal.phase(ctx, task.PhaseAgent)
 		o, err := x.runHarness(ctx, h, s)
@@ -60,6 +60,9 @@ func (x *execution) agent(ctx context.Context, h harness.Harness, s *harness.Ses
 		o = x.evidence(o)
 		if err := done(nil, string(o.State)); err != nil {
 			return o, err
+		}
+		if err := x.keep(ctx, ws); err != nil {
+			return x.reportError(ctx, err)
 		}
 		reported, err := x.report(ctx, o)
 		if !errors.Is(err, task.ErrUnseenInput) {

@@ -38,6 +38,12 @@ type Options struct {
 	// SetupTimeout bounds each setup command. Default: that of package
 	// environment, 30 minutes.
 	SetupTimeout time.Duration
+	// NoSnapshot keeps nothing of the workspace at the end, so that a later
+	// execution elsewhere begins from the repositories alone. What works
+	// InPlace keeps nothing in any case.
+	NoSnapshot bool
+	// SnapshotTimeout bounds keeping the workspace. Default 2 minutes.
+	SnapshotTimeout time.Duration
 	// Environ is the base environment of the agent's processes, before the
 	// run's own variables and secrets. Default: the runner's own.
 	Environ []string
@@ -86,6 +92,7 @@ type execution struct {
 	redactor *secrets.Redactor
 	journal  *journal
 	history  history
+	restored int // repositories brought back from the snapshot
 }
 
 // Run carries out the execution that link is for and gives its outcome, which

@@ -110,7 +110,8 @@ func (x *execution) fill(ctx context.Context, ws *workspace, config environment.
 	}
 	preparer := environment.NewPreparer(ws.git, opts)
 	wanted := environment.Options{Dir: x.opts.Root, Config: config, Owner: x.bundle.Task.Owner,
-		Env: ws.env, Secrets: x.variables(), Report: steps.report}
+		Env: ws.env, Secrets: x.variables(), Report: steps.report,
+		Restore: func(ctx context.Context, c environment.Checkout) error { return x.restore(ctx, ws.git, c) }}
 	prepared, err := preparer.Prepare(ctx, wanted)
 	steps.finish(err)
 	if err != nil {
@@ -224,7 +225,7 @@ func (x *execution) mark(ws *workspace) error {
 	}
 	path := filepath.Join(x.opts.Root, workedFile)
 	users, err := os.ReadFile(path)
-	ws.rebuilt = x.history.worker != "" && errors.Is(err, os.ErrNotExist)
+	ws.rebuilt = x.history.worker != "" && errors.Is(err, os.ErrNotExist) && x.lost()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("mark the workspace: %w", err)
 	}

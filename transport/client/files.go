@@ -83,10 +83,15 @@ func (c *Client) Download(ctx context.Context, uid string, w io.Writer) error {
 		_, err := io.WriteString(w, f.Content)
 		return err
 	}
+	return c.follow(ctx, uid, f.URL, w)
+}
+
+// follow writes what a signed link leads to.
+func (c *Client) follow(ctx context.Context, uid, link string, w io.Writer) error {
 	return c.transfer(ctx, w, func(ctx context.Context) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
 		if err != nil {
-			return nil, fmt.Errorf("artifact %s: the server gave a link that is no URL", uid)
+			return nil, fmt.Errorf("file %s: the server gave a link that is no URL", uid)
 		}
 		req.Header.Set("User-Agent", c.opts.UserAgent) // the link needs no key, and may lead elsewhere
 		return (&sender{opts: c.opts, retry: retryFew(c.opts.MaxRetries)}).Do(req)

@@ -126,6 +126,16 @@ func (l *Link) Upload(ctx context.Context, uid string, r io.Reader) (blob string
 	return answer.Blob, answer.SizeBytes, err
 }
 
+// OpenBlob implements executor.Link. The file is fetched whole first, so that a
+// connection that breaks is made again rather than cutting it off.
+func (l *Link) OpenBlob(ctx context.Context, key string) (io.ReadCloser, error) {
+	resp, err := l.c.files.OpenExecutionBlob(ctx, &api.OpenExecutionBlobParams{Key: key})
+	if err := check(resp, err); err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
 // replay makes a request send a file from its present position, again in each
 // attempt.
 func replay(file *os.File) api.RequestEditorFn {

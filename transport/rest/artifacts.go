@@ -70,22 +70,30 @@ func (a artifactAnswer) VisitGetArtifactResponse(w http.ResponseWriter) error {
 
 // plan answers with the plan's text itself.
 func (o operations) plan(ctx context.Context, c *call, a task.Artifact, answer *api.ArtifactResponse) error {
-	blob, err := c.client.OpenBlob(ctx, a)
+	text, err := planText(ctx, c, a)
 	if err != nil {
 		return err
+	}
+	v := api.PlanArtifact{ArtifactUid: a.UID, CreatedAt: a.CreatedAt.UTC()}
+	v.Data.DocumentUid, v.Data.NotebookUid = a.Document(), a.Document()
+	v.Data.Content, v.Data.ContentType, v.Data.Title, v.Data.Url = text, "text/markdown", a.Title, a.URL
+	return answer.FromPlanArtifact(v)
+}
+
+func planText(ctx context.Context, c *call, a task.Artifact) (string, error) {
+	blob, err := c.client.OpenBlob(ctx, a)
+	if err != nil {
+		return "", err
 	}
 	defer func() { _ = blob.Close() }()
 	text, err := io.ReadAll(io.LimitReader(blob, maxPlanBytes+1))
 	if err != nil {
-		return fmt.Errorf("read plan %s: %w", a.UID, err)
+		return "", fmt.Errorf("read plan %s: %w", a.UID, err)
 	}
 	if len(text) > maxPlanBytes || !utf8.Valid(text) {
-		return task.Errorf(task.CodeOperationNotSupported, "the plan is no text of at most %d bytes", maxPlanBytes)
+		return "", task.Errorf(task.CodeOperationNotSupported, "the plan is no text of at most %d bytes", maxPlanBytes)
 	}
-	v := api.PlanArtifact{ArtifactUid: a.UID, CreatedAt: a.CreatedAt.UTC()}
-	v.Data.DocumentUid, v.Data.NotebookUid = a.UID, a.UID // there are no documents besides
-	v.Data.Content, v.Data.ContentType, v.Data.Title, v.Data.Url = string(text), "text/markdown", a.Title, a.URL
-	return answer.FromPlanArtifact(v)
+	return string(text), nil
 }
 
 // contentType is what the artifact is served as.

@@ -128,6 +128,8 @@ func (c *conversation) fold(e task.Event) {
 			c.items = append(c.items, item{text: text, seq: e.Seq})
 			c.rebuilt = c.rebuilt || text == workspaceRebuilt && e.ExecutionID == c.execution
 		}
+	case *task.Handoff:
+		c.items = append(c.items, item{text: handedOver + p.Text, seq: e.Seq})
 	case *task.TurnStarted:
 		c.open = &turn{number: p.Turn}
 	case *task.TurnEnded:

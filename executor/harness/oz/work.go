@@ -21,6 +21,7 @@ const (
 // What the agent says to the model.
 const (
 	workspaceRebuilt = "The workspace was made anew from the repository. Files that were changed but not pushed are lost; look at what is there before you go on."
+	handedOver       = "You go on with the work of an earlier run. This is what was said and done there, up to its end; the next message is new.\n\n"
 	emptyAnswer      = "Your last answer had neither text nor a tool call. Go on with the task, or call finish."
 	cutAnswer        = "Your last answer was cut off at the output limit before it was complete. Go on in smaller steps: write large files in several calls."
 	finishReminder   = "You stopped without calling finish. If the task is done, or cannot be done, call finish; otherwise go on."
