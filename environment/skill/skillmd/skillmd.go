@@ -1,0 +1,194 @@
+// Package skillmd reads SKILL.md files: Markdown with YAML front matter that
+// has name and description.
+//
+//	skills, err := skillmd.Discover(os.DirFS(checkout))
+//
+// A file that cannot be read is no error: it is a skill that says why it is
+// malformed.
+package skillmd
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/oz-platform/cloudagents/environment/skill"
+)
+
+// Limits of the front matter.
+const (
+	maxFrontMatter = 16 << 10 // bytes
+	maxName        = 100      // characters
+	maxDescription = 4096
+)
+
+// File is a skill's file as found. Data is nil if it is larger than
+// skill.MaxFileBytes.
+type File struct {
+	Path string
+	Data []byte
+}
+
+// Parse reads a skill's file.
+func Parse(f File) skill.Skill {
+	s := skill.Skill{Path: f.Path, Name: path.Base(path.Dir(f.Path))}
+	front, body, err := split(f.Data)
+	if err == nil {
+		var name string
+		if name, s.Description, err = read(front); err == nil {
+			s.Name, s.Body = name, body
+		}
+	}
+	if err != nil {
+		s.Malformed = err.Error()
+	}
+	return s
+}
+
+var fence = []byte("---")
+
+// split finds the front matter, between two lines of three dashes, and the
+// body behind it.
+func split(data []byte) (front []byte, body string, err error) {
+	switch {
+	case data == nil:
+		return nil, "", fmt.Errorf("the file has more than %d bytes", skill.MaxFileBytes)
+	case !utf8.Valid(data) || bytes.ContainsRune(data, 0):
+		return nil, "", errors.New("the file is not text in UTF-8")
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	first, rest, _ := bytes.Cut(data, []byte("\n"))
+	if !bytes.Equal(bytes.TrimRight(first, " \t"), fence) {
+		return nil, "", errors.New("the file must begin with front matter: a line ---, then name and description, then a line ---")
+	}
+	for read := 0; read <= min(len(rest), maxFrontMatter); {
+		line, _, more := bytes.Cut(rest[read:], []byte("\n"))
+		if bytes.Equal(bytes.TrimRight(line, " \t"), fence) {
+			return rest[:read], strings.TrimSpace(string(rest[read+len(line):])), nil
+		}
+		if !more {
+			return nil, "", errors.New("the front matter has no end: put a line --- behind it")
+		}
+		read += len(line) + 1
+	}
+	return nil, "", fmt.Errorf("the front matter has more than %d bytes", maxFrontMatter)
+}
+
+// read gives name and description, which both must be there.
+func read(front []byte) (name, description string, err error) {
+	var f struct {
+		Name        string `yaml:"name"`
+		Description string `yaml:"description"`
+	}
+	if err := yaml.Unmarshal(front, &f); err != nil {
+		return "", "", fmt.Errorf("the front matter is not valid YAML: %s", strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	f.Name, f.Description = strings.TrimSpace(f.Name), strings.TrimSpace(f.Description)
+	switch {
+	case f.Name == "":
+		return "", "", errors.New("the front matter has no name")
+	case f.Description == "":
+		return "", "", errors.New("the front matter has no description")
+	case utf8.RuneCountInString(f.Name) > maxName:
+		return "", "", fmt.Errorf("the name has more than %d characters", maxName)
+	case strings.ContainsAny(f.Name, "/:") || strings.ContainsFunc(f.Name, unicode.IsControl) || !utf8.ValidString(f.Name):
+		return "", "", errors.New("the name must be one line without slash or colon")
+	case utf8.RuneCountInString(f.Description) > maxDescription:
+		return "", "", fmt.Errorf("the description has more than %d characters", maxDescription)
+	case !utf8.ValidString(f.Description) || strings.ContainsRune(f.Description, 0):
+		return "", "", errors.New("the description is not text")
+	}
+	return f.Name, f.Description, nil
+}
+
+// Collect reads the files of one repository and keeps those that count, in the
+// order of skill.Folders and their directories: of several sound ones with one
+// name the first, and of the malformed all. At most skill.MaxSkills are read.
+func Collect(files []File) []skill.Skill {
+	list := slices.DeleteFunc(slices.Clone(files), func(f File) bool { _, _, ok := skill.Split(f.Path); return !ok })
+	slices.SortFunc(list, func(a, b File) int { return Compare(a.Path, b.Path) })
+	out, seen := []skill.Skill{}, map[string]bool{}
+	for _, f := range list[:min(len(list), skill.MaxSkills)] {
+		s := Parse(f)
+		if s.Malformed == "" && seen[s.Name] {
+			continue
+		}
+		seen[s.Name] = seen[s.Name] || s.Malformed == ""
+		out = append(out, s)
+	}
+	return out
+}
+
+// Compare orders the paths of skills' files, the strongest first.
+func Compare(a, b string) int {
+	folderA, dirA, _ := skill.Split(a)
+	folderB, dirB, _ := skill.Split(b)
+	order := skill.Folders()
+	return cmp.Or(cmp.Compare(slices.Index(order, folderA), slices.Index(order, folderB)), cmp.Compare(dirA, dirB))
+}
+
+// Discover finds the skills in a directory that holds a repository's files.
+// Links are not followed.
+func Discover(repo fs.FS) ([]skill.Skill, error) {
+	var files []File
+	for _, folder := range skill.Folders() {
+		if !isDir(repo, path.Dir(folder)) || !isDir(repo, folder) {
+			continue
+		}
+		entries, err := fs.ReadDir(repo, folder)
+		if err != nil {
+			return nil, fmt.Errorf("look for skills: %w", err)
+		}
+		for _, e := range entries {
+			if !e.IsDir() || len(files) == skill.MaxSkills {
+				continue
+			}
+			f, err := open(repo, path.Join(folder, e.Name(), skill.FileName))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("look for skills: %w", err)
+			}
+			files = append(files, f)
+		}
+	}
+	return Collect(files), nil
+}
+
+// isDir reports a directory that is no link to one.
+func isDir(repo fs.FS, name string) bool {
+	info, err := fs.Lstat(repo, name)
+	return err == nil && info.IsDir()
+}
+
+// open reads a regular file within the limit.
+func open(repo fs.FS, name string) (File, error) {
+	f := File{Path: name}
+	if info, err := fs.Lstat(repo, name); err != nil {
+		return f, err
+	} else if !info.Mode().IsRegular() {
+		return f, fs.ErrNotExist
+	}
+	file, err := repo.Open(name)
+	if err != nil {
+		return f, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, skill.MaxFileBytes+1))
+	if err == nil && len(data) <= skill.MaxFileBytes {
+		f.Data = data
+	}
+	return f, err
+}
