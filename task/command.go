@@ -76,7 +76,11 @@ func (c Accept) apply(d *decision) error {
 
 // Begin is the runner's first word: the run is INPROGRESS. Saying it again
 // changes nothing.
-type Begin struct{ Execution ExecutionID }
+type Begin struct {
+	Execution ExecutionID // the one that begins
+	// Ref is for the signal of it, see Signal. May be empty.
+	Ref string
+}
 
 func (c Begin) subject() ExecutionID { return c.Execution }
 
@@ -97,6 +101,7 @@ func (c Begin) apply(d *decision) error {
 	if d.head.StartedAt.IsZero() {
 		d.head.StartedAt = d.now
 	}
+	d.announce(StateInProgress, c.Ref)
 	return d.move(StateInProgress, Status{}, "")
 }
 
@@ -201,6 +206,8 @@ type End struct {
 	State     State
 	Status    Status
 	SeenInput int64
+	// Ref is for the signal of it, see Signal. May be empty.
+	Ref string
 }
 
 // ErrUnseenInput tells a runner to deliver the new message and go on.
@@ -224,7 +231,7 @@ func (c End) apply(d *decision) error {
 	if (c.State == StateSucceeded || c.State == StateBlocked) && d.head.LastInput > c.SeenInput {
 		return ErrUnseenInput
 	}
-	return d.end(c.State, c.Status, string(c.State))
+	return d.endWith(c.State, c.Status, string(c.State), c.Ref)
 }
 
 // Release takes a run from an execution that refused it, vanished or failed

@@ -24,6 +24,8 @@ type Change struct {
 	// Artifacts are to be added, but for those whose UID the run has already,
 	// and those above MaxArtifacts: these stay in the log alone.
 	Artifacts []Artifact
+	// Signals are to be numbered on the store's sequence, by a Mailbox. Seq is 0.
+	Signals []Signal
 }
 
 // Command asks for a change of a run. The types of this package that
@@ -69,11 +71,12 @@ type decision struct {
 	touched   bool // exec is to be written
 	events    []Event
 	artifacts []Artifact
+	signals   []Signal
 	now       time.Time
 }
 
 func (d *decision) change(s Snapshot) Change {
-	c := Change{Head: d.head, Events: d.events, Artifacts: d.artifacts}
+	c := Change{Head: d.head, Events: d.events, Artifacts: d.artifacts, Signals: d.signals}
 	if d.touched {
 		e := d.exec
 		c.Execution = &e
@@ -136,10 +139,16 @@ func (d *decision) endExecution(reason string) {
 
 // end takes the run to a final state, whoever held it.
 func (d *decision) end(to State, status Status, reason string) error {
+	return d.endWith(to, status, reason, "")
+}
+
+// endWith is end with what the reporter of it refers to.
+func (d *decision) endWith(to State, status Status, reason, ref string) error {
 	d.endExecution(reason)
 	d.head.ReadyAt = time.Time{}
 	if err := d.move(to, status, reason); err != nil {
 		return fmt.Errorf("end run %s: %w", d.id, err)
 	}
+	d.announce(to, ref)
 	return nil
 }

@@ -99,5 +99,7 @@ func Statements() []string {
 	return []string{selectRun, selectExists, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord,
 		selectRecords, selectRecordsOf, selectPosition, selectVersions, selectWork, countWaiting, lockRuns, selectPresent, selectNamed,
 		selectExisting, selectMatching, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateTags, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
-		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim}
+		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim,
+		selectMail, selectMails, selectUnread, selectSignals, selectSignal, anyFresh, selectOldest, countUnread, markRead, markDeliver, numberFresh,
+		deleteOldest, dropMail, selectJournal, selectJournalHead}
 }

@@ -15,6 +15,7 @@ type needs struct {
 	newRuns []string // that must not exist
 	keys    []pair   // principals and keys of creations, to be locked
 	records []pair   // kinds and keys of records, to be locked
+	mail    []string // runs that get mail, and so must be in runs, too
 	creates int      // runs that may be made
 	least   int      // the smallest Creation.MaxWaiting, 0 for none
 	most    int      // the largest
@@ -31,6 +32,7 @@ func needsOf(batch []*request) *needs {
 		r.need(n)
 	}
 	n.runs, n.execs, n.newRuns = unique(n.runs, cmp.Compare), unique(n.execs, cmp.Compare), unique(n.newRuns, cmp.Compare)
+	n.mail = unique(n.mail, cmp.Compare)
 	n.keys, n.records = unique(n.keys, comparePairs), unique(n.records, comparePairs)
 	return n
 }

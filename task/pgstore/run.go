@@ -75,11 +75,12 @@ type plan struct {
 	exec      *execution
 	events    []encodedEvent
 	artifacts []encodedArtifact
+	signals   []task.Signal
 }
 
 // encodeChange prepares a decision for storage. known is that of encodeEvents.
 func encodeChange(c task.Change, known [][]byte) (p plan, err error) {
-	p.head = c.Head
+	p.head, p.signals = c.Head, c.Signals
 	if p.encoded, err = json.Marshal(c.Head); err != nil {
 		return p, err
 	}
@@ -122,6 +123,7 @@ func (tx *transaction) apply(r *run, p plan) {
 	r.dispatch = r.dispatch || freesOrWaits(r.head, p.head)
 	r.head, r.encoded = p.head, p.encoded
 	r.events = append(r.events, p.events...)
+	tx.signal(r, p.signals...)
 	for _, a := range p.artifacts {
 		r.artifacts = append(r.artifacts, a)
 		r.tags = append(r.tags, artifactTag(a.typ))
@@ -152,7 +154,7 @@ func (r *run) put(x *execution, fresh bool) {
 
 // writes reports that the transaction changes something.
 func (tx *transaction) writes() bool {
-	if len(tx.dirty) > 0 || len(tx.trims) > 0 {
+	if len(tx.dirty) > 0 || len(tx.trims) > 0 || len(tx.mail) > 0 {
 		return true
 	}
 	for _, r := range tx.records {

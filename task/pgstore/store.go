@@ -87,6 +87,9 @@ type Store struct {
 	notify *notifier
 	listen *listener
 
+	numbering sync.Mutex // held by whoever numbers signals
+	journal   journal
+
 	closed  atomic.Bool
 	closing sync.Once
 }
@@ -145,7 +148,7 @@ func (s *Store) open(ctx context.Context, config *pgxpool.Config) (err error) {
 	// keep runs from the others.
 	set(writes.ConnConfig, "idle_in_transaction_session_timeout", milliseconds(s.opts.StatementTimeout))
 	writes.AfterConnect = beDurable
-	if s.writes, err = pool(writes, s.opts.Writers+1); err != nil { // and the notifier
+	if s.writes, err = pool(writes, s.opts.Writers+2); err != nil { // and the notifier, and one for the journal and the numbers of signals
 		return err
 	}
 	s.notify = newNotifier(s.writes, channel(s.opts.Schema))

@@ -102,7 +102,7 @@ type transaction struct {
 
 func newTransaction(s *Store, conn *pgxpool.Conn, n *needs, exact bool) *transaction {
 	return &transaction{s: s, conn: conn, needs: n, exact: exact, runs: map[task.ID]*run{}, usedIDs: map[string]bool{},
-		usedExecs: map[task.ExecutionID]bool{}, keys: map[pair]*creationKey{}, records: map[pair]*record{}, dirty: map[*run]bool{}}
+		usedExecs: map[task.ExecutionID]bool{}, keys: map[pair]*creationKey{}, records: map[pair]*record{}, unread: map[task.ID]int{}, dirty: map[*run]bool{}}
 }
 
 // The statements that a transaction reads with. All locks are taken here, in
@@ -142,6 +142,9 @@ func (tx *transaction) begin(ctx context.Context) error {
 	if n.creates > 0 {
 		b.Queue(selectExisting, n.newRuns).Query(tx.readExisting)
 		b.Queue(selectNumbers, n.creates).Query(tx.readNumbers)
+	if len(n.mail) > 0 {
+		b.Queue(countUnread, n.mail, task.MaxUnread).Query(tx.readUnread)
+	}
 	}
 	if len(n.keys) > 0 {
 		first, second := split(n.keys)

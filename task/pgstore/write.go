@@ -68,6 +68,8 @@ func (tx *transaction) queueWrites(b *pgx.Batch) {
 	tx.queueKeys(b)
 	tx.queueRecords(b)
 	tx.queueTrims(b)
+	tx.queueMail(b)
+	tx.queueSignals(b)
 	tx.queueUsage(b)
 }
 

@@ -16,6 +16,7 @@ type plan struct {
 	execs     []encodedExecution
 	events    []encodedEvent
 	artifacts []encodedArtifact
+	signals   []task.Signal
 }
 
 type encodedExecution struct {
@@ -50,6 +51,7 @@ func (p *plan) add(c task.Change, data [][]byte) error {
 	}
 	p.events = append(p.events, events...)
 	p.artifacts = append(p.artifacts, artifacts...)
+	p.signals = append(p.signals, c.Signals...)
 	p.head, err = json.Marshal(c.Head)
 	return err
 }
@@ -132,6 +134,9 @@ func (w *writer) writeRest(p plan) error {
 		return err
 	}
 	if err := w.writeUsage(p); err != nil {
+		return err
+	}
+	if err := w.writeSignals(p.next.n, p.signals); err != nil {
 		return err
 	}
 	w.heads.put(p.id, p.next)

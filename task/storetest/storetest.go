@@ -58,6 +58,8 @@ func Run(t *testing.T, h Harness) {
 		{"Dispatch", dispatchCases},
 		{"Records", recordCases},
 		{"Prune", pruneCases},
+		{"Mail", mailCases},
+		{"Journal", journalCases},
 		{"Usage", usageCases},
 		{"Life", lifeCases},
 		{"Model", modelCases},
