@@ -95,6 +95,9 @@ type transaction struct {
 	delta        int   // what the transaction changes that by
 	forgetBefore int64 // which idempotency keys are over
 	trims        []*trim
+	unread       map[task.ID]int // messages of the runs that get mail, up to task.MaxUnread
+	mail         []*sendMail
+	signals      []signal
 
 	created, changed []*run        // what is to be written
 	dirty            map[*run]bool // both
@@ -139,12 +142,12 @@ func (tx *transaction) begin(ctx context.Context) error {
 	if len(n.execs) > 0 {
 		b.Queue(selectNamed, n.execs).Query(tx.readExecutions)
 	}
-	if n.creates > 0 {
-		b.Queue(selectExisting, n.newRuns).Query(tx.readExisting)
-		b.Queue(selectNumbers, n.creates).Query(tx.readNumbers)
 	if len(n.mail) > 0 {
 		b.Queue(countUnread, n.mail, task.MaxUnread).Query(tx.readUnread)
 	}
+	if n.creates > 0 {
+		b.Queue(selectExisting, n.newRuns).Query(tx.readExisting)
+		b.Queue(selectNumbers, n.creates).Query(tx.readNumbers)
 	}
 	if len(n.keys) > 0 {
 		first, second := split(n.keys)
