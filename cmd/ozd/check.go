@@ -28,6 +28,8 @@ func (c *config) check() error {
 		return errors.New("retention_days: must not be negative; 0 keeps everything")
 	case c.Lease < 0:
 		return errors.New("lease: must not be negative; 0 is the default of 30s")
+	case c.StoreWait < 0:
+		return errors.New("store_wait: must not be negative; 0 is not to wait")
 	case level.Set(c.LogLevel) != nil || !slices.Contains([]string{"debug", "info", "warn", "error"}, level.String()):
 		return fmt.Errorf("log_level: %q is none of debug, info, warn, error", c.LogLevel)
 	}

@@ -26,6 +26,9 @@ type config struct {
 	Data string `yaml:"data"`
 	// Store is the URL of a PostgreSQL database; empty for SQLite in Data.
 	Store string `yaml:"store"`
+	// StoreWait is how long a start waits for a PostgreSQL database that is
+	// away; 0 is not at all.
+	StoreWait time.Duration `yaml:"store_wait"`
 	// SecretsKey is the file of the key that seals secrets; default in Data.
 	SecretsKey string `yaml:"secrets_key"`
 	// MetricsListen is the address of /metrics; empty for none.
@@ -108,7 +111,7 @@ type workerConfig struct {
 }
 
 func defaultConfig() config {
-	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", MaxConcurrent: 4, MaxWaiting: 10_000,
+	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", StoreWait: 2 * time.Minute, MaxConcurrent: 4, MaxWaiting: 10_000,
 		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120}}
 }
 
@@ -118,6 +121,7 @@ var variables = map[string]string{
 	"listen":          "OZ_LISTEN",
 	"data":            "OZ_DATA",
 	"store":           "OZ_STORE",
+	"store-wait":      "OZ_STORE_WAIT",
 	"secrets-key":     "OZ_SECRETS_KEY",
 	"metrics-listen":  "OZ_METRICS_LISTEN",
 	"public-url":      "OZ_PUBLIC_URL",
@@ -127,12 +131,17 @@ var variables = map[string]string{
 	"model":           "OZ_MODEL",
 }
 
+// expected says what a variable must be, by the type of its flag. Any text
+// is a string.
+var expected = map[string]string{"int": "a whole number", "duration": "a duration such as 30s or 2m"}
+
 // register makes the flags of c's fields.
 func (c *config) register(f *pflag.FlagSet) {
 	f.String("config", "", "configuration `file` (YAML)")
 	f.StringVar(&c.Listen, "listen", c.Listen, "`address` of the HTTP API; port 0 takes a free one")
 	f.StringVar(&c.Data, "data", c.Data, "`directory` of everything the server keeps")
 	f.StringVar(&c.Store, "store", c.Store, "`URL` of a PostgreSQL database, for several servers; default SQLite in the data directory")
+	f.DurationVar(&c.StoreWait, "store-wait", c.StoreWait, "how `long` a start waits for a PostgreSQL database that is away, such as 30s; 0 is not at all")
 	f.StringVar(&c.SecretsKey, "secrets-key", c.SecretsKey, "`file` of the key that seals secrets, the same for all servers of a database; default secrets.key in the data directory")
 	f.StringVar(&c.MetricsListen, "metrics-listen", c.MetricsListen, "`address` of /metrics for Prometheus; default none")
 	f.StringVar(&c.PublicURL, "public-url", c.PublicURL, "`URL` by which people reach the server, for links")
@@ -165,7 +174,7 @@ func (c *config) load(f *pflag.FlagSet, env modelenv.Lookup) error {
 			continue
 		}
 		if err := f.Set(name, value); err != nil {
-			return fmt.Errorf("%s: %q is not a whole number", variable, value)
+			return fmt.Errorf("%s: %q is not %s", variable, value, expected[f.Lookup(name).Value.Type()])
 		}
 	}
 	return c.check()

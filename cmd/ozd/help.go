@@ -12,6 +12,11 @@ servers share one PostgreSQL database: each needs a data directory of its own an
 a copy of the first one's secrets.key (--secrets-key). The first start prints an admin API key,
 once; OZ_BOOTSTRAP_API_KEY chooses it instead, and makes it valid again later.
 
+A database that is away while the server works is waited for, and requests are
+refused meanwhile with a reason. At its start the server waits for as long as
+--store-wait says, answers 503 to every request, /healthz too, and ends with exit
+code 1 if the database has not come back.
+
 SIGTERM or SIGINT drains: no new work is taken, and running agents go on without
 the server; the next start takes them up again. A second signal kills.
 
@@ -29,6 +34,7 @@ All settings of the file, with their defaults:
     listen: 127.0.0.1:8080        # address of the HTTP API
     data: oz-data                 # directory of everything the server keeps
     store: ""                     # postgres:// URL of a shared database; else SQLite in the data directory
+    store_wait: 2m                # how long a start waits for a PostgreSQL database that is away; 0 is not at all
     secrets_key: ""               # key file that seals secrets; default secrets.key in the data directory
     metrics_listen: ""            # address of /metrics for Prometheus; none unless set
     retention_days: 0             # after which transcripts and artifacts of ended runs go; 0 is never

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -183,7 +184,8 @@ func TestLayers(t *testing.T) {
 			}},
 		{"a flag with its default counts", []string{"--max-concurrent", "4"}, []string{"OZ_MAX_CONCURRENT=2"}, func(c *config) {}},
 		{"every variable", nil, []string{"OZ_DATA=/d", "OZ_PUBLIC_URL=https://oz.example.com", "OZ_LOG_LEVEL=debug",
-			"OZ_REPOSITORY_BASE=https://git.example.com", "OZ_MODEL=m", "OZ_BOOTSTRAP_API_KEY=chosen key"}, func(c *config) {
+			"OZ_REPOSITORY_BASE=https://git.example.com", "OZ_MODEL=m", "OZ_STORE_WAIT=7s", "OZ_BOOTSTRAP_API_KEY=chosen key"}, func(c *config) {
+			c.StoreWait = 7 * time.Second
 			c.Data, c.PublicURL, c.LogLevel, c.RepositoryBase, c.Model, c.bootstrapKey = "/d", "https://oz.example.com", "debug",
 				"https://git.example.com", "m", "chosen key"
 		}},
@@ -224,6 +226,8 @@ func TestMistakes(t *testing.T) {
 		{name: "no data", args: []string{"--data", ""}, want: "data: a directory is needed"},
 		{name: "concurrency", args: []string{"--max-concurrent", "0"}, want: "max_concurrent: 0, must be at least 1"},
 		{name: "queue", file: "max_waiting: 0", want: "max_waiting: 0, must be at least 1"},
+		{name: "wait", args: []string{"--store-wait", "-1s"}, want: "store_wait: must not be negative"},
+		{name: "wait's type", env: []string{"OZ_STORE_WAIT=soon"}, want: `OZ_STORE_WAIT: "soon" is not a duration such as 30s`},
 		{name: "lease", file: "lease: -1s", want: "lease: must not be negative"},
 		{name: "log level", args: []string{"--log-level", "loud"}, want: `log_level: "loud" is none of debug, info, warn, error`},
 		{name: "log level of zap only", args: []string{"--log-level", "fatal"}, want: `log_level: "fatal" is none of`},

@@ -54,33 +54,61 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	store, err := c.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
 	ln, err := listen(c.Listen)
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
 	s.address = "http://" + loopback(ln.Addr())
+	if tcp, ok := ln.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		log.Warn("the API is served without TLS to other machines: put a proxy with TLS before it", zap.Stringer("listen", tcp))
+	}
+	d := newDoor()
+	h := rest.NewServer(c.Listen, d)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := h.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		defer func() { _ = h.Close() }() // also when there was nothing to serve
+		return s.work(ctx, h, d, stdout)
+	})
+	return g.Wait()
+}
 
-	platform, handler, err := s.assemble(ctx, store)
+// work opens the store and serves it behind d until ctx ends, then lets
+// requests under way finish before it closes the store.
+func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Writer) (err error) {
+	p := newPatience(s.config.storeWait(), s.log)
+	store, err := s.config.openStore(ctx, p)
 	if err != nil {
 		return err
 	}
-	key, created, err := platform.Registry().Bootstrap(ctx, c.bootstrapKey)
+	defer func() { err = errors.Join(err, store.Close()) }()
+	platform, handler, err := s.assemble(ctx, store, p)
 	if err != nil {
-		return bootstrapError(c.bootstrapKey, err)
+		return err
 	}
+	var key string
+	var created bool
+	err = p.attempt(ctx, func() (err error) {
+		key, created, err = platform.Registry().Bootstrap(ctx, s.config.bootstrapKey)
+		return err
+	})
+	if err != nil {
+		return bootstrapError(s.config.bootstrapKey, err)
+	}
+	h.RegisterOnShutdown(handler.Stop)
+	d.open(handler)
 	s.greet(stdout, key, created)
-	return s.run(ctx, platform, rest.NewServer(c.Listen, handler), ln)
+	return s.run(ctx, platform, h)
 }
 
 // assemble puts platform and API together.
-func (s *server) assemble(ctx context.Context, store task.Store) (*oz.Platform, *rest.Handler, error) {
-	sealed, links, err := s.config.openSealed(ctx, store)
+func (s *server) assemble(ctx context.Context, store task.Store, p *patience) (*oz.Platform, *rest.Handler, error) {
+	sealed, links, err := s.config.openSealed(ctx, store, p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,20 +205,12 @@ func (s *server) worker() (*oz.LocalWorker, error) {
 	})
 }
 
-// run serves until ctx ends, then lets requests under way finish.
-func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server, ln net.Listener) error {
-	if tcp, ok := ln.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		s.log.Warn("the API is served without TLS to other machines: put a proxy with TLS before it", zap.Stringer("listen", tcp))
-	}
+// run lets the platform work until ctx ends, then lets requests under way
+// finish.
+func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.Run(ctx) })
 	g.Go(func() error { return s.serveMetrics(ctx) })
-	g.Go(func() error {
-		if err := h.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve: %w", err)
-		}
-		return nil
-	})
 	g.Go(func() error {
 		<-ctx.Done()
 		s.log.Info("draining")

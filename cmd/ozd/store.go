@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
@@ -53,12 +54,24 @@ func (c *config) storePlace() string {
 	return " at " + u.Host + u.Path
 }
 
-// openStore opens the database.
-func (c *config) openStore(ctx context.Context) (task.Store, error) {
-	if c.postgres() {
-		return pgstore.Open(ctx, c.Store, nil)
+// storeWait is how long to wait for the database. A file is there or not.
+func (c *config) storeWait() time.Duration {
+	if !c.postgres() {
+		return 0
 	}
-	return sqlitestore.Open(ctx, filepath.Join(c.Data, "oz.db"), nil)
+	return c.StoreWait
+}
+
+// openStore opens the database.
+func (c *config) openStore(ctx context.Context, p *patience) (store task.Store, err error) {
+	if !c.postgres() {
+		return sqlitestore.Open(ctx, filepath.Join(c.Data, "oz.db"), nil)
+	}
+	err = p.attempt(ctx, func() (err error) {
+		store, err = pgstore.Open(ctx, c.Store, nil)
+		return err
+	})
+	return store, err
 }
 
 // openBlobs opens the store of files: the database when servers share one, so
@@ -72,7 +85,7 @@ func (c *config) openBlobs(store task.Store) (task.BlobStore, error) {
 
 // openSealed opens the store of secrets, and gives the key that signs download
 // links. Every server of one database needs the same key file.
-func (c *config) openSealed(ctx context.Context, store task.Store) (*sealed.Store, []byte, error) {
+func (c *config) openSealed(ctx context.Context, store task.Store, p *patience) (*sealed.Store, []byte, error) {
 	path := c.SecretsKey
 	if path == "" {
 		path = filepath.Join(c.Data, "secrets.key")
@@ -82,7 +95,11 @@ func (c *config) openSealed(ctx context.Context, store task.Store) (*sealed.Stor
 		return nil, nil, err
 	}
 	s := sealed.New(store, keys, nil)
-	links, err := s.SharedKey(ctx, "download links")
+	var links []byte
+	err = p.attempt(ctx, func() (err error) {
+		links, err = s.SharedKey(ctx, "download links")
+		return err
+	})
 	if errors.Is(err, sealed.ErrOtherKeys) {
 		return nil, nil, fmt.Errorf("%s does not fit this database: %w, and name it with --secrets-key (env OZ_SECRETS_KEY)", path, sealed.ErrOtherKeys)
 	}

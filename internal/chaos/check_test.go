@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -169,19 +168,4 @@ func took(step scripted.Step, id, text string, lost bool) []scripted.Message {
 func field(c scripted.ToolCall, name string) string {
 	s, _ := c.Input.(map[string]any)[name].(string)
 	return s
-}
-
-// TestOnlyStartsAreExcused: a server may fail for want of its store when it
-// starts, and at no other time.
-func TestOnlyStartsAreExcused(t *testing.T) {
-	r := &rig{}
-	long := time.Now().Add(-time.Hour)
-	assert.Assert(t, !r.couldNotStart(time.Now()), "the store was never away")
-	assert.NilError(t, r.withOutage(func() error {
-		assert.Check(t, r.couldNotStart(time.Now()), "started while it is away")
-		assert.Check(t, !r.couldNotStart(long), "ended by the outage")
-		return nil
-	}))
-	assert.Assert(t, !r.couldNotStart(long), "ended after the outage")
-	assert.Assert(t, !r.couldNotStart(time.Now()), "started after the outage")
 }

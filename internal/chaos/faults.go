@@ -58,7 +58,7 @@ func (f *faults) kinds() []fault {
 	outages := f.rig.config.Store.Outages()
 	for _, name := range slices.Sorted(maps.Keys(outages)) {
 		all = append(all, fault{"store: " + name, 4, func(ctx context.Context) bool {
-			if err := f.rig.withOutage(func() error { return outages[name](ctx) }); err != nil {
+			if err := outages[name](ctx); err != nil {
 				f.tell("store: %s: %v", name, err)
 				return false
 			}

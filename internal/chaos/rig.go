@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/oz-platform/cloudagents/environment"
@@ -35,37 +34,6 @@ type rig struct {
 	client      *client.Client
 	environment string
 	log         *os.File
-
-	outage sync.Mutex // guards the three below
-	away   bool       // the store, now
-	gone   time.Time  // when it went away the last time
-	back   time.Time  // when it was back the last time
-}
-
-// withOutage notes that the store is away while do runs.
-func (r *rig) withOutage(do func() error) error {
-	r.outage.Lock()
-	r.away, r.gone = true, time.Now()
-	r.outage.Unlock()
-	defer func() {
-		r.outage.Lock()
-		defer r.outage.Unlock()
-		r.away, r.back = false, time.Now()
-	}()
-	return do()
-}
-
-// startLimit is how long a server may take to start.
-const startLimit = 3 * time.Second
-
-// couldNotStart reports that a server which was started then, and has ended
-// just now, had no store to start with. One that has served must outlive the
-// outage.
-func (r *rig) couldNotStart(began time.Time) bool {
-	r.outage.Lock()
-	defer r.outage.Unlock()
-	missed := r.away || began.Before(r.back)
-	return missed && (began.After(r.gone) || time.Since(began) < startLimit)
 }
 
 // newRig makes everything and starts nothing but the model and the proxy.
@@ -150,7 +118,7 @@ models:
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return err
 	}
-	r.servers = append(r.servers, &server{binary: r.config.Server, config: path, log: r.log, excused: r.couldNotStart,
+	r.servers = append(r.servers, &server{binary: r.config.Server, config: path, log: r.log,
 		env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir, "OZ_BOOTSTRAP_API_KEY=" + apiKey, "MODEL_KEY=" + modelKey}})
 	return nil
 }

@@ -36,10 +36,7 @@ type server struct {
 	binary, config string
 	env            []string
 	log            io.Writer
-	// excused says whether a life that began then may have ended with an
-	// error: a server refuses to start without its database, and says so.
-	excused func(began time.Time) bool
-	group   sync.WaitGroup
+	group          sync.WaitGroup
 
 	mu       sync.Mutex
 	process  *os.Process
@@ -64,7 +61,6 @@ func (s *server) live() bool {
 		s.mu.Unlock()
 		return false
 	}
-	began := time.Now()
 	cmd := exec.Command(s.binary, "--config", s.config)
 	cmd.Env = append(append([]string(nil), s.env...), s.next...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
@@ -84,11 +80,7 @@ func (s *server) live() bool {
 	s.process = nil
 	var exit *exec.ExitError
 	killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
-	switch {
-	case err == nil || killed:
-	case s.excused(began):
-		s.starts-- // it could not
-	default:
+	if err != nil && !killed {
 		s.errs = append(s.errs, fmt.Errorf("the server ended by itself: %w", err))
 	}
 	return !s.stopping && len(s.errs) < maxFailures

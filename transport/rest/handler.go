@@ -77,11 +77,7 @@ func (h *Handler) Stop() { h.stopOnce.Do(func() { close(h.stopped) }) }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rw := newResponse(w, requestID(r), h.opts.WriteTimeout)
-	rw.Header().Set("X-Request-Id", rw.id)
-	rw.Header().Set("X-Content-Type-Options", "nosniff")
-	rw.Header().Set("Cache-Control", "no-store")      // answers depend on the key
-	rw.Header().Set("Referrer-Policy", "no-referrer") // an address may be a signed link
+	rw := h.answer(w, r)
 	defer h.recovered(rw, r)
 	if h.cors(rw, r) {
 		return
@@ -91,6 +87,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.mux.ServeHTTP(rw, r)
+}
+
+// answer begins what all answers have in common.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request) *response {
+	rw := newResponse(w, requestID(r), h.opts.WriteTimeout)
+	head := rw.Header()
+	head.Set("X-Request-Id", rw.id)
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("Cache-Control", "no-store")      // answers depend on the key
+	head.Set("Referrer-Policy", "no-referrer") // an address may be a signed link
+	return rw
 }
 
 // call is what is known of a request while it is served.
