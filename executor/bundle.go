@@ -30,6 +30,9 @@ type Bundle struct {
 	Execution task.Execution `json:"execution"`
 	// Limits are the run's, with the platform's defaults filled in.
 	Limits task.Limits `json:"limits"`
+	// Reserve says that model calls must be reserved with Link.Reserve: budgets
+	// beyond Limits count them, too.
+	Reserve bool `json:"reserve,omitempty"`
 	// Secrets become environment variables of the agent's processes.
 	Secrets []Variable `json:"secrets,omitempty"`
 	// MissingSecrets were asked for by name and do not exist.
@@ -118,6 +121,11 @@ type Link interface {
 	// an artifact of its own, a file of Bundle.Snapshot. The caller closes it.
 	// It fails with task.ErrNotFound.
 	OpenBlob(ctx context.Context, key string) (io.ReadCloser, error)
+	// Reserve takes what a model call may use at most from the budgets that
+	// the platform keeps. It fails with task.CodeBudgetExceeded when one of them
+	// has not enough left. What the call holds goes back when a
+	// task.UsageReport with its CallID is appended, or the execution ends.
+	Reserve(ctx context.Context, r Reservation) (Reserved, error)
 	// End reports the outcome, see task.End; Execution is filled in. It fails
 	// with task.ErrUnseenInput when a message waits.
 	End(ctx context.Context, end task.End) error
@@ -129,6 +137,30 @@ type Heartbeat struct {
 	LastInput int64 `json:"last_input"`
 	// IntervalMS is when to send the next heartbeat, in milliseconds.
 	IntervalMS int64 `json:"interval_ms"`
+	// Reserve says that model calls must be reserved from now on, see
+	// Bundle.Reserve.
+	Reserve bool `json:"reserve,omitempty"`
+}
+
+// Reservation is what a model call may use at most.
+type Reservation struct {
+	// Call names the call within the execution. Asking again replaces what was
+	// asked for before.
+	Call string `json:"call_id"`
+	// Tokens are all of the call's, CostUSD their price; nil when the model has
+	// no known price.
+	Tokens  int64    `json:"tokens"`
+	CostUSD *float64 `json:"cost_usd,omitempty"`
+}
+
+// Reserved is the answer to a Reservation.
+type Reserved struct {
+	// Budgets is how many budgets it was taken from.
+	Budgets int `json:"budgets"`
+	// WaitMS, if above 0, says that nothing was taken: there would be enough if
+	// calls under way used less than they may. Ask again after that time, in
+	// milliseconds.
+	WaitMS int64 `json:"wait_ms,omitempty"`
 }
 
 // Handshake is what a worker gives the runner on its standard input, so that

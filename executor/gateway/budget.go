@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"sync"
+
+	"github.com/oz-platform/cloudagents/task"
 )
 
 // maxBudgetUSD bounds a money limit; sums in pico-dollars stay within int64.
@@ -32,6 +34,18 @@ func (b Budget) validate() error {
 		}
 	}
 	return nil
+}
+
+// Reservation is what a call may use at most.
+type Reservation struct {
+	// Call names the call: its number. A call that goes on to a fallback asks
+	// again under the same name.
+	Call string
+	// Tokens are all of the call's.
+	Tokens int64
+	// USD is their price; Priced is false when it is not known.
+	USD    float64
+	Priced bool
 }
 
 // amount is something reserved or spent.
@@ -65,11 +79,11 @@ func (l *ledger) reserve(a amount) error {
 	defer l.mu.Unlock()
 	used := amount{l.spent.tokens + l.reserved.tokens, l.spent.money + l.reserved.money}
 	if l.maxTokens > 0 && used.tokens+a.tokens > l.maxTokens {
-		return fmt.Errorf("the call may use up to %d tokens and %d of the run's budget of %d are left%s; raise the budget or ask for fewer output tokens",
+		return task.Errorf(task.CodeBudgetExceeded, "the call may use up to %d tokens and %d of the run's budget of %d are left%s; raise the budget or ask for fewer output tokens",
 			a.tokens, max(0, l.maxTokens-used.tokens), l.maxTokens, l.held(l.reserved.tokens > 0))
 	}
 	if l.maxMoney > 0 && used.money+a.money > l.maxMoney {
-		return fmt.Errorf("the call may cost up to %s and %s of the run's budget of %s are left%s; raise the budget, ask for fewer output tokens or use a cheaper model",
+		return task.Errorf(task.CodeBudgetExceeded, "the call may cost up to %s and %s of the run's budget of %s are left%s; raise the budget, ask for fewer output tokens or use a cheaper model",
 			dollars(a.money), dollars(max(0, l.maxMoney-used.money)), dollars(l.maxMoney), l.held(l.reserved.money > 0))
 	}
 	l.reserved.tokens += a.tokens

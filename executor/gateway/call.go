@@ -128,6 +128,8 @@ type Call struct {
 	Total     time.Duration `json:"total_ns"`
 	// Usage is what was spent.
 	Usage Usage `json:"usage"`
+	// Reservation names what Options.Reserve may hold for the call; "" for nothing.
+	Reservation string `json:"reservation,omitempty"`
 	// UsageEstimated is set when the provider did not tell (a cut stream, an
 	// endpoint without usage) and Usage is the gateway's upper guess.
 	UsageEstimated bool `json:"usage_estimated,omitempty"`

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/oz-platform/cloudagents/task"
 )
 
 // statusClientClosed is what a record says when the harness hung up; no such
@@ -62,9 +64,9 @@ func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request, api API) {
 func (x *exchange) tryAll(ctx context.Context, targets []target) {
 	var last *failure
 	for i, t := range targets {
-		if err := x.reserve(t); err != nil {
+		if err := x.reserve(ctx, t); err != nil {
 			if last == nil {
-				x.refuse(refusal{http.StatusForbidden, ClassBudget, "budget_exceeded: " + err.Error()})
+				x.refuse(unreserved(ctx, err))
 				return
 			}
 			last.message += fmt.Sprintf("; the fallback %q was not asked: %v", t.at.Name, err)
@@ -83,9 +85,20 @@ func (x *exchange) tryAll(ctx context.Context, targets []target) {
 	x.fail(last)
 }
 
-// reserve takes what a call to t may cost from the budget, in place of what an
+// unreserved is the refusal of a call that could not be reserved.
+func unreserved(ctx context.Context, err error) refusal {
+	switch {
+	case task.CodeOf(err) == task.CodeBudgetExceeded:
+		return refusal{http.StatusForbidden, ClassBudget, "budget_exceeded: " + err.Error()}
+	case ctx.Err() != nil:
+		return refusal{statusClientClosed, ClassCancelled, errHungUp.Error()}
+	}
+	return refusal{http.StatusServiceUnavailable, ClassUnreachable, "the platform did not say whether the budget has room for the call: " + err.Error()}
+}
+
+// reserve takes what a call to t may cost from the budgets, in place of what an
 // earlier target had reserved.
-func (x *exchange) reserve(t target) error {
+func (x *exchange) reserve(ctx context.Context, t target) error {
 	x.g.ledger.settle(x.reserved, amount{})
 	x.reserved = amount{}
 	x.price, x.priced = x.g.opts.Prices.Of(t.model)
@@ -93,14 +106,22 @@ func (x *exchange) reserve(t target) error {
 		return nil
 	}
 	if !x.priced && x.g.opts.Budget.MaxUSD > 0 {
-		return fmt.Errorf("the run has a limit in money and the model %q has no price; add one to the price file, or limit the run by tokens", t.model)
+		return task.Errorf(task.CodeBudgetExceeded, "the run has a limit in money and the model %q has no price; add one to the price file, or limit the run by tokens", t.model)
 	}
 	want := x.req.reservation(x.price, x.priced)
 	if err := x.g.ledger.reserve(want); err != nil {
 		return err
 	}
 	x.reserved = want
-	return nil
+	if x.g.opts.Reserve == nil {
+		return nil
+	}
+	r := Reservation{Call: strconv.FormatInt(x.call.Number, 10), Tokens: want.tokens, USD: want.money.usd(), Priced: x.priced}
+	held, err := x.g.opts.Reserve(ctx, r)
+	if held {
+		x.call.Reservation = r.Call
+	}
+	return err
 }
 
 // try asks one target as often as it is worth it.

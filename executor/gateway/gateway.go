@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -44,6 +45,12 @@ type Options struct {
 	Aliases map[string]string
 	// Budget limits the spending. Default: no limit.
 	Budget Budget
+	// Reserve is asked before each call that costs something, once Budget has
+	// room for it: for budgets that others spend as well. held says that
+	// something may be held for the call now, whatever the error; Call.Reservation
+	// then names it. An error with task.CodeBudgetExceeded refuses the call like
+	// Budget does. Default: none.
+	Reserve func(ctx context.Context, r Reservation) (held bool, err error)
 	// Retry says how failures are tried again. Its zero fields have defaults.
 	Retry Retry
 	// AnswerTimeout is how long a whole answer may take from the request to

@@ -56,6 +56,10 @@ type Session struct {
 	// Rebuilt says that the workspace was made anew although the run has
 	// worked before: files that were not pushed are lost.
 	Rebuilt bool
+	// AttachmentDir holds the files that came with the messages: each below a
+	// directory that is called like the last part of its Blob. "" if they are
+	// not there.
+	AttachmentDir string
 	// Env is the whole environment of the agent's processes, secrets
 	// included. It must reach nothing else.
 	Env []string

@@ -180,7 +180,7 @@ func (x *execution) session(ws *workspace, model harness.Model) *harness.Session
 	return &harness.Session{
 		Task: x.bundle.Task, Execution: x.bundle.Execution, Limits: x.bundle.Limits,
 		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
-		Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
+		AttachmentDir: ws.attachments, Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
 		Redactor: x.redactor, Git: ws.git, Link: x.link, Clock: x.opts.Clock,
 	}
 }

@@ -225,6 +225,11 @@ func (x *execution) work(ctx context.Context) (harness.Outcome, error) {
 		return x.reportError(ctx, err)
 	}
 	defer ws.close()
+	detach, err := x.attach(ctx, ws)
+	if err != nil {
+		return x.reportError(ctx, err)
+	}
+	defer detach()
 	defer x.refill(ctx, ws)()
 	return x.drive(ctx, h, ws)
 }

@@ -31,6 +31,8 @@ type workspace struct {
 	env     []string
 	git     *git.Git
 	rebuilt bool
+	// attachments is where the files given with the prompt are; "" without any.
+	attachments string
 	// refill makes the next run's preparation quick; nil without a cache.
 	refill func(context.Context) error
 }

@@ -96,6 +96,7 @@ type agent struct {
 
 func newAgent(opts Options, s *harness.Session) (*agent, error) {
 	a := &agent{opts: opts, s: s, conv: newConversation(s.Journal, s.Execution.ID, s.Task.Mode)}
+	a.conv.attachments = s.AttachmentDir
 	switch s.Model.Wire {
 	case wireAnthropic:
 		a.model = newAnthropic(s.Model)

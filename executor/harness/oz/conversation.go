@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,9 +19,11 @@ const toAgent = "To the agent: "
 
 // conversation is the fold over the run's log that the model is sent.
 type conversation struct {
-	journal   harness.Journal
-	execution task.ExecutionID
-	read      int64 // the log is folded in up to here
+	journal harness.Journal
+	// attachments is harness.Session.AttachmentDir.
+	attachments string
+	execution   task.ExecutionID
+	read        int64 // the log is folded in up to here
 
 	items  []item
 	open   *turn            // begun, not ended
@@ -213,7 +217,7 @@ func (c *conversation) deliver(seq int64, inputs []int64) {
 		if in.Mode != "" {
 			c.mode = in.Mode
 		}
-		texts = append(texts, inputText(in))
+		texts = append(texts, inputText(in, c.attachments))
 	}
 	if len(texts) == 0 {
 		return
@@ -227,10 +231,14 @@ func (c *conversation) deliver(seq int64, inputs []int64) {
 
 // inputText is a message as the model gets it. Attached files are named only:
 // a model that cannot see them must not be left to believe that there are none.
-func inputText(in *task.Input) string {
+func inputText(in *task.Input, dir string) string {
 	text := in.Text
 	for _, a := range in.Attachments {
-		text += fmt.Sprintf("\n[attached file %q (%s, %d bytes): not shown here]", a.FileName, a.MIMEType, a.SizeBytes)
+		where := "not shown here"
+		if dir != "" {
+			where = "saved as " + filepath.Join(dir, path.Base(a.Blob), a.FileName)
+		}
+		text += fmt.Sprintf("\n[attached file %q (%s, %d bytes): %s]", a.FileName, a.MIMEType, a.SizeBytes, where)
 	}
 	if strings.TrimSpace(text) == "" {
 		return "(an empty message)"

@@ -187,7 +187,8 @@ func writePlanTool() tool {
 			return result{}, badInput("title and markdown are needed; markdown has at most %d bytes", maxPlanBytes)
 		}
 		text := clean(a.s.Redactor.String(in.Markdown))
-		art := task.Artifact{Type: task.ArtifactPlan, Title: in.Title, Path: "plan.md", MIMEType: "text/markdown; charset=utf-8"}
+		art := task.Artifact{Type: task.ArtifactPlan, Title: in.Title, Path: "plan.md", MIMEType: "text/markdown; charset=utf-8",
+			DocumentUID: "plan-" + string(a.s.Task.ID)} // a run has one plan, of which each call hands in a version
 		art.UID = a.artifactUID("plan", in.Title, text)
 		var err error
 		if art.Blob, art.SizeBytes, err = a.s.Link.Upload(ctx, art.UID, strings.NewReader(text)); err != nil {

@@ -52,7 +52,7 @@ func artifactItem(a task.Artifact) (item api.ArtifactItem, err error) {
 
 func planItem(a task.Artifact) api.PlanItem {
 	v := api.PlanItem{CreatedAt: a.CreatedAt.UTC()}
-	v.Data.DocumentUid, v.Data.NotebookUid, v.Data.ArtifactUid = a.UID, a.UID, a.UID // there are no documents besides
+	v.Data.DocumentUid, v.Data.NotebookUid, v.Data.ArtifactUid = a.Document(), a.Document(), a.UID
 	v.Data.Title, v.Data.Url, v.Data.Description = a.Title, a.URL, a.Description
 	v.Data.Filepath, v.Data.MimeType, v.Data.SizeBytes = a.Path, a.MIMEType, a.SizeBytes
 	return v
@@ -69,6 +69,7 @@ func FileName(a task.Artifact) string {
 // artifactData is the union of the members of every kind of artifact.
 type artifactData struct {
 	ArtifactUID   string          `json:"artifact_uid"`
+	DocumentUID   string          `json:"document_uid"`
 	Title         string          `json:"title"`
 	Description   string          `json:"description"`
 	URL           string          `json:"url"`
@@ -100,7 +101,10 @@ func artifactsOf(items []api.ArtifactItem) ([]task.Artifact, error) {
 			continue
 		}
 		d := v.Data
-		out = append(out, task.Artifact{UID: d.ArtifactUID, Type: v.Type, CreatedAt: v.CreatedAt,
+		if d.DocumentUID == d.ArtifactUID { // a plan with one version
+			d.DocumentUID = ""
+		}
+		out = append(out, task.Artifact{UID: d.ArtifactUID, DocumentUID: d.DocumentUID, Type: v.Type, CreatedAt: v.CreatedAt,
 			Title: d.Title, Description: d.Description, URL: d.URL, Branch: d.Branch, ReferenceType: d.ReferenceType,
 			Metadata: d.Metadata, Path: d.Path, MIMEType: d.MIMEType, SizeBytes: d.SizeBytes})
 	}
