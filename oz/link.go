@@ -249,10 +249,7 @@ func (l *link) End(ctx context.Context, end task.End) error {
 	if code := end.Status.ErrorCode; end.State == task.StateError && code.Platform() && code.Retryable() && e.Live() && e.Worker != callerWorker {
 		return l.p.retryOrFence(ctx, e, code, end.Status.Message)
 	}
-	if _, err = l.p.store.Do(ctx, l.id, end); err == nil {
-		l.p.audits.add(l.id)
-	}
-	return err
+	return l.p.end(ctx, l.id, end)
 }
 
 // cleanStatus redacts and bounds what a runner says of its end.

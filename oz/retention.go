@@ -14,8 +14,9 @@ import (
 // Sizes of the steps in which old transcripts are removed, so that live runs
 // need not wait for it.
 const (
-	pruneRuns   = 100 // runs looked at together
-	trimEvents  = 500 // events deleted in one transaction
+	pruneRuns   = 100  // runs looked at together
+	trimEvents  = 500  // events deleted in one transaction
+	trimNumbers = 5000 // signals deleted in one transaction
 	pruneAtMost = time.Hour
 	pruneLeast  = time.Minute
 )
@@ -44,6 +45,9 @@ func (p *Platform) retain(ctx context.Context) {
 // step may be cut off: the next look finds what is left.
 func (p *Platform) retainOnce(ctx context.Context, pruner task.Pruner) error {
 	before := p.opts.Clock.Now().Add(-p.opts.Retention)
+	if err := p.trimSignals(ctx, before); err != nil {
+		return err
+	}
 	for {
 		old, err := pruner.Prunable(ctx, before, pruneRuns)
 		if err != nil {
@@ -62,6 +66,18 @@ func (p *Platform) retainOnce(ctx context.Context, pruner task.Pruner) error {
 			return err
 		}
 	}
+}
+
+// trimSignals removes old signals. Whoever is further behind reads the runs.
+func (p *Platform) trimSignals(ctx context.Context, before time.Time) error {
+	box, ok := p.store.(task.Mailbox)
+	for done := !ok; !done; {
+		var err error
+		if done, err = box.TrimSignals(ctx, before, trimNumbers); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // trim deletes the files and hidden events of pruned runs. One that cannot be
@@ -87,6 +103,11 @@ func (p *Platform) trim(ctx context.Context, pruner task.Pruner) error {
 func (p *Platform) trimRun(ctx context.Context, pruner task.Pruner, id task.ID) error {
 	if err := p.deleteFiles(ctx, id); err != nil {
 		return err
+	}
+	if box, ok := p.store.(task.Mailbox); ok {
+		if err := box.DropMail(ctx, id); err != nil {
+			return err
+		}
 	}
 	for done := false; !done; {
 		var err error

@@ -167,6 +167,9 @@ func readQuery(r *http.Request, c *call) error {
 	for key, all := range values {
 		values[key] = slices.DeleteFunc(all, func(v string) bool { return v == "" }) // empty: not given
 	}
+	if c.route.operation == "listSignals" {
+		values["run_ids"] = wire.Array(values, "run_ids")
+	}
 	location.RawQuery = values.Encode()
 	return nil
 }

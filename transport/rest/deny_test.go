@@ -79,7 +79,7 @@ func pendingOperations(t *testing.T) []string {
 // things are one of each kind, owned by the admin's team.
 type things struct {
 	run, environment, secret, artifact, key string
-	mcp, prompt, runner                     string
+	mcp, prompt, runner, message            string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
@@ -107,7 +107,9 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	assert.NilError(t, err)
 	assert.NilError(t, link.Append(ctx, 0, []task.Event{{Payload: &task.ArtifactReported{Artifact: task.Artifact{
 		UID: "report-1", Type: task.ArtifactFile, Path: "out/report.txt", MIMEType: "text/plain", SizeBytes: size, Blob: blob}}}}))
-	return things{run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
+	mails, err := admin.SendMail(ctx, task.Letter{From: run.ID, To: []task.ID{run.ID}, Subject: "note", Body: "confidential"})
+	assert.NilError(t, err)
+	return things{message: string(mails[0]), run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
 		mcp: mcp.UID, prompt: prompt.UID, runner: runner.UID}, link
 }
 
@@ -115,7 +117,10 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner).Replace(op.Path)
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner).Replace(op.Path)
+	if op.ID == "listSignals" {
+		path += "?run_ids=" + th.run
+	}
 	if !op.Outside {
 		path = "/api/v1" + path
 	}
@@ -129,17 +134,28 @@ func body(op operation, e *transporttest.Env) any {
 		"followUpRun":       map[string]any{"message": "x"},
 		"createEnvironment": map[string]any{"config": map[string]any{"name": "x"}}, "updateEnvironment": map[string]any{"config": map[string]any{"name": "x"}},
 		"createSecret": map[string]any{"name": "X_Y", "value": "k3J9-xQ2m-Zp7v-Rt5w"}, "updateSecret": map[string]any{"description": "x"},
+		"sendMessages":    map[string]any{"to": []string{firstRun(e)}, "sender_run_id": firstRun(e), "subject": "x", "body": "x"},
+		"reportSignal":    map[string]any{"event_type": "run_failed"},
 		"createAPIKey":    map[string]any{"name": "x"},
 		"createMcpServer": map[string]any{"name": "x", "config": map[string]any{"command": "x"}}, "updateMcpServer": map[string]any{"description": "x"},
 		"createPrompt": map[string]any{"name": "x", "prompt": "x"}, "updatePrompt": map[string]any{"description": "x"},
 		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
-		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"),
+		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"), "createArtifact": []byte("x"),
 		"endExecution": map[string]any{"state": "SUCCEEDED"},
 	}
 	if !op.Body {
 		return nil
 	}
 	return bodies[op.ID]
+}
+
+// firstRun is the run that was made first: that of makeThings.
+func firstRun(e *transporttest.Env) string {
+	page, err := e.Platform.List(context.Background(), task.Query{Sort: task.SortCreatedAt, Asc: true, Limit: 1})
+	if err != nil || len(page.Tasks) == 0 {
+		return ""
+	}
+	return string(page.Tasks[0].ID)
 }
 
 // TestEveryRouteDeniesByDefault walks the contract: whatever is added to it is
@@ -195,12 +211,13 @@ func denied(t *testing.T, a transporttest.Answer) {
 // one, and finds nothing of it in lists.
 func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
 	t.Helper()
-	if strings.Contains(op.Path, "{") || op.Action == string(access.ExecutionAct) {
+	namesRun := op.ID == "sendMessages" || op.ID == "listSignals" // in its body or query
+	if namesRun || strings.Contains(op.Path, "{") || op.Action == string(access.ExecutionAct) {
 		denied(t, a)
 		return
 	}
 	assert.Assert(t, a.Status < 300, "%d %s", a.Status, a.Body) // their own affair
-	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner} {
+	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner, th.message} {
 		assert.Assert(t, !strings.Contains(string(a.Body), mine), "a stranger sees %s: %s", mine, a.Body)
 	}
 }
@@ -210,6 +227,11 @@ func deniesUnsigned(t *testing.T, op operation, a transporttest.Answer) {
 	t.Helper()
 	if !strings.Contains(op.Path, "{") {
 		assert.Equal(t, a.Status, http.StatusOK)
+		return
+	}
+	if strings.HasSuffix(op.Path, "/redirect") { // says nothing of what is not live, or does not exist
+		assert.Equal(t, a.Status, http.StatusOK)
+		assert.Equal(t, strings.TrimSpace(string(a.Body)), "{}")
 		return
 	}
 	assert.Equal(t, a.Status, http.StatusBadRequest, "%s", a.Body)

@@ -104,11 +104,15 @@ func (p *listParser) text(key string) string {
 	return all[0]
 }
 
-// list gives an array: its key repeated, with brackets, or with commas.
-func (p *listParser) list(key string) []string {
+// list gives an array.
+func (p *listParser) list(key string) []string { return Array(p.values, key) }
+
+// Array gives an array of a query: its key repeated, with brackets, or with
+// commas.
+func Array(values url.Values, key string) []string {
 	var out []string
 	for _, k := range []string{key, key + "[]"} {
-		for _, v := range p.values[k] {
+		for _, v := range values[k] {
 			for item := range strings.SplitSeq(v, ",") {
 				if item != "" {
 					out = append(out, item)
