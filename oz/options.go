@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/oz-platform/cloudagents/environment/skill"
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/secrets"
@@ -50,6 +51,10 @@ type Options struct {
 	// Blobs keeps attachments and artifacts. Default: none, so that both are
 	// refused.
 	Blobs task.BlobStore
+
+	// Skills finds the skills of repositories. Default: none, so that there
+	// are no skills and runs that name one are refused.
+	Skills skill.Source
 
 	// DefaultConfig gives the settings that neither a request nor its
 	// environment gives. Default: the built-in agent, ten minutes idle.

@@ -84,17 +84,6 @@ func (r Request) checkOrigin() error {
 	return nil
 }
 
-func (r Request) checkSkills() error {
-	c := r.Config
-	if c.SkillSpec != "" && len(c.Skills) > 0 {
-		return task.Invalid("config.skill_spec", "cannot stand together with config.skills; put it first in that list")
-	}
-	if r.Skill != "" || c.SkillSpec != "" || len(c.Skills) > 0 {
-		return notBuilt("skill", "skills", "put the instructions into the prompt or config.base_prompt")
-	}
-	return nil
-}
-
 func (r Request) checkMetadata() error {
 	if len(r.Metadata) > maxMetadata {
 		return task.Invalid("metadata", "has %d keys, at most %d are allowed", len(r.Metadata), maxMetadata)

@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -138,7 +139,7 @@ func (c Creation) Build() (Task, []Event) {
 		d.emit("", now, c.Handoff)
 	}
 	prompt := t.Prompt
-	if prompt == "" && t.Skill != nil {
+	if t.Skill != nil && strings.TrimSpace(prompt) == "" {
 		prompt = t.Skill.prompt()
 	}
 	if prompt != "" || len(t.Attachments) > 0 {

@@ -19,6 +19,9 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/oz-platform/cloudagents/environment/git"
+	"github.com/oz-platform/cloudagents/environment/skill"
+	"github.com/oz-platform/cloudagents/environment/skill/gitskills"
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
@@ -87,6 +90,11 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	skills, err := s.openSkills(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, skills.Close()) }()
 	platform, handler, err := s.assemble(ctx, store, p)
 	if err != nil {
 		return err
@@ -153,6 +161,7 @@ type server struct {
 
 	models      executor.Models
 	credentials []executor.GitCredential
+	skills      skill.Source
 }
 
 // resolve reads what the configuration only names, before anything is opened.
@@ -162,6 +171,29 @@ func (s *server) resolve() (err error) {
 	}
 	s.credentials, err = s.config.credentials(s.env)
 	return err
+}
+
+// openSkills looks for skills by git. A server without git has none.
+func (s *server) openSkills(ctx context.Context) (io.Closer, error) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return io.NopCloser(nil), nil // greet says so
+	}
+	source, err := gitskills.Open(ctx, filepath.Join(s.config.Data, "skills"), &gitskills.Options{Credentials: s.gitCredential})
+	if err != nil {
+		return nil, err
+	}
+	s.skills = source
+	return source, nil
+}
+
+// gitCredential gives git what the configuration has for a host.
+func (s *server) gitCredential(_ context.Context, host string) (git.Credential, error) {
+	for _, c := range s.credentials {
+		if c.Host == host {
+			return git.Credential{Username: c.Username, Password: c.Password.Reveal()}, nil
+		}
+	}
+	return git.Credential{}, nil
 }
 
 // platform assembles the drivers.
@@ -179,7 +211,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation,
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
-		RepositoryBase: c.RepositoryBase, GitCredentials: s.credentials,
+		RepositoryBase: c.RepositoryBase, GitCredentials: s.credentials, Skills: s.skills,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
 }
