@@ -37,14 +37,6 @@ func nanosOrNull(t time.Time) any {
 
 func fromNanos(n int64) time.Time { return time.Unix(0, n).UTC() }
 
-// idleAt is the column of that name.
-func idleAt(h task.Head) any {
-	if h.Execution != "" {
-		return nil
-	}
-	return nanos(h.UpdatedAt)
-}
-
 func parseScope(s string) task.Scope {
 	typ, uid, _ := strings.Cut(s, ":")
 	return task.Scope{Type: task.ScopeType(typ), UID: uid}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -77,12 +79,14 @@ func build(c task.Creation) (*building, error) {
 // result is the run as it is now stored, sharing nothing with the creation.
 func (b *building) result() (task.Task, error) {
 	t := task.Task{ID: b.plan.id}
-	if err := json.Unmarshal(b.spec, &t.Spec); err != nil {
-		return t, err
+	if !clone(reflect.ValueOf(&t.Spec).Elem(), reflect.ValueOf(&b.task.Spec).Elem()) {
+		t.Spec = task.Spec{}
+		if err := json.Unmarshal(b.spec, &t.Spec); err != nil {
+			return t, err
+		}
 	}
-	if err := json.Unmarshal(b.plan.head, &t.Head); err != nil {
-		return t, err
-	}
+	t.Head = b.plan.next.head
+	t.Usage.Models = slices.Clone(t.Usage.Models)
 	for _, e := range b.plan.artifacts {
 		var a task.Artifact
 		if err := json.Unmarshal([]byte(e.data), &a); err != nil {
@@ -100,16 +104,19 @@ func (w *writer) create(c task.Creation, b *building) (earlier task.ID, err erro
 			return earlier, err
 		}
 	}
-	if err := w.admit(c, b.plan); err != nil {
+	if err := w.admit(c, &b.plan); err != nil {
 		return "", err
 	}
 	p := b.plan
 	if p.next.n, err = w.insertRun(b); err != nil {
 		return "", err
 	}
-	if err := w.writeMetadata(p.next.n, b.task.Metadata, p.next.head); err != nil {
-		return "", err
+	for k, v := range b.task.Metadata {
+		if err := w.writeTag(p.next, metadataTag(k, v)); err != nil {
+			return "", err
+		}
 	}
+	w.indexer.made(p.next.n, c.ID, p.next.head, b.text)
 	if c.Key != nil {
 		if err := w.keep(c.Key, c.ID, c.Now); err != nil {
 			return "", err
@@ -144,18 +151,11 @@ func (w *writer) keep(k *task.IdempotencyKey, id task.ID, now time.Time) error {
 }
 
 // admit refuses a run that may not be made.
-func (w *writer) admit(c task.Creation, p plan) error {
-	vals, err := w.row(`SELECT 1 FROM runs WHERE id = ?`, string(c.ID))
-	if err != nil {
-		return err
-	}
-	if vals != nil {
-		return task.Errorf(task.CodeConflict, "run %q exists already", string(c.ID))
-	}
+func (w *writer) admit(c task.Creation, p *plan) error {
 	if c.MaxWaiting > 0 && w.waiting >= c.MaxWaiting {
 		return task.Errorf(task.CodeResourceUnavailable, "%d runs wait for a worker already; try again later or add workers", w.waiting)
 	}
-	return w.checkNewExecutions(p)
+	return p.checkNewExecutions()
 }
 
 func (w *writer) insertRun(b *building) (n int64, err error) {
@@ -165,28 +165,16 @@ func (w *writer) insertRun(b *building) (n int64, err error) {
 		worker = ""
 	}
 	n, err = w.exec(`INSERT INTO runs (id, owner, name, model, creator, executor, source, location, environment, skill, parent, title,
-			worker_host, created_at, updated_at, idle_at, ready_at, state, last_worker, head)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			worker_host, created_at, updated_at, ready_at, state, last_worker, head)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(t.ID), t.Owner.String(), t.Config.Name, t.Config.ModelID, t.Creator.UID, t.Executor.UID, string(h.Source), string(h.Where),
 		t.Config.EnvironmentID, t.Config.SkillSpec, string(t.ParentID), t.Title, t.Config.WorkerHost, nanos(h.CreatedAt), nanos(h.UpdatedAt),
-		idleAt(h), nanosOrNull(h.ReadyAt), string(h.State), worker, b.plan.head)
+		nanosOrNull(h.ReadyAt), string(h.State), worker, b.plan.head)
 	if err != nil {
 		return 0, err
 	}
-	if _, err = w.exec(`INSERT INTO specs (n, spec) VALUES (?, ?)`, n, b.spec); err != nil {
-		return 0, err
-	}
-	_, err = w.exec(`INSERT INTO run_text (rowid, words) VALUES (?, ?)`, n, b.text)
+	_, err = w.exec(`INSERT INTO specs (n, spec) VALUES (?, ?)`, n, b.spec)
 	return n, err
-}
-
-func (w *writer) writeMetadata(n int64, metadata map[string]string, h task.Head) error {
-	for k, v := range metadata {
-		if err := w.writeTag(n, metadataTag(k, v), h); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // metadataTag is the tag of a pair; a NUL ends the key, which may hold "=".

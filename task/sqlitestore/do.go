@@ -48,11 +48,11 @@ func (w *writer) command(id task.ID, c task.Command, data [][]byte) (task.Head, 
 	if len(change.Events) < len(data) {
 		data = data[len(data)-len(change.Events):] // the log had the rest already
 	}
-	p := plan{id: id, old: e, next: entry{n: e.n, head: change.Head, exec: e.exec}}
+	p := plan{id: id, old: e, next: entry{n: e.n, head: change.Head, exec: e.exec, indexed: e.indexed}}
 	if err := p.add(change, data); err != nil {
 		return task.Head{}, err
 	}
-	if err := w.checkNewExecutions(p); err != nil {
+	if err := p.checkNewExecutions(); err != nil {
 		return task.Head{}, err
 	}
 	return change.Head, w.write(p)

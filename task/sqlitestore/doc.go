@@ -15,12 +15,17 @@
 //
 // # Layout
 //
-// runs holds what lists filter and sort by, and the head as JSON. Runs that an
-// execution is writing to (runs.idle_at is NULL) are few, as many as there are
-// workers; they stand in none of the list indexes, so that an append touches
-// three rows and no index. Lists look at them apart. specs holds the
-// immutable rest; events, executions, artifacts, tags (metadata and artifact
+// runs holds what lists filter and sort by, and the head as JSON. specs holds
+// the immutable rest; events, executions, artifacts, tags (metadata and artifact
 // types) and run_text (the search) hang off runs.n, a small integer.
+//
+// A commit touches none of the indexes of lists and of the search, some twenty,
+// so that it writes few pages: a run that an execution writes to, or that has
+// changed a moment ago, stands in none of them (runs.idle_at is NULL). Lists
+// look at these runs apart, and the search looks at the words of new ones in
+// memory, which are read again when the store is opened; so both show each
+// change at once. The writer brings runs into the indexes, hundreds at a time,
+// when it has nothing else to do, and in between when there are thousands.
 //
 // # Errors
 //

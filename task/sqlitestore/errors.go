@@ -27,6 +27,9 @@ func explain(doing string, err error) error {
 	case !errors.As(err, &db):
 		return fmt.Errorf("%s: %w", doing, err)
 	}
+	if db.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE { // runs and executions: asking before would cost more
+		return &task.Error{Code: task.CodeConflict, Message: doing + ": its ID, or that of an execution, was used before; take a new one", Err: err}
+	}
 	advice := ""
 	switch db.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:

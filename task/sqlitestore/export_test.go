@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -9,7 +10,14 @@ import (
 
 // ExplainList gives the query plan of a list.
 func (s *Store) ExplainList(ctx context.Context, q task.Query) ([]string, error) {
-	statements, err := s.listStatements(ctx, &q)
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	var found []int64
+	if q.Text != "" {
+		found = []int64{1, 2}
+	}
+	statements, err := s.listStatements(ctx, q, found)
 	if err != nil {
 		return nil, err
 	}
@@ -35,11 +43,23 @@ func (s *Store) Explain(ctx context.Context, text string, args ...any) ([]string
 
 // Exec runs a statement on the writer's connection, between transactions.
 func (s *Store) Exec(ctx context.Context, text string) error {
-	return s.w.do(ctx, "exec", 0, func(w *writer) error {
+	return s.between(ctx, func(w *writer) error {
+		_, err := w.c.exec(text)
+		return err
+	})
+}
+
+// OneByOne are options of a store that writes and reads one thing at a time,
+// and keeps no more than one run outside the indexes.
+func OneByOne() *Options { return &Options{MaxBatch: 1, Readers: 1, maxUnindexed: 1} }
+
+// between runs do on the writer's goroutine, between transactions.
+func (s *Store) between(ctx context.Context, do func(w *writer) error) error {
+	return s.w.do(ctx, "test", 0, func(w *writer) error {
 		if _, err := w.c.exec(`COMMIT`); err != nil {
 			return err
 		}
-		_, err := w.c.exec(text)
+		err := do(w)
 		if _, begin := w.c.exec(`BEGIN IMMEDIATE`); begin != nil {
 			return fmt.Errorf("begin again: %w", begin)
 		}
@@ -47,8 +67,34 @@ func (s *Store) Exec(ctx context.Context, text string) error {
 	})
 }
 
+// IndexAll brings all runs into the indexes.
+func (s *Store) IndexAll(ctx context.Context) error {
+	return s.between(ctx, func(w *writer) error {
+		for !w.indexer.empty() {
+			if w.index(); !w.indexer.retry.IsZero() {
+				return errors.New("a piece could not be indexed")
+			}
+		}
+		return nil
+	})
+}
+
+// Unindexed counts the runs that the search index and the list indexes lack.
+func (s *Store) Unindexed(ctx context.Context) (fresh, idle int, err error) {
+	err = s.between(ctx, func(w *writer) error {
+		fresh, idle = len(w.indexer.fresh), len(w.indexer.idle)
+		return nil
+	})
+	return fresh, idle, err
+}
+
+// EncodeHead and EncodeExecution encode as the store does.
+func EncodeHead(h task.Head) ([]byte, error)           { return encodeHead(h) }
+func EncodeExecution(x task.Execution) ([]byte, error) { return encodeExecution(x) }
+
 // Statements gives the fixed reads.
 func Statements() []string {
 	return []string{selectRun, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord, selectRecords, selectRecordsOf, selectPrunable, selectLeftovers,
-		selectMail, selectMails, selectUnread, selectSignals, selectSignal, selectOldest, selectJournal, selectJournalHead, selectSpent}
+		selectMail, selectMails, selectUnread, selectSignals, selectSignal, selectOldest, selectJournal, selectJournalHead, selectSpent,
+		selectFound, indexRuns, indexTags, selectIdle, selectFresh}
 }

@@ -34,14 +34,14 @@ func (f filter) cond() cond {
 	return cond{`(` + strings.Join(parts, ` OR `) + `)`, args}
 }
 
-// filtersOf gives the filters of a query, those that find few runs first.
+// filtersOf gives the filters of a query but for its text, those that find few
+// runs first.
 func filtersOf(q task.Query) []filter {
 	var out []filter
 	add := func(f ...filter) { out = append(out, f...) }
 	if q.AncestorID != "" {
 		add(descendants(q.AncestorID))
 	}
-	add(textFilter(q.Text)...)
 	if q.ScheduleID != "" {
 		add(tagged(metadataTag("schedule_id", q.ScheduleID), true))
 	}
@@ -113,14 +113,10 @@ func tagged(tag string, few bool) filter {
 	return filter{any: []cond{{`EXISTS (SELECT 1 FROM tags t WHERE t.n = r.n AND t.tag = ?)`, []any{tag}}}, index: "tags_idle", few: few}
 }
 
-// textFilter filters by words. A text without any word does not filter.
-func textFilter(text string) []filter {
-	expr, ok := matchAll(text)
-	if !ok {
-		return nil
-	}
-	const found = `r.n IN (SELECT rowid FROM run_text WHERE run_text MATCH ?)`
-	return []filter{{from: `runs r NOT INDEXED`, any: []cond{{found, []any{expr}}}, few: true}}
+// among filters by the runs' numbers.
+func among(found []int64) filter {
+	const listed = `r.n IN (SELECT value FROM json_each(?))`
+	return filter{from: `runs r NOT INDEXED`, any: []cond{{listed, []any{numberList(found)}}}, few: true}
 }
 
 // descendants filters by the tree below a run.

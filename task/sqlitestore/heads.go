@@ -15,6 +15,8 @@ type entry struct {
 	n    int64
 	head task.Head
 	exec task.Execution // zero when none may write
+	// indexed says that the run stands in the list indexes.
+	indexed bool
 }
 
 // over reports that hardly anything will be written to the run any more.
@@ -51,14 +53,14 @@ func (w *writer) head(id task.ID) (entry, error) {
 	if e, ok := w.heads.byID[id]; ok {
 		return e, nil
 	}
-	vals, err := w.row(`SELECT n, head FROM runs WHERE id = ?`, string(id))
+	vals, err := w.row(`SELECT n, head, idle_at IS NOT NULL FROM runs WHERE id = ?`, string(id))
 	if err != nil {
 		return entry{}, err
 	}
 	if vals == nil {
 		return entry{}, noRun(id)
 	}
-	e := entry{n: vals[0].(int64)}
+	e := entry{n: vals[0].(int64), indexed: vals[2].(int64) != 0}
 	if err := json.Unmarshal(vals[1].([]byte), &e.head); err != nil {
 		return entry{}, fmt.Errorf("decode head of run %s: %w", id, err)
 	}

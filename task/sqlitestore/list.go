@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"time"
 
@@ -15,16 +16,29 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	return page, s.explainRead(ctx, "list runs", err)
 }
 
-func (s *Store) list(ctx context.Context, q task.Query) (page task.Page, err error) {
-	statements, err := s.listStatements(ctx, &q)
+func (s *Store) list(ctx context.Context, q task.Query) (task.Page, error) {
+	if err := q.Validate(); err != nil {
+		return task.Page{}, err
+	}
+	if patterns := patternsOf(q.Text); len(patterns) > 0 {
+		return s.search(ctx, q, patterns)
+	}
+	return s.page(ctx, q, nil, nil)
+}
+
+// page reads a page of the runs that fulfil the query but for its text: only
+// those among found, unless that is nil, and only those in which the walk finds
+// its words, unless that is nil. A tired walk leaves it unfinished.
+func (s *Store) page(ctx context.Context, q task.Query, found []int64, walk *walk) (page task.Page, err error) {
+	statements, err := s.listStatements(ctx, q, found)
 	if err != nil {
 		return page, err
 	}
 	for _, stmt := range statements {
-		if err := s.fill(ctx, q, stmt, &page); err != nil {
+		if err := s.fill(ctx, q, stmt, walk, &page); err != nil {
 			return task.Page{}, err
 		}
-		if page.Next != nil {
+		if page.Next != nil || walk.isTired() {
 			break
 		}
 	}
@@ -33,19 +47,34 @@ func (s *Store) list(ctx context.Context, q task.Query) (page task.Page, err err
 
 // fill adds the rows of a statement to the page, up to its limit. One row more
 // tells that there is a next page.
-func (s *Store) fill(ctx context.Context, q task.Query, stmt cond, page *task.Page) (err error) {
-	rows, err := s.read.QueryContext(ctx, stmt.sql, append(stmt.args, q.Limit+1-len(page.Tasks))...)
+func (s *Store) fill(ctx context.Context, q task.Query, stmt cond, walk *walk, page *task.Page) (err error) {
+	limit := q.Limit + 1 - len(page.Tasks)
+	if walk != nil {
+		limit = walk.left + 1
+	}
+	rows, err := s.read.QueryContext(ctx, stmt.sql, append(stmt.args, limit)...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
+		var stored storedTask
+		if err := stored.scan(rows); err != nil {
+			return err
+		}
+		ok, err := walk.finds(stored.spec)
+		if err != nil || walk.isTired() {
+			return err
+		}
+		if !ok {
+			continue
+		}
 		if len(page.Tasks) == q.Limit {
 			last := page.Tasks[q.Limit-1]
 			page.Next = &task.Cursor{Sort: q.Sort, Asc: q.Asc, Key: cursorKey(q.Sort, last), ID: last.ID}
 			break
 		}
-		t, err := scanTask(rows)
+		t, err := stored.task()
 		if err != nil {
 			return err
 		}
@@ -119,21 +148,21 @@ type cond struct {
 // listStatements makes the statements that read a page one after the other:
 // one, or two when runs without a skill come last. They still lack the number
 // of rows, their last argument. None when a filter admits nothing.
-func (s *Store) listStatements(ctx context.Context, q *task.Query) ([]cond, error) {
-	if err := q.Validate(); err != nil {
-		return nil, err
-	}
-	after, err := s.position(ctx, *q)
+func (s *Store) listStatements(ctx context.Context, q task.Query, found []int64) ([]cond, error) {
+	after, err := s.position(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	filters := filtersOf(*q)
+	filters := filtersOf(q)
+	if found != nil {
+		filters = append([]filter{among(found)}, filters...)
+	}
 	for _, f := range filters {
 		if len(f.any) == 0 {
 			return nil, nil
 		}
 	}
-	b := lister{q: *q, filters: filters, after: after, dir: "DESC", cmp: "<"}
+	b := lister{q: q, filters: filters, after: after, dir: "DESC", cmp: "<"}
 	if q.Asc {
 		b.dir, b.cmp = "ASC", ">"
 	}
@@ -179,13 +208,14 @@ func (b *lister) arms() []cond {
 	driver := b.driver()
 	switch {
 	case driver == nil && b.q.Sort == task.SortUpdatedAt:
-		return []cond{b.idle(filter{index: "runs_idle"}, cond{}, b.filters), b.live()}
+		return append(b.straddling(), b.idle(filter{index: "runs_idle"}, cond{}, b.filters), b.live())
 	case driver == nil: // walk the index of the sort key
-		return []cond{b.arm(`runs r INDEXED BY `+sortIndex(b.q.Sort), b.key(), "r.n", nil, b.filters)}
+		walked := b.arm(`runs r INDEXED BY `+sortIndex(b.q.Sort), b.key(), "r.n", all{{`r.idle_at IS NOT NULL`, nil}}, b.filters)
+		return []cond{walked, b.live()}
 	case driver.from != "":
 		return []cond{b.arm(driver.from, b.key(), "r.n", all{driver.any[0]}, without(b.filters, driver))}
 	}
-	var out []cond
+	out := b.straddling()
 	for _, value := range driver.any {
 		out = append(out, b.idle(*driver, value, without(b.filters, driver)))
 	}
@@ -252,11 +282,43 @@ func (b *lister) idle(f filter, value cond, rest []filter) cond {
 	if !b.q.CreatedAfter.IsZero() { // what was created later was updated later
 		where = append(where, cond{idle + ` > ?`, []any{nanos(b.q.CreatedAfter)}})
 	}
+	if b.splits() {
+		where = append(where, cond{idle + ` < ?`, []any{nanos(b.q.CreatedBefore)}})
+	}
 	n := strings.TrimSuffix(idle, "idle_at") + "n"
 	return b.arm(from, key, n, where, rest)
 }
 
-// live selects the few runs that an execution writes to.
+// spans are the longest times from creation to the last change of the classes
+// of runs.span; the last class has no end.
+var spans = []time.Duration{1e9, 8e9, 64e9, 512e9, 4096e9, 32768e9, 262144e9, 2097152e9, 16777216e9}
+
+// splits reports that the idle runs that were created before a moment are read
+// in two parts, since their order says little about it: those that were last
+// changed before it, too, in order; and those that were changed after it, which
+// are few, see straddling.
+func (b *lister) splits() bool { return !b.q.CreatedBefore.IsZero() && b.q.Sort == task.SortUpdatedAt }
+
+// straddling selects the idle runs that were created before a moment and
+// changed after it, if the list splits them off.
+func (b *lister) straddling() []cond {
+	if !b.splits() {
+		return nil
+	}
+	before := nanos(b.q.CreatedBefore)
+	from := make([]int64, len(spans)+1) // by class
+	for i, longest := range spans {
+		from[i] = nanos(b.q.CreatedBefore.Add(-longest))
+	}
+	from[len(spans)] = math.MinInt64
+	c := b.arm(`json_each(?) c CROSS JOIN runs r INDEXED BY runs_span`, b.key(), "r.n",
+		all{{`r.idle_at IS NOT NULL AND r.span = c.key AND r.created_at >= c.value AND r.created_at < ? AND r.idle_at >= ?`, []any{before, before}}}, b.filters)
+	c.args = append([]any{numberList(from)}, c.args...)
+	return []cond{c}
+}
+
+// live selects the few runs that an execution writes to, or that the indexer
+// has not come to yet.
 func (b *lister) live() cond {
 	return b.arm(`runs r INDEXED BY runs_live`, b.key(), "r.n", all{{`r.idle_at IS NULL`, nil}}, b.filters)
 }

@@ -1,7 +1,6 @@
 package sqlitestore
 
 import (
-	"encoding/json"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -29,7 +28,7 @@ type encodedExecution struct {
 func (p *plan) add(c task.Change, data [][]byte) error {
 	p.next.head = c.Head
 	if x := c.Execution; x != nil {
-		encoded, err := json.Marshal(x)
+		encoded, err := encodeExecution(*x)
 		if err != nil {
 			return err
 		}
@@ -52,7 +51,7 @@ func (p *plan) add(c task.Change, data [][]byte) error {
 	p.events = append(p.events, events...)
 	p.artifacts = append(p.artifacts, artifacts...)
 	p.signals = append(p.signals, c.Signals...)
-	p.head, err = json.Marshal(c.Head)
+	p.head, err = encodeHead(c.Head)
 	return err
 }
 
@@ -70,18 +69,15 @@ func (p *plan) lastWorker() (worker any) {
 	return worker
 }
 
-// checkNewExecutions refuses IDs that other executions have had.
-func (w *writer) checkNewExecutions(p plan) error {
+// checkNewExecutions refuses a plan that uses an ID twice. One that another
+// run has used is refused by the database.
+func (p *plan) checkNewExecutions() error {
 	made := map[task.ExecutionID]int{}
 	for _, x := range p.execs {
 		if !p.fresh(x) {
 			continue
 		}
-		vals, err := w.row(`SELECT 1 FROM executions WHERE id = ?`, string(x.ID))
-		if err != nil {
-			return err
-		}
-		if vals != nil || (made[x.ID] != 0 && made[x.ID] != x.Number) {
+		if made[x.ID] != 0 && made[x.ID] != x.Number {
 			return task.Errorf(task.CodeConflict, "execution %q exists already; every offer needs an ID of its own", string(x.ID))
 		}
 		made[x.ID] = x.Number
@@ -94,28 +90,53 @@ func (w *writer) write(p plan) error {
 	if len(p.execs) == 0 && len(p.events) == 0 {
 		return nil // nothing has changed
 	}
-	if err := w.writeHead(p); err != nil {
+	if err := w.writeHead(&p); err != nil {
 		return err
 	}
 	return w.writeRest(p)
 }
 
-// writeHead updates the run's row; the list indexes only when they must.
-func (w *writer) writeHead(p plan) error {
+// writeHead updates the run's row, and names no column that stays the same:
+// SQLite looks at every index of the columns it is given. What lists depend on
+// takes the run out of their indexes.
+func (w *writer) writeHead(p *plan) error {
 	h, old := p.next.head, p.old.head
 	if h.PrunedTo != old.PrunedTo {
 		_, err := w.exec(`UPDATE runs SET head = ?, pruned_to = ?, leftover = 1 WHERE n = ?`, p.head, h.PrunedTo, p.next.n)
 		return err
 	}
-	idle, wasIdle := idleAt(h), idleAt(old)
-	if h.State == old.State && h.ReadyAt.Equal(old.ReadyAt) && idle == wasIdle {
+	sameReady := h.ReadyAt.Equal(old.ReadyAt)
+	same := sameReady && h.State == old.State && h.Execution == old.Execution
+	switch {
+	case same && p.old.indexed && h.UpdatedAt.Equal(old.UpdatedAt):
+		_, err := w.exec(`UPDATE runs SET head = ? WHERE n = ?`, p.head, p.next.n)
+		return err
+	case same && !p.old.indexed:
 		_, err := w.exec(`UPDATE runs SET head = ?, updated_at = ? WHERE n = ?`, p.head, nanos(h.UpdatedAt), p.next.n)
 		return err
+	case p.old.indexed:
+		p.next.indexed = false
+		if err := w.unindex(p.next.n); err != nil {
+			return err
+		}
 	}
-	_, err := w.exec(`UPDATE runs SET head = ?, updated_at = ?, state = ?, ready_at = ?, idle_at = ?, last_worker = coalesce(?, last_worker) WHERE n = ?`,
-		p.head, nanos(h.UpdatedAt), string(h.State), nanosOrNull(h.ReadyAt), idle, p.lastWorker(), p.next.n)
-	if err == nil && idle != wasIdle {
-		_, err = w.exec(`UPDATE tags SET idle_at = ? WHERE n = ?`, idle, p.next.n)
+	w.indexer.changed(p.next.n, p.id, h)
+	worker := p.lastWorker()
+	if sameReady && worker == nil {
+		_, err := w.exec(`UPDATE runs SET head = ?, updated_at = ?, state = ? WHERE n = ?`, p.head, nanos(h.UpdatedAt), string(h.State), p.next.n)
+		return err
+	}
+	_, err := w.exec(`UPDATE runs SET head = ?, updated_at = ?, state = ?, ready_at = ?, last_worker = coalesce(?, last_worker) WHERE n = ?`,
+		p.head, nanos(h.UpdatedAt), string(h.State), nanosOrNull(h.ReadyAt), worker, p.next.n)
+	return err
+}
+
+// unindex takes a run out of the list indexes. Together with what else changes
+// it would be one statement less, but one that looks at every index.
+func (w *writer) unindex(n int64) error {
+	_, err := w.exec(`UPDATE runs SET idle_at = NULL WHERE n = ?`, n)
+	if err == nil {
+		_, err = w.exec(`UPDATE tags SET idle_at = NULL WHERE n = ?`, n)
 	}
 	return err
 }
@@ -162,33 +183,31 @@ func (w *writer) writeExecution(p plan, x encodedExecution) (err error) {
 // eventKey is the key of an event's row.
 func eventKey(n, seq int64) int64 { return n<<32 | seq }
 
-// eventChunk is how many events one statement inserts, when there are so many.
-const eventChunk = 16
+const eventColumns = 5
 
-var (
-	insertEvent  = insertEvents(1)
-	insertChunk  = insertEvents(eventChunk)
-	eventColumns = 5
-)
+// insertsOfEvents are the statements for so many events at once, the largest
+// first.
+var insertsOfEvents = []struct {
+	rows int
+	text string
+}{{16, insertEvents(16)}, {4, insertEvents(4)}, {2, insertEvents(2)}, {1, insertEvents(1)}}
 
 func insertEvents(rows int) string {
 	return `INSERT INTO events (key, execution, time, type, data) VALUES (?, ?, ?, ?, ?)` + strings.Repeat(`, (?, ?, ?, ?, ?)`, rows-1)
 }
 
 func (w *writer) writeEvents(n int64, events []encodedEvent) error {
-	for len(events) > 0 {
-		text, rows := insertEvent, 1
-		if len(events) >= eventChunk {
-			text, rows = insertChunk, eventChunk
+	for _, insert := range insertsOfEvents {
+		for len(events) >= insert.rows {
+			args := make([]any, 0, insert.rows*eventColumns)
+			for _, e := range events[:insert.rows] {
+				args = append(args, eventKey(n, e.seq), e.execution, e.time, e.typ, e.data)
+			}
+			if _, err := w.exec(insert.text, args...); err != nil {
+				return err
+			}
+			events = events[insert.rows:]
 		}
-		args := make([]any, 0, rows*eventColumns)
-		for _, e := range events[:rows] {
-			args = append(args, eventKey(n, e.seq), e.execution, e.time, e.typ, e.data)
-		}
-		if _, err := w.exec(text, args...); err != nil {
-			return err
-		}
-		events = events[rows:]
 	}
 	return nil
 }
@@ -203,7 +222,7 @@ func (w *writer) writeArtifacts(p plan) error {
 		if err != nil {
 			return err
 		}
-		if err := w.writeTag(n, "a:"+a.typ, p.next.head); err != nil {
+		if err := w.writeTag(p.next, "a:"+a.typ); err != nil {
 			return err
 		}
 	}
@@ -211,8 +230,12 @@ func (w *writer) writeArtifacts(p plan) error {
 }
 
 // writeTag adds a tag to a run, unless it has it.
-func (w *writer) writeTag(n int64, tag string, h task.Head) error {
-	_, err := w.exec(`INSERT OR IGNORE INTO tags (n, tag, idle_at) VALUES (?, ?, ?)`, n, tag, idleAt(h))
+func (w *writer) writeTag(e entry, tag string) error {
+	var idle any
+	if e.indexed {
+		idle = nanos(e.head.UpdatedAt)
+	}
+	_, err := w.exec(`INSERT OR IGNORE INTO tags (n, tag, idle_at) VALUES (?, ?, ?)`, e.n, tag, idle)
 	return err
 }
 

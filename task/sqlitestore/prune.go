@@ -11,8 +11,10 @@ var _ task.Pruner = (*Store)(nil)
 
 // The statements of pruning. The states are written out as the index has them.
 const (
-	selectPrunable = `SELECT id FROM runs INDEXED BY runs_prunable WHERE pruned_to = 0
-		AND state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED') AND updated_at < ? ORDER BY updated_at LIMIT ?`
+	selectPrunable = `SELECT id, idle_at AS at FROM runs INDEXED BY runs_prunable WHERE idle_at < ?1 AND ` + prunable + `
+		UNION ALL SELECT id, updated_at FROM runs INDEXED BY runs_live WHERE idle_at IS NULL AND updated_at < ?1 AND ` + prunable + `
+		ORDER BY at LIMIT ?2`
+	prunable        = `pruned_to = 0 AND state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED')`
 	selectLeftovers = `SELECT id FROM runs INDEXED BY runs_leftover WHERE leftover = 1 LIMIT ?`
 	deleteHidden    = `DELETE FROM events WHERE key IN (SELECT key FROM events WHERE key > ?1 << 32 AND key <= (?1 << 32 | ?2) ORDER BY key LIMIT ?3)`
 	selectHidden    = `SELECT 1 FROM events WHERE key > ?1 << 32 AND key <= (?1 << 32 | ?2) LIMIT 1`
@@ -20,7 +22,7 @@ const (
 
 // Prunable implements task.Pruner.
 func (s *Store) Prunable(ctx context.Context, before time.Time, limit int) ([]task.ID, error) {
-	out, err := collect(ctx, s.read, scanID, selectPrunable, nanos(before), max(limit, 0))
+	out, err := collect(ctx, s.read, scanPrunable, selectPrunable, nanos(before), max(limit, 0))
 	return out, s.explainRead(ctx, "look for old runs", err)
 }
 
@@ -28,6 +30,12 @@ func (s *Store) Prunable(ctx context.Context, before time.Time, limit int) ([]ta
 func (s *Store) Leftovers(ctx context.Context, limit int) ([]task.ID, error) {
 	out, err := collect(ctx, s.read, scanID, selectLeftovers, max(limit, 0))
 	return out, s.explainRead(ctx, "look for pruned runs", err)
+}
+
+func scanPrunable(row scanner) (id task.ID, err error) {
+	var at int64
+	err = row.Scan(&id, &at)
+	return id, err
 }
 
 func scanID(row scanner) (id task.ID, err error) {

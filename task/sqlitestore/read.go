@@ -43,31 +43,43 @@ func (s *Store) explainRead(ctx context.Context, doing string, err error) error 
 	return explain(doing, err)
 }
 
-// taskColumns are what scanTask reads.
+// taskColumns are those of a storedTask.
 const taskColumns = `r.id, r.head, s.spec, (SELECT json_group_array(json(a.data) ORDER BY a.number) FROM artifacts a WHERE a.n = r.n)`
 
-func scanTask(row scanner, more ...any) (t task.Task, err error) {
-	var id string
-	var head, spec, artifacts sql.RawBytes
+// storedTask is a run as it is stored.
+type storedTask struct {
+	id                    string
+	head, spec, artifacts sql.RawBytes
+}
+
+func (s *storedTask) scan(row scanner) error {
 	if rows, ok := row.(*sql.Rows); ok {
-		err = rows.Scan(append([]any{&id, &head, &spec, &artifacts}, more...)...)
-	} else { // a single row cannot lend its bytes
-		err = row.Scan(append([]any{&id, (*[]byte)(&head), (*[]byte)(&spec), (*[]byte)(&artifacts)}, more...)...)
+		return rows.Scan(&s.id, &s.head, &s.spec, &s.artifacts)
 	}
-	if err != nil {
+	// A single row cannot lend its bytes.
+	return row.Scan(&s.id, (*[]byte)(&s.head), (*[]byte)(&s.spec), (*[]byte)(&s.artifacts))
+}
+
+func (s *storedTask) task() (t task.Task, err error) {
+	t.ID = task.ID(s.id)
+	if err := json.Unmarshal(s.spec, &t.Spec); err != nil {
 		return t, err
 	}
-	t.ID = task.ID(id)
-	if err := json.Unmarshal(spec, &t.Spec); err != nil {
+	if err := json.Unmarshal(s.head, &t.Head); err != nil {
 		return t, err
 	}
-	if err := json.Unmarshal(head, &t.Head); err != nil {
-		return t, err
-	}
-	if len(artifacts) > len("[]") {
-		err = json.Unmarshal(artifacts, &t.Artifacts)
+	if len(s.artifacts) > len("[]") {
+		err = json.Unmarshal(s.artifacts, &t.Artifacts)
 	}
 	return t, err
+}
+
+func scanTask(row scanner) (task.Task, error) {
+	var s storedTask
+	if err := s.scan(row); err != nil {
+		return task.Task{}, err
+	}
+	return s.task()
 }
 
 // The statements of the fixed reads.

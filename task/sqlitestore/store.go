@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,11 +28,15 @@ type Options struct {
 	// CacheBytes is the page cache of the writer; each reader has a quarter of
 	// it. It is used as the database grows. Default 32 MiB.
 	CacheBytes int
-	// MaxBatch bounds how many writes share a transaction. Default 256; 1
+	// MaxBatch bounds how many writes share a transaction. Default 512; 1
 	// gives every write a transaction of its own.
 	MaxBatch int
 	// Clock gives the time of commands. Default: the machine's.
 	Clock task.Clock
+
+	// maxUnindexed bounds the runs that lists and searches look at one by one,
+	// about 1 µs each. Beyond it, writes wait for the indexes. Default 8192.
+	maxUnindexed int
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -49,7 +54,10 @@ func (o *Options) withDefaults() (Options, error) {
 		out.CacheBytes = 32 << 20
 	}
 	if out.MaxBatch == 0 {
-		out.MaxBatch = 256
+		out.MaxBatch = 512
+	}
+	if out.maxUnindexed == 0 {
+		out.maxUnindexed = 8192
 	}
 	if out.Clock == nil {
 		out.Clock = task.SystemClock()
@@ -263,20 +271,54 @@ func (c *conn) exec(text string, args ...any) (rowID int64, err error) {
 	return r.LastInsertId()
 }
 
-// row gives the first row of a query, nil when there is none.
-func (c *conn) row(text string, args ...any) (vals []driver.Value, err error) {
+// query runs a query.
+func (c *conn) query(text string, args ...any) (driver.Rows, error) {
 	s, err := c.prepare(text)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.(driver.StmtQueryContext).QueryContext(context.Background(), c.named(args))
+	return s.(driver.StmtQueryContext).QueryContext(context.Background(), c.named(args))
+}
+
+// row gives the first row of a query, nil when there is none.
+func (c *conn) row(text string, args ...any) (vals []any, err error) {
+	rows, err := c.query(text, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	vals = make([]driver.Value, len(rows.Columns()))
-	if err := rows.Next(vals); err != nil {
-		return nil, noRow(err)
+	return nextRow(rows)
+}
+
+// each calls do with each row of a query.
+func (c *conn) each(do func(vals []any) error, text string, args ...any) (err error) {
+	rows, err := c.query(text, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for {
+		vals, err := nextRow(rows)
+		if err != nil || vals == nil {
+			return err
+		}
+		if err := do(vals); err != nil {
+			return err
+		}
+	}
+}
+
+// nextRow gives the next row, nil after the last one.
+func nextRow(rows driver.Rows) ([]any, error) {
+	got := make([]driver.Value, len(rows.Columns()))
+	if err := rows.Next(got); errors.Is(err, io.EOF) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	vals := make([]any, len(got))
+	for i, v := range got {
+		vals[i] = v
 	}
 	return vals, nil
 }

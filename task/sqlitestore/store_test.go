@@ -15,7 +15,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStoreConformance(t *testing.T) {
-	for name, opts := range map[string]*sqlitestore.Options{"Defaults": nil, "OneByOne": {MaxBatch: 1, Readers: 1}} {
+	for name, opts := range map[string]*sqlitestore.Options{"Defaults": nil, "OneByOne": sqlitestore.OneByOne()} {
 		t.Run(name, func(t *testing.T) {
 			paths := map[string]string{}
 			storetest.Run(t, storetest.Harness{Open: func(t *testing.T) task.Store {

@@ -2,9 +2,8 @@ package sqlitestore
 
 import (
 	"context"
-	"errors"
-	"io"
 	"sync"
+	"time"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -41,18 +40,22 @@ type writer struct {
 
 	live    liveSet // its lock guards it: readers use it too
 	heads   heads
-	waiting int // runs with ready_at, for Creation.MaxWaiting
+	indexer indexer // its lock guards what readers use
+	waiting int     // runs with ready_at, for Creation.MaxWaiting
 	changed map[task.ID]struct{}
 	broken  error // the first error of the database in this transaction
 }
 
 func newWriter(c *conn, subs *subscriptions, o Options) (*writer, error) {
-	w := &writer{c: c, subs: subs, clock: o.Clock, maxBatch: o.MaxBatch, finished: make(chan struct{}),
+	w := &writer{c: c, subs: subs, clock: o.Clock, maxBatch: o.MaxBatch, indexer: indexer{max: o.maxUnindexed}, finished: make(chan struct{}),
 		wakeup: make(chan struct{}, 1), changed: map[task.ID]struct{}{}}
 	if err := w.countWaiting(); err != nil {
 		return nil, err
 	}
 	if err := w.loadLive(); err != nil {
+		return nil, err
+	}
+	if err := w.loadIndexer(); err != nil {
 		return nil, err
 	}
 	go w.run()
@@ -140,17 +143,31 @@ func (w *writer) close() error {
 
 func (w *writer) run() {
 	defer close(w.finished)
-	for range w.wakeup {
-		for {
-			batch := w.take()
-			if len(batch) == 0 {
-				break
-			}
-			w.serve(batch)
+	for !w.isClosed() {
+		batch := w.take()
+		if len(batch) == 0 {
+			w.pause()
+			continue
 		}
-		if w.isClosed() {
-			return
+		w.serve(batch)
+		for w.indexer.overdue() {
+			w.index()
 		}
+	}
+}
+
+// pause waits for requests, and indexes runs when it is time to.
+func (w *writer) pause() {
+	var due <-chan time.Time
+	if !w.indexer.empty() {
+		t := time.NewTimer(time.Until(w.indexer.due))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-w.wakeup:
+	case <-due:
+		w.index()
 	}
 }
 
@@ -216,6 +233,7 @@ func (w *writer) transact(batch []*request) (results []error, err error) {
 		_, err = w.c.exec(`COMMIT`)
 	}
 	w.live.end(err == nil)
+	w.indexer.end(err == nil)
 	if err != nil {
 		w.undo(waiting)
 		return nil, err
@@ -251,23 +269,10 @@ func (w *writer) row(text string, args ...any) (vals []any, err error) {
 	if w.broken != nil {
 		return nil, w.broken
 	}
-	got, err := w.c.row(text, args...)
-	if err != nil {
+	if vals, err = w.c.row(text, args...); err != nil {
 		w.broken = err
-		return nil, err
 	}
-	for _, v := range got {
-		vals = append(vals, v)
-	}
-	return vals, nil
-}
-
-// noRow makes the end of the rows no error.
-func noRow(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
+	return vals, err
 }
 
 // stopped reports that stop was called.
