@@ -252,3 +252,31 @@ func unpack(t *testing.T, from, to string) {
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(to, data, 0o600))
 }
+
+// TestCommitsWriteFewPages counts what the log of a database grows by: the
+// indexes of lists and of the search stay out of commits.
+func TestCommitsWriteFewPages(t *testing.T) {
+	const runs = 100
+	path := filepath.Join(t.TempDir(), "oz.db")
+	s := open(t, path, nil)
+	pages := func() int64 {
+		info, err := os.Stat(path + "-wal")
+		assert.NilError(t, err)
+		return info.Size() / 4096
+	}
+	ids := make([]task.ID, runs)
+	before := pages()
+	for i := range ids {
+		ids[i] = task.NewID()
+		_, _, err := s.Create(t.Context(), task.Creation{ID: ids[i], Now: time.Now(), Spec: benchSpec()})
+		assert.NilError(t, err)
+	}
+	created := pages()
+	for _, id := range ids {
+		_, err := s.Do(t.Context(), id, task.Cancel{})
+		assert.NilError(t, err)
+	}
+	t.Logf("%.1f pages for a creation, %.1f for a change", float64(created-before)/runs, float64(pages()-created)/runs)
+	assert.Assert(t, created-before <= 9*runs, "%d pages for %d creations", created-before, runs)
+	assert.Assert(t, pages()-created <= 8*runs, "%d pages for %d changes", pages()-created, runs)
+}
