@@ -119,7 +119,7 @@ func TestSubmitValidates(t *testing.T) {
 		{"credential strategy", config(task.Config{CredentialStrategy: "NOBODY"}), task.CodeInvalidRequest, "config.credential_strategy"},
 		{"reserved worker", config(task.Config{WorkerHost: "warp-7"}), task.CodeInvalidRequest, "config.worker_host"},
 		{"odd worker", config(task.Config{WorkerHost: "a b"}), task.CodeInvalidRequest, "config.worker_host"},
-		{"runner", config(task.Config{RunnerID: "r"}), task.CodeFeatureNotAvailable, "config.runner_id"},
+		{"runner", config(task.Config{RunnerID: "r"}), task.CodeNotFound, "config.runner_id"},
 		{"memory", config(task.Config{MemoryStores: json.RawMessage(`[{"uid":"u"}]`)}), task.CodeFeatureNotAvailable, "config.memory_stores"},
 		{"broken JSON", config(task.Config{MemoryStores: json.RawMessage(`[`)}), task.CodeInvalidRequest, "config"},
 		{"huge configuration", config(task.Config{BasePrompt: strings.Repeat("x", 3<<20)}), task.CodeInvalidRequest, "config"},
