@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,10 @@ const (
 	// queue: the runs in it wait anyway, and each look is paid for by all.
 	breather = 2 * time.Millisecond
 
+	// secondLook is how soon the dispatcher looks again after somebody else was
+	// writing to a run that it wanted to offer.
+	secondLook = 20 * time.Millisecond
+
 	// strayInterval is how often runs are looked for that wait for a moment
 	// which no back-off can have given them.
 	strayInterval = time.Minute
@@ -42,7 +47,8 @@ const (
 func (p *Platform) dispatch(ctx context.Context) {
 	changed, cancel := p.store.Subscribe("")
 	defer cancel()
-	d := &dispatcher{p: p, inflight: map[task.ID]string{}}
+	d := &dispatcher{p: p, inflight: map[task.ID]*flight{}}
+	d.placer, _ = p.store.(task.Placer)
 	defer d.offers.Wait()
 	for {
 		if err := d.place(ctx); err != nil && ctx.Err() == nil {
@@ -69,6 +75,7 @@ func (p *Platform) dispatch(ctx context.Context) {
 // dispatcher places runs. One goroutine calls place; offers run beside it.
 type dispatcher struct {
 	p      *Platform
+	placer task.Placer // the store, if it is one
 	offers sync.WaitGroup
 	turn   int // who is first in the next round
 	// stray is when stray runs were looked for last.
@@ -76,8 +83,26 @@ type dispatcher struct {
 	// backlog says that more runs waited than were looked at.
 	backlog bool
 
+	// short says that runs may wait for want of room, as of the last look.
+	short atomic.Bool
+
 	mu       sync.Mutex
-	inflight map[task.ID]string // worker to which the run is being offered
+	inflight map[task.ID]*flight
+}
+
+// flight is an offer under way.
+type flight struct {
+	worker string
+	// wanted says that the run was to be offered again meanwhile.
+	wanted bool
+}
+
+// offer is a run's way to a worker.
+type offer struct {
+	task.Placement
+	to    Worker
+	token string
+	log   *zap.Logger
 }
 
 // room is what a worker can still take.
@@ -95,6 +120,7 @@ func (d *dispatcher) place(ctx context.Context) error {
 	}
 	for window := firstWindow; ; window = min(window*8, lastWindow) {
 		d.p.full.Store(total <= 0)
+		d.short.Store(true) // until it is known that nothing waits
 		if total <= 0 || ctx.Err() != nil {
 			return nil
 		}
@@ -103,7 +129,9 @@ func (d *dispatcher) place(ctx context.Context) error {
 			return err
 		}
 		d.backlog = len(waiting) == window
-		total -= d.assign(ctx, waiting, rooms, total)
+		started := d.assign(ctx, waiting, rooms, total)
+		d.short.Store(started < len(waiting))
+		total -= started
 		if len(waiting) < window || window >= lastWindow {
 			break
 		}
@@ -189,8 +217,8 @@ func (d *dispatcher) flying() map[task.ID]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	m := make(map[task.ID]string, len(d.inflight))
-	for id, w := range d.inflight {
-		m[id] = w
+	for id, f := range d.inflight {
+		m[id] = f.worker
 	}
 	return m
 }
@@ -198,9 +226,9 @@ func (d *dispatcher) flying() map[task.ID]string {
 // assign starts offers for at most total of the waiting runs, and says how
 // many it started.
 func (d *dispatcher) assign(ctx context.Context, waiting []task.Waiting, rooms []*room, total int) int {
-	started := 0
+	var offers []*offer
 	for _, w := range d.inTurn(waiting) {
-		if started >= total {
+		if len(offers) >= total {
 			break
 		}
 		r := choose(rooms, w)
@@ -208,13 +236,16 @@ func (d *dispatcher) assign(ctx context.Context, waiting []task.Waiting, rooms [
 			continue
 		}
 		r.free--
-		started++
-		d.offers.Go(func() {
-			defer d.land(w.ID)
-			d.p.offer(ctx, w.ID, r.worker, r.info.ID)
-		})
+		offers = append(offers, d.p.newOffer(w.ID, r.worker, r.info.ID))
 	}
-	return started
+	if d.placer != nil && len(offers) > 0 {
+		d.offers.Go(func() { d.placeAll(ctx, offers) })
+		return len(offers)
+	}
+	for _, o := range offers {
+		d.offers.Go(func() { d.land(o, d.placeOne(ctx, o)) })
+	}
+	return len(offers)
 }
 
 // choose picks a worker for a run: the one that held it last, for its
@@ -268,59 +299,116 @@ func (d *dispatcher) inTurn(waiting []task.Waiting) []task.Waiting {
 func (d *dispatcher) takeOff(id task.ID, worker string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, ok := d.inflight[id]; ok {
+	if f := d.inflight[id]; f != nil {
+		f.wanted = true
 		return false
 	}
-	d.inflight[id] = worker
+	d.inflight[id] = &flight{worker: worker}
 	return true
 }
 
-func (d *dispatcher) land(id task.ID) {
+// land ends a flight. The dispatcher looks again if a place may be free by that
+// and a run may want it: while in flight, an offer may take two places.
+func (d *dispatcher) land(o *offer, taken bool) {
 	d.mu.Lock()
-	delete(d.inflight, id)
+	wanted := d.inflight[o.ID].wanted
+	delete(d.inflight, o.ID)
 	d.mu.Unlock()
-	d.p.wake()
+	if wanted || !taken || d.short.Load() {
+		d.p.wake()
+	}
 }
 
-// offer gives a run to a worker: recorded first, then asked, then the answer
-// recorded. It may be cut off anywhere: the lease brings the run back.
-func (p *Platform) offer(ctx context.Context, id task.ID, w Worker, worker string) {
+// newOffer prepares the offer of a run.
+func (p *Platform) newOffer(id task.ID, w Worker, worker string) *offer {
 	exec := task.NewExecutionID()
 	token, hash := task.NewToken(exec)
-	log := p.opts.Logger.With(zap.String("task_id", string(id)), zap.String("execution_id", string(exec)), zap.String("worker", worker))
-	now := p.opts.Clock.Now()
-	if _, err := p.store.Do(ctx, id, task.Offer{Execution: exec, Worker: worker, TokenHash: hash, LeaseUntil: now.Add(p.opts.Lease)}); err != nil {
-		log.Debug("run is no longer waiting", zap.Error(err))
+	return &offer{to: w, token: token,
+		Placement: task.Placement{ID: id, Offer: task.Offer{Execution: exec, Worker: worker, TokenHash: hash, LeaseUntil: p.opts.Clock.Now().Add(p.opts.Lease)}},
+		log:       p.opts.Logger.With(zap.String("task_id", string(id)), zap.String("execution_id", string(exec)), zap.String("worker", worker)),
+	}
+}
+
+// placeOne offers a run: recorded first, then asked, then the answer recorded.
+// It may be cut off anywhere: the lease brings the run back.
+func (d *dispatcher) placeOne(ctx context.Context, o *offer) (taken bool) {
+	if _, err := d.p.store.Do(ctx, o.ID, o.Offer); err != nil {
+		o.log.Debug("run is no longer waiting", zap.Error(err))
+		return false
+	}
+	return d.p.settle(ctx, o, func(ctx context.Context) (task.Task, error) { return d.p.store.Get(ctx, o.ID) })
+}
+
+// placeAll is placeOne for many, recorded together.
+func (d *dispatcher) placeAll(ctx context.Context, offers []*offer) {
+	placements := make([]task.Placement, len(offers))
+	for i, o := range offers {
+		placements[i] = o.Placement
+	}
+	placed, err := d.placer.Place(ctx, placements)
+	if err != nil && ctx.Err() == nil {
+		d.p.opts.Logger.Error("offer runs", zap.Error(err))
+	}
+	runs := make(map[task.ID]task.Task, len(placed))
+	for _, t := range placed {
+		runs[t.ID] = t
+	}
+	for _, o := range offers {
+		if t, ok := runs[o.ID]; ok {
+			d.offers.Go(func() {
+				d.land(o, d.p.settle(ctx, o, func(context.Context) (task.Task, error) { return t, nil }))
+			})
+		}
+	}
+	if len(placed) == len(offers) {
 		return
 	}
+	// What was left out may wait still, and nobody else might say so.
+	select {
+	case <-d.p.opts.Clock.After(secondLook):
+	case <-ctx.Done():
+	}
+	for _, o := range offers {
+		if _, ok := runs[o.ID]; !ok {
+			d.land(o, false)
+		}
+	}
+}
+
+// settle asks the worker about an offer that is recorded, and records its
+// answer. read gives the run.
+func (p *Platform) settle(ctx context.Context, o *offer, read func(context.Context) (task.Task, error)) (taken bool) {
 	crashpoint.Hit(crashpoint.OfferRecorded)
-	p.fences.token(exec, token)
+	exec := o.Offer.Execution
+	p.fences.token(exec, o.ID, o.token)
 	// From here on the answer is recorded even while the platform stops.
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*offerTimeout)
 	defer cancel()
-	if err := p.ask(ctx, w, id, exec, token); err != nil {
-		log.Info("worker refused", zap.Error(err))
-		err = p.release(settle, task.Execution{ID: exec, TaskID: id}, task.Release{Execution: exec, Reason: err.Error(),
+	if err := p.ask(ctx, o, read); err != nil {
+		o.log.Info("worker refused", zap.Error(err))
+		err = p.release(settle, task.Execution{ID: exec, TaskID: o.ID}, task.Release{Execution: exec, Reason: err.Error(),
 			ReadyAt: p.opts.Clock.Now().Add(p.opts.RefusalBackoff)})
 		if err != nil {
-			log.Error("take back a refused run", zap.Error(err))
+			o.log.Error("take back a refused run", zap.Error(err))
 		}
-		return
+		return false
 	}
 	crashpoint.Hit(crashpoint.OfferAccepted)
-	if _, err := p.store.Do(settle, id, task.Accept{Execution: exec, LeaseUntil: p.opts.Clock.Now().Add(p.opts.Lease)}); err != nil {
-		log.Warn("record the worker's yes", zap.Error(err))
-		w.Cancel(settle, exec)
+	if _, err := p.store.Do(settle, o.ID, task.Accept{Execution: exec, LeaseUntil: p.opts.Clock.Now().Add(p.opts.Lease)}); err != nil {
+		o.log.Warn("record the worker's yes", zap.Error(err))
+		o.to.Cancel(settle, exec)
+		return false
 	}
+	return true
 }
 
 // ask makes the offer to the worker.
-func (p *Platform) ask(ctx context.Context, w Worker, id task.ID, exec task.ExecutionID, token string) error {
+func (p *Platform) ask(ctx context.Context, o *offer, read func(context.Context) (task.Task, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
 	defer cancel()
-	t, err := p.store.Get(ctx, id)
+	t, err := read(ctx)
 	if err != nil {
 		return err
 	}
-	return w.Offer(ctx, Assignment{Task: t, Execution: exec, Token: executor.Sensitive(token)})
+	return o.to.Offer(ctx, Assignment{Task: t, Execution: o.Offer.Execution, Token: executor.Sensitive(o.token)})
 }

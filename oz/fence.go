@@ -2,6 +2,7 @@ package oz
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"sync"
@@ -19,29 +20,69 @@ type fences struct {
 }
 
 type fence struct {
-	redactor *secrets.Redactor
-	missed   bool // by the last look at the live executions; guarded by fences.mu
+	redactor *secrets.Redactor // nil until it is needed; guarded by fences.mu
+	missed   bool              // by the last look at the live executions; guarded by fences.mu
+
+	// run and token are the execution's, once it is known that they belong
+	// together; guarded by fences.mu. Neither ever changes.
+	run   task.ID
+	token string
 
 	mu     sync.Mutex
 	loaded bool // the run's secrets are in it
 }
 
-// of finds or makes the fence of an execution.
+// of finds or makes the fence of an execution, with its redactor.
 func (f *fences) of(id task.ExecutionID) *fence {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	fence := f.entry(id)
+	if fence.redactor == nil {
+		fence.redactor = secrets.NewRedactor(nil)
+		fence.addToken()
+	}
+	return fence
+}
+
+// entry finds or makes a fence that may have no redactor yet: many executions
+// say nothing that needs one. f.mu is held.
+func (f *fences) entry(id task.ExecutionID) *fence {
 	if f.m == nil {
 		f.m = map[task.ExecutionID]*fence{}
 	}
 	if f.m[id] == nil {
-		f.m[id] = &fence{redactor: secrets.NewRedactor(nil)}
+		f.m[id] = &fence{}
 	}
 	return f.m[id]
 }
 
-// token makes the execution's token one of its secrets.
-func (f *fences) token(id task.ExecutionID, token string) {
-	_ = f.of(id).redactor.Add("run-token", token) // of 256 random bits: never refused
+// addToken makes the token one of the secrets. fences.mu is held.
+func (f *fence) addToken() {
+	if f.token != "" {
+		_ = f.redactor.Add("run-token", f.token) // of 256 random bits: never refused
+	}
+}
+
+// token makes the execution's token, which was found good, one of its secrets.
+func (f *fences) token(id task.ExecutionID, run task.ID, token string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fence := f.entry(id)
+	fence.run, fence.token = run, token
+	if fence.redactor != nil {
+		fence.addToken()
+	}
+}
+
+// runOf gives the run of an execution whose token was found good before.
+func (f *fences) runOf(id task.ExecutionID, token string) (task.ID, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fence := f.m[id]
+	if fence == nil || fence.token == "" || subtle.ConstantTimeCompare([]byte(fence.token), []byte(token)) != 1 {
+		return "", false
+	}
+	return fence.run, true
 }
 
 // keep forgets the executions that are missing among the live ones twice in a

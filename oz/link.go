@@ -237,12 +237,15 @@ func (f *fencedReader) Read(p []byte) (int, error) {
 // left.
 func (l *link) End(ctx context.Context, end task.End) error {
 	end.Execution = l.exec
-	e, err := l.p.store.Execution(ctx, l.exec)
-	if err != nil {
-		return err
-	}
-	if end.Status, err = l.cleanStatus(ctx, e, end.Status); err != nil {
-		return err
+	var e task.Execution
+	var err error
+	if end.State == task.StateError || end.Status != (task.Status{}) { // else there is nothing to judge
+		if e, err = l.p.store.Execution(ctx, l.exec); err != nil {
+			return err
+		}
+		if end.Status, err = l.cleanStatus(ctx, e, end.Status); err != nil {
+			return err
+		}
 	}
 	crashpoint.Hit(crashpoint.EndStart)
 	defer crashpoint.Hit(crashpoint.EndCommitted)

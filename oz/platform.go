@@ -80,17 +80,21 @@ func (p *Platform) Authenticate(ctx context.Context, bearer string) (access.Call
 	if !ok {
 		return p.registry.Authenticate(ctx, bearer)
 	}
-	e, err := p.store.Execution(ctx, id)
-	if err != nil && !errors.Is(err, task.ErrNotFound) {
-		return access.Caller{}, fmt.Errorf("authenticate: %w", err)
+	run, ok := p.fences.runOf(id, bearer)
+	if !ok {
+		e, err := p.store.Execution(ctx, id)
+		if err != nil && !errors.Is(err, task.ErrNotFound) {
+			return access.Caller{}, fmt.Errorf("authenticate: %w", err)
+		}
+		probe := e
+		probe.State = task.ExecutionWorking // judge the token alone
+		if err != nil || !probe.VerifyToken(bearer) {
+			return access.Caller{}, task.Errorf(task.CodeAuthenticationRequired, "this run token is not valid")
+		}
+		run = e.TaskID
+		p.fences.token(id, run, bearer)
 	}
-	probe := e
-	probe.State = task.ExecutionWorking // judge the token alone
-	if err != nil || !probe.VerifyToken(bearer) {
-		return access.Caller{}, task.Errorf(task.CodeAuthenticationRequired, "this run token is not valid")
-	}
-	p.fences.token(id, bearer)
-	return access.Caller{Execution: id, TaskID: e.TaskID,
+	return access.Caller{Execution: id, TaskID: run,
 		Principal: task.Principal{Type: task.PrincipalServiceAccount, UID: string(id), DisplayName: "runner"}}, nil
 }
 

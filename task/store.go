@@ -66,6 +66,24 @@ type Store interface {
 	Close() error
 }
 
+// Placer is a Store that can offer many runs at once, and lets nobody wait for
+// another: for dispatchers of several replicas that look at the same runs. With
+// any other store each offer is a Do of its own.
+type Placer interface {
+	// Place applies offers, in one transaction if it can, and gives the runs
+	// that it offered, in the order of the placements. It leaves out those that
+	// do not wait any more, that do not exist, or that somebody else is writing
+	// to at this moment. It fails with ErrConflict, and offers nothing, when an
+	// execution ID was used before.
+	Place(ctx context.Context, offers []Placement) ([]Task, error)
+}
+
+// Placement is an offer for a run.
+type Placement struct {
+	ID    ID    // the run
+	Offer Offer // to a worker
+}
+
 // Pruner is a Store that can remove the logs of runs that ended long ago. Prune
 // hides a log at once; Trim then deletes what was hidden, piece by piece.
 type Pruner interface {

@@ -118,11 +118,6 @@ func nanosOrNull(t time.Time) pgtype.Int8 {
 
 func fromNanos(n int64) time.Time { return time.Unix(0, n).UTC() }
 
-// idleAt is the column of that name.
-func idleAt(h task.Head) pgtype.Int8 {
-	return pgtype.Int8{Int64: nanos(h.UpdatedAt), Valid: h.Execution == ""}
-}
-
 func parseScope(s string) task.Scope {
 	typ, uid, _ := strings.Cut(untext(s), ":")
 	return task.Scope{Type: task.ScopeType(typ), UID: uid}

@@ -83,9 +83,7 @@ func (b *building) result() (task.Task, error) {
 	if err := json.Unmarshal(b.spec, &t.Spec); err != nil {
 		return t, err
 	}
-	if err := json.Unmarshal(b.plans[len(b.plans)-1].encoded, &t.Head); err != nil {
-		return t, err
-	}
+	t.Head = copyHead(b.plans[len(b.plans)-1].head)
 	kept := map[string]bool{}
 	for _, p := range b.plans {
 		for _, e := range p.artifacts {

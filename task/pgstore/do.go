@@ -42,12 +42,17 @@ type command struct {
 }
 
 func (o *command) need(n *needs) {
-	n.runs = append(n.runs, text(string(o.id)))
-	if x := task.Subject(task.Head{}, o.c); x != "" { // of no run in particular: the one that the command names
+	id := text(string(o.id))
+	n.runs = append(n.runs, id)
+	x := task.Subject(task.Head{}, o.c) // of no run in particular: the one that the command names
+	offer, offers := o.c.(task.Offer)
+	switch {
+	case x != "":
 		n.execs = append(n.execs, text(string(x)))
-	}
-	if offer, ok := o.c.(task.Offer); ok {
+	case offers: // a run with an execution refuses it, whatever that is
 		n.execs = append(n.execs, text(string(offer.Execution)))
+	default:
+		n.present = append(n.present, id)
 	}
 }
 

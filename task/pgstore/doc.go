@@ -65,7 +65,7 @@
 //
 // It needs PostgreSQL 13 or newer, a database with the encoding UTF8, and real
 // sessions: behind PgBouncer only in session mode. A store uses up to
-// Options.Readers + Options.Writers + 2 connections. Times are kept between the
+// Options.Readers + Options.Writers + 3 connections. Times are kept between the
 // years 1678 and 2262. IDs of runs and executions have at most 512 bytes. Lists
 // sort titles by their first 512 bytes. The search sees the title, the skill
 // and the first 16 KiB of the prompt, and finds words by their begin.

@@ -3,8 +3,10 @@ package pgstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -94,11 +96,42 @@ func (s *Store) ExplainWriter(ctx context.Context, statement string) (plan PlanN
 	return plans[0].Plan, conn.Conn().Deallocate(ctx, "explained")
 }
 
+// File does what the filer does in a while: runs that have ended and those that
+// wait enter the list indexes.
+func (s *Store) File(ctx context.Context) error {
+	f := &filer{pool: s.writes}
+	for range 2 * patientLooks {
+		if _, err := f.look(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MigrateTo makes the tables of an earlier version.
+func MigrateTo(ctx context.Context, dsn, schema string, version int64) (err error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return err
+	}
+	config.RuntimeParams["search_path"] = schema
+	db := stdlib.OpenDB(*config)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, `CREATE SCHEMA `+pgx.Identifier{schema}.Sanitize()); err != nil {
+		return err
+	}
+	p, err := newMigrations(db)
+	if err == nil {
+		_, err = p.UpTo(ctx, version)
+	}
+	return err
+}
+
 // Statements gives the fixed statements that look rows up.
 func Statements() []string {
 	return []string{selectRun, selectExists, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord,
-		selectRecords, selectRecordsOf, selectPosition, selectVersions, selectWork, countWaiting, lockRuns, selectPresent, selectNamed,
-		selectExisting, selectMatching, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateTags, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
+		selectRecords, selectRecordsOf, selectPosition, selectVersions, selectWork, countWaiting, lockRuns, lockPlaced, selectBodies, fileEnded, fileWaiting, selectNewest, selectUnfiled, selectPresent, selectNamed,
+		selectExisting, selectMatching, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
 		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim,
 		selectMail, selectMails, selectUnread, selectSignals, selectSignal, anyFresh, selectOldest, countUnread, markRead, markDeliver, numberFresh,
 		deleteOldest, dropMail, selectJournal, selectJournalHead}

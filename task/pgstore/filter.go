@@ -89,6 +89,9 @@ func equal(column, value string) []filter {
 	return []filter{{any: []cond{{`r.` + column + ` = ? AND r.` + column + ` <> ''`, []any{bounded(value)}}}}}
 }
 
+// stateColumn stands for the column that has the state in an arm of a list.
+const stateColumn = `{state}`
+
 // ownersAndStates filters by both, with an index for the two together. States
 // stand in the text as literals, so that no plan forgets how rare some are.
 func ownersAndStates(q task.Query) []filter {
@@ -97,7 +100,7 @@ func ownersAndStates(q task.Query) []filter {
 		owners = append(owners, cond{`r.owner = ?`, []any{bounded(o.String())}})
 	}
 	for _, s := range distinct(q.States) { // checked by Validate, so they hold no quotes
-		states = append(states, cond{`r.state = '` + string(s) + `'`, nil})
+		states = append(states, cond{stateColumn + ` = '` + string(s) + `'`, nil})
 	}
 	switch {
 	case q.Owners == nil && len(states) == 0:
@@ -168,8 +171,9 @@ func distinct[T comparable](in []T) []T {
 // The statements that find the runs of a filter.
 const (
 	selectMatching = `SELECT n FROM specs WHERE words @@ $1::text::tsquery`
-	selectOlder    = `SELECT n FROM runs WHERE created_at < $1`
-	selectBelow    = `WITH RECURSIVE below (n, id) AS (
+	selectOlder    = `SELECT n FROM runs WHERE created_at < $1 AND idle_at IS NOT NULL
+		UNION ALL SELECT n FROM runs WHERE created_at < $1 AND idle_at IS NULL`
+	selectBelow = `WITH RECURSIVE below (n, id) AS (
 		SELECT c.n, c.id FROM runs c WHERE c.parent = $1 AND c.parent <> ''
 		UNION SELECT c.n, c.id FROM below b JOIN runs c ON c.parent = b.id AND c.parent <> '')
 		SELECT n FROM below`

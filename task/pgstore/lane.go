@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"sync"
+	"time"
 )
 
 // maxBatchBytes bounds what the requests of one transaction carry, so that a
@@ -29,18 +30,24 @@ type request struct {
 }
 
 // lane is one of the store's writers. Requests queue; its goroutine takes as
-// many as there are into one transaction, commits, and answers all. Requests
-// about the same run use the same lane, so that lanes do not wait for each
-// other's rows.
+// many as there are into one transaction, commits, and answers all.
+//
+// The first lane takes everything: the more share a transaction, the less each
+// costs. The next ones serve while it is held up, by a row that another store
+// has locked or by a slow disk.
 type lane struct {
 	s        *Store
 	finished chan struct{} // closed when the goroutine has ended
 
 	mu     sync.Mutex
 	queue  []*request
+	begun  time.Time // of the transaction under way; zero when there is none
 	closed bool
 	wakeup chan struct{} // capacity 1: there is something in queue, or closed
 }
+
+// heldUp is how long a transaction takes that may be waiting for something.
+const heldUp = 25 * time.Millisecond
 
 func newLane(s *Store) *lane {
 	l := &lane{s: s, finished: make(chan struct{}), wakeup: make(chan struct{}, 1)}
@@ -51,9 +58,23 @@ func newLane(s *Store) *lane {
 // laneSeed spreads runs over lanes.
 var laneSeed = maphash.MakeSeed()
 
-// laneOf gives the lane for a run, a record or whatever a name names.
+// laneOf gives the lane for a run, a record or whatever a name names: the first
+// that is not held up. When all are, those of one name use one lane, so that
+// lanes do not wait for each other's rows.
 func (s *Store) laneOf(name string) *lane {
+	now := time.Now()
+	for _, l := range s.lanes {
+		if !l.isHeldUp(now) {
+			return l
+		}
+	}
 	return s.lanes[maphash.String(laneSeed, name)%uint64(len(s.lanes))]
+}
+
+func (l *lane) isHeldUp(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.begun.IsZero() && now.Sub(l.begun) > heldUp
 }
 
 // do queues a write and waits for it. A context that ends before the lane
@@ -151,6 +172,9 @@ func (l *lane) take() (batch []*request, ended bool) {
 	rest := copy(l.queue, l.queue[n:])
 	clear(l.queue[rest:])
 	l.queue = l.queue[:rest]
+	if l.begun = (time.Time{}); n > 0 {
+		l.begun = time.Now()
+	}
 	return batch, n == 0 && l.closed
 }
 

@@ -188,8 +188,8 @@ func (b lister) statement(limit int) cond {
 const maxArms = 64
 
 // arms gives the selects whose union is the list, each with n and the sort
-// key k: one for each value of the filter whose index is walked, over the idle
-// runs, and one over the few that an execution writes to.
+// key k: one for each value of the filter whose index is walked, over the filed
+// runs, and one over the few others.
 func (b *lister) arms() []cond {
 	if len(b.filters) > 0 && b.filters[0].tag != "" {
 		return []cond{b.tagged(b.filters[0].tag), b.live()}
@@ -233,27 +233,28 @@ func (b *lister) key() string {
 	return "r.updated_at"
 }
 
-// idle selects idle runs, in an index that ends with idle_at when that is the
+// idle selects filed runs, in an index that ends with idle_at when that is the
 // order. For them idle_at is updated_at.
 func (b *lister) idle(value cond, rest []filter) cond {
 	key := b.key()
 	if b.q.Sort == task.SortUpdatedAt {
 		key = "r.idle_at"
 	}
-	return b.arm(`runs r`, key, "r.n", append(b.since("r.idle_at"), value), rest)
+	return b.arm(`runs r`, key, "r.n", append(b.since("r.idle_at"), value), rest, "r.filed_state")
 }
 
-// tagged selects the idle runs with a tag.
+// tagged selects the filed runs with a tag.
 func (b *lister) tagged(tag string) cond {
 	key, n := b.key(), "r.n"
 	if b.q.Sort == task.SortUpdatedAt {
 		key, n = "t.idle_at", "t.n"
 	}
-	where := append(b.since("t.idle_at"), cond{`t.tag = ?`, []any{tag}})
-	return b.arm(`tags t JOIN runs r ON r.n = t.n`, key, n, where, b.filters[1:])
+	// That the run is filed, too, lets the indexes by title and so on serve.
+	where := append(b.since("t.idle_at"), cond{`t.tag = ? AND r.idle_at IS NOT NULL`, []any{tag}})
+	return b.arm(`tags t JOIN runs r ON r.n = t.n`, key, n, where, b.filters[1:], "r.state")
 }
 
-// since says what is known of idle_at in an arm of idle runs.
+// since says what is known of idle_at in an arm of filed runs.
 func (b *lister) since(idle string) all {
 	where := all{{idle + ` IS NOT NULL`, nil}}
 	if !b.q.UpdatedAfter.IsZero() {
@@ -265,14 +266,15 @@ func (b *lister) since(idle string) all {
 	return where
 }
 
-// live selects the few runs that an execution writes to.
+// live selects the few runs that an execution writes to, or that are not filed
+// yet.
 func (b *lister) live() cond {
-	return b.arm(`runs r`, b.key(), "r.n", all{{`r.idle_at IS NULL`, nil}}, b.filters)
+	return b.arm(`runs r`, b.key(), "r.n", all{{`r.idle_at IS NULL`, nil}}, b.filters, "r.state")
 }
 
 // arm makes a select of the runs that fulfil where and the filters, and come
-// behind the cursor.
-func (b *lister) arm(from, key, n string, where all, filters []filter) cond {
+// behind the cursor. state is the column that has the state.
+func (b *lister) arm(from, key, n string, where all, filters []filter, state string) cond {
 	for _, f := range filters {
 		where = append(where, f.cond())
 	}
@@ -281,7 +283,7 @@ func (b *lister) arm(from, key, n string, where all, filters []filter) cond {
 		where = append(where, cond{`(` + key + `, ` + n + `) ` + b.cmp + ` (?, ?)`, []any{b.after.key, b.after.n}})
 	}
 	w := where.join()
-	return cond{`SELECT ` + n + ` AS n, ` + key + ` AS k FROM ` + from + ` WHERE ` + w.sql, w.args}
+	return cond{`SELECT ` + n + ` AS n, ` + key + ` AS k FROM ` + from + ` WHERE ` + strings.ReplaceAll(w.sql, stateColumn, state), w.args}
 }
 
 // all is a conjunction.

@@ -80,7 +80,8 @@ type sendMail struct {
 
 func (o *sendMail) need(n *needs) {
 	for _, id := range o.letter.To {
-		n.runs, n.mail = append(n.runs, text(string(id))), append(n.mail, text(string(id)))
+		name := text(string(id))
+		n.runs, n.present, n.mail = append(n.runs, name), append(n.present, name), append(n.mail, name)
 	}
 }
 

@@ -75,12 +75,16 @@ func makeSchema(ctx context.Context, conn *pgx.Conn, schema string) error {
 	return err
 }
 
-func upgrade(ctx context.Context, db *sql.DB) error {
+func newMigrations(db *sql.DB) (*goose.Provider, error) {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version"))
+	return goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version"))
+}
+
+func upgrade(ctx context.Context, db *sql.DB) error {
+	p, err := newMigrations(db)
 	if err != nil {
 		return err
 	}

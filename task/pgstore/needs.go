@@ -11,6 +11,8 @@ import (
 // as they stand in columns.
 type needs struct {
 	runs    []string // to be locked
+	present []string // those of runs whose present execution is needed
+	placed  []string // to be locked unless others have them, if they wait
 	execs   []string // of whatever run
 	newRuns []string // that must not exist
 	keys    []pair   // principals and keys of creations, to be locked
@@ -33,6 +35,7 @@ func needsOf(batch []*request) *needs {
 	}
 	n.runs, n.execs, n.newRuns = unique(n.runs, cmp.Compare), unique(n.execs, cmp.Compare), unique(n.newRuns, cmp.Compare)
 	n.mail = unique(n.mail, cmp.Compare)
+	n.placed, n.present = unique(n.placed, cmp.Compare), unique(n.present, cmp.Compare)
 	n.keys, n.records = unique(n.keys, comparePairs), unique(n.records, comparePairs)
 	return n
 }

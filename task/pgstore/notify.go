@@ -38,7 +38,9 @@ type message struct {
 	Runs     map[task.ID]int64 `json:"r,omitempty"` // their versions
 }
 
-// notifier tells the other stores what this one has committed.
+// notifier tells the other stores what this one has committed. Mostly the
+// message rides with the commit that it tells of, behind it and in the same round
+// trip; what comes too soon after another message is sent by a goroutine.
 type notifier struct {
 	pool    *pgxpool.Pool
 	channel string
@@ -49,6 +51,7 @@ type notifier struct {
 
 	mu      sync.Mutex
 	pending map[task.ID]int64
+	sent    time.Time // when the last message was made
 }
 
 func newNotifier(pool *pgxpool.Pool, channel string) *notifier {
@@ -60,6 +63,9 @@ func newNotifier(pool *pgxpool.Pool, channel string) *notifier {
 
 // tell queues changes for the next message.
 func (n *notifier) tell(changed map[task.ID]int64) {
+	if len(changed) == 0 {
+		return
+	}
 	n.mu.Lock()
 	maps.Copy(n.pending, changed)
 	n.mu.Unlock()
@@ -67,6 +73,20 @@ func (n *notifier) tell(changed map[task.ID]int64) {
 	case n.ring <- struct{}{}:
 	default:
 	}
+}
+
+// ride gives the messages for a commit that is about to be sent, what is pending
+// included; none when it is too soon, and then tell must follow. After a commit
+// that failed the changes must be told all the same, for some are of others.
+func (n *notifier) ride(changed map[task.ID]int64) (messages []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.sent) < notifyInterval {
+		return nil
+	}
+	maps.Copy(n.pending, changed)
+	maps.Copy(changed, n.pending)
+	return n.takeLocked()
 }
 
 // stop sends what is pending and ends the notifier.
@@ -81,17 +101,28 @@ func (n *notifier) run() {
 	for {
 		select {
 		case <-n.ring:
-			n.flush()
 		case <-n.done:
 			return
 		}
 		select {
-		case <-time.After(notifyInterval):
+		case <-time.After(n.rest()):
+			n.flush()
 		case <-n.done:
 			return
 		}
 	}
 }
+
+// rest is how long the next message has to wait.
+func (n *notifier) rest() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return notifyInterval - time.Since(n.sent)
+}
+
+// sendMessages sends messages. What they tell is on the disk already, so it need
+// not wait for the disk itself, with that lock in its hands.
+const sendMessages = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, m) FROM unnest($2::text[]) m`
 
 // flush sends what is pending.
 func (n *notifier) flush() {
@@ -101,26 +132,30 @@ func (n *notifier) flush() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), notifyTimeout)
 	defer cancel()
-	// What it tells is on the disk already, so it need not wait for the disk
-	// itself, with that lock in its hands.
-	_, _ = n.pool.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, m) FROM unnest($2::text[]) m`, n.channel, messages)
+	_, _ = n.pool.Exec(ctx, sendMessages, n.channel, messages)
 }
 
 // take empties what is pending into messages.
 func (n *notifier) take() (messages []string) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.takeLocked()
+}
+
+func (n *notifier) takeLocked() (messages []string) {
 	changed := n.pending
 	n.pending = map[task.ID]int64{}
-	n.mu.Unlock()
+	if len(changed) > 0 {
+		n.sent = time.Now()
+	}
 	m := message{From: n.self}
 	send := func() {
 		b, _ := json.Marshal(m) // strings, numbers and bools cannot fail
 		messages = append(messages, string(b))
 		m = message{From: n.self}
 	}
-	if _, m.Dispatch = changed[dispatcher]; m.Dispatch {
-		delete(changed, dispatcher)
-	}
+	_, m.Dispatch = changed[dispatcher]
+	delete(changed, dispatcher)
 	m.All = len(changed) > maxNotified
 	for id, version := range changed {
 		if m.All = m.All || len(id) > maxNotifiedID; m.All {

@@ -12,10 +12,13 @@ import (
 var _ task.Pruner = (*Store)(nil)
 
 // The statements of pruning. The states are written out as the index has them.
-// A run that has ended is idle, so that its idle_at is its updated_at.
+// For filed runs idle_at is updated_at.
 const (
-	selectPrunable = `SELECT id FROM runs WHERE pruned_to = 0 AND state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED')
-		AND idle_at < $1 ORDER BY idle_at, n LIMIT $2`
+	selectPrunable = `(SELECT id, idle_at AS at, n FROM runs WHERE pruned_to = 0 AND filed_state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED')
+			AND idle_at < $1 ORDER BY idle_at, n LIMIT $2)
+		UNION ALL (SELECT id, updated_at, n FROM runs WHERE pruned_to = 0 AND state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED')
+			AND idle_at IS NULL AND updated_at < $1 ORDER BY updated_at, n LIMIT $2)
+		ORDER BY at, n LIMIT $2`
 	selectLeftovers = `SELECT id FROM runs WHERE leftover ORDER BY n LIMIT $1`
 	deleteHidden    = `DELETE FROM events WHERE n = $1 AND seq IN (SELECT seq FROM events WHERE n = $1 AND seq <= $2 ORDER BY seq LIMIT $3)`
 	finishTrim      = `WITH rest AS (SELECT EXISTS (SELECT 1 FROM events WHERE n = $1 AND seq <= $2) AS hidden),
@@ -25,7 +28,7 @@ const (
 
 // Prunable implements task.Pruner.
 func (s *Store) Prunable(ctx context.Context, before time.Time, limit int) ([]task.ID, error) {
-	out, err := collect(ctx, s, scanID, selectPrunable, nanos(before), max(limit, 0))
+	out, err := collect(ctx, s, scanPrunable, selectPrunable, nanos(before), max(limit, 0))
 	return out, s.explainCall(ctx, "look for old runs", err)
 }
 
@@ -33,6 +36,13 @@ func (s *Store) Prunable(ctx context.Context, before time.Time, limit int) ([]ta
 func (s *Store) Leftovers(ctx context.Context, limit int) ([]task.ID, error) {
 	out, err := collect(ctx, s, scanID, selectLeftovers, max(limit, 0))
 	return out, s.explainCall(ctx, "look for pruned runs", err)
+}
+
+func scanPrunable(row pgx.CollectableRow) (task.ID, error) {
+	var id string
+	var at, n int64
+	err := row.Scan(&id, &at, &n)
+	return task.ID(untext(id)), err
 }
 
 func scanID(row pgx.CollectableRow) (task.ID, error) {

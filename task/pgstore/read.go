@@ -79,11 +79,16 @@ func scanTask(row pgx.CollectableRow) (t task.Task, err error) {
 	if err := row.Scan(&id, &head, &spec, &artifacts); err != nil {
 		return t, err
 	}
-	t.ID = task.ID(untext(id))
-	if err := json.Unmarshal(spec, &t.Spec); err != nil {
+	if t, err = decodeTask(id, spec, artifacts); err != nil {
 		return t, err
 	}
-	if err := json.Unmarshal(head, &t.Head); err != nil {
+	return t, json.Unmarshal(head, &t.Head)
+}
+
+// decodeTask decodes all of a run but its head.
+func decodeTask(id string, spec []byte, artifacts [][]byte) (t task.Task, err error) {
+	t.ID = task.ID(untext(id))
+	if err := json.Unmarshal(spec, &t.Spec); err != nil {
 		return t, err
 	}
 	for _, data := range artifacts {

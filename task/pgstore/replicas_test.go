@@ -389,3 +389,27 @@ func TestManyChangesAtOnceAreHeard(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// TestPlacePassesOverLockedRows has another transaction hold a run: what else
+// waits is offered without waiting for it.
+func TestPlacePassesOverLockedRows(t *testing.T) {
+	stores, dsn := replicas(t, nil)
+	held, free := create(t, stores[0]), create(t, stores[0])
+	conn := admin(t, dsn)
+	run(t, conn, `BEGIN`)
+	run(t, conn, `SELECT 1 FROM oz.runs WHERE id = $1 FOR UPDATE`, string(held))
+	place := func() []task.Task {
+		t.Helper()
+		placed, err := stores[1].Place(t.Context(), []task.Placement{
+			{ID: held, Offer: offer(task.NewExecutionID())}, {ID: free, Offer: offer(task.NewExecutionID())}})
+		assert.NilError(t, err)
+		return placed
+	}
+	placed := place()
+	assert.Equal(t, len(placed), 1)
+	assert.Equal(t, placed[0].ID, free)
+	run(t, conn, `ROLLBACK`)
+	placed = place()
+	assert.Equal(t, len(placed), 1)
+	assert.Equal(t, placed[0].ID, held)
+}

@@ -2,7 +2,10 @@ package pgstore
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -12,9 +15,10 @@ type run struct {
 	id      task.ID
 	n       int64
 	version int64
+	filed   bool      // in the list indexes, when it was read
 	old     task.Head // as it was read; zero for a new run
 	head    task.Head // as it is decided by now
-	encoded []byte    // head
+	encoded []byte    // head, once all is decided
 	execs   map[task.ExecutionID]*execution
 
 	// What is to be written.
@@ -63,15 +67,18 @@ func (tx *transaction) command(id task.ID, c task.Command, data [][]byte) (task.
 	if p.exec != nil || len(p.events) > 0 {
 		tx.apply(r, p)
 	}
-	head := change.Head
-	head.Usage.Models = slices.Clone(head.Usage.Models)
-	return head, nil
+	return copyHead(change.Head), nil
 }
 
-// plan is a change of a run, encoded.
+// copyHead makes a head that shares nothing with another.
+func copyHead(h task.Head) task.Head {
+	h.Usage.Models = slices.Clone(h.Usage.Models)
+	return h
+}
+
+// plan is a change of a run, its events encoded.
 type plan struct {
 	head      task.Head
-	encoded   []byte // head
 	exec      *execution
 	events    []encodedEvent
 	artifacts []encodedArtifact
@@ -81,14 +88,8 @@ type plan struct {
 // encodeChange prepares a decision for storage. known is that of encodeEvents.
 func encodeChange(c task.Change, known [][]byte) (p plan, err error) {
 	p.head, p.signals = c.Head, c.Signals
-	if p.encoded, err = json.Marshal(c.Head); err != nil {
-		return p, err
-	}
 	if c.Execution != nil {
 		p.exec = &execution{Execution: *c.Execution}
-		if p.exec.data, err = json.Marshal(c.Execution); err != nil {
-			return p, err
-		}
 	}
 	if p.events, err = encodeEvents(c.Events, known); err != nil {
 		return p, err
@@ -106,11 +107,15 @@ func (tx *transaction) checkExecutions(r *run, plans ...plan) error {
 			continue
 		}
 		if tx.usedExecs[x.ID] || (made[x.ID] != 0 && made[x.ID] != x.Number) {
-			return task.Errorf(task.CodeConflict, "execution %q exists already; every offer needs an ID of its own", string(x.ID))
+			return usedExecution(x.ID)
 		}
 		made[x.ID] = x.Number
 	}
 	return nil
+}
+
+func usedExecution(id task.ExecutionID) error {
+	return task.Errorf(task.CodeConflict, "execution %q exists already; every offer needs an ID of its own", string(id))
 }
 
 // apply notes a plan to be written.
@@ -121,7 +126,7 @@ func (tx *transaction) apply(r *run, p plan) {
 		tx.usedExecs[x.ID] = true
 	}
 	r.dispatch = r.dispatch || freesOrWaits(r.head, p.head)
-	r.head, r.encoded = p.head, p.encoded
+	r.head = p.head
 	r.events = append(r.events, p.events...)
 	tx.signal(r, p.signals...)
 	for _, a := range p.artifacts {
@@ -145,11 +150,34 @@ func (r *run) put(x *execution, fresh bool) {
 		r.execs[x.ID] = x
 		r.order = append(r.order, x)
 	} else {
-		old.Execution, old.data = x.Execution, x.data
+		old.Execution = x.Execution
 	}
 	if fresh {
 		r.lastWorker = &x.Worker
 	}
+}
+
+// idleAt is the column of that name: a run leaves the list indexes when an
+// execution begins to write, and the filer puts it there. One that is made
+// after its end is there at once.
+func (r *run) idleAt() pgtype.Int8 {
+	stays := r.filed || r.made != nil && r.head.State.Ended()
+	return pgtype.Int8{Int64: nanos(r.head.UpdatedAt), Valid: stays && r.head.Execution == ""}
+}
+
+// encode encodes what all commands together have made of each run.
+func (tx *transaction) encode() (err error) {
+	for r := range tx.dirty {
+		if r.encoded, err = json.Marshal(r.head); err != nil {
+			return fmt.Errorf("encode head of run %s: %w", r.id, err)
+		}
+		for _, x := range r.order {
+			if x.data, err = json.Marshal(x.Execution); err != nil {
+				return fmt.Errorf("encode execution %s: %w", x.ID, err)
+			}
+		}
+	}
+	return nil
 }
 
 // writes reports that the transaction changes something.
@@ -165,8 +193,8 @@ func (tx *transaction) writes() bool {
 	return false
 }
 
-// tell wakes subscribers, here and at other stores.
-func (tx *transaction) tell() {
+// changes are the versions of the runs that the transaction changes.
+func (tx *transaction) changes() map[task.ID]int64 {
 	changed := map[task.ID]int64{}
 	for r := range tx.dirty {
 		changed[r.id] = r.version
@@ -174,12 +202,18 @@ func (tx *transaction) tell() {
 			changed[dispatcher] = 0
 		}
 	}
-	if len(changed) == 0 {
-		return
-	}
+	return changed
+}
+
+// tell wakes those who wait here for what was committed.
+func (tx *transaction) tell() {
 	tx.s.quota.add(tx.delta)
-	tx.s.subs.wake(changed)
-	tx.s.notify.tell(changed)
+	tx.s.subs.wake(tx.changes())
+	for r := range tx.dirty {
+		if r.head.Execution == "" && !r.idleAt().Valid {
+			tx.s.filer.wake()
+		}
+	}
 }
 
 func noRun(id task.ID) error {

@@ -85,6 +85,7 @@ type Store struct {
 	quota  quota
 	subs   subscriptions
 	notify *notifier
+	filer  *filer
 	listen *listener
 
 	numbering sync.Mutex // held by whoever numbers signals
@@ -148,13 +149,14 @@ func (s *Store) open(ctx context.Context, config *pgxpool.Config) (err error) {
 	// keep runs from the others.
 	set(writes.ConnConfig, "idle_in_transaction_session_timeout", milliseconds(s.opts.StatementTimeout))
 	writes.AfterConnect = beDurable
-	if s.writes, err = pool(writes, s.opts.Writers+2); err != nil { // and the notifier, and one for the journal and the numbers of signals
+	if s.writes, err = pool(writes, s.opts.Writers+3); err != nil { // and the notifier, the filer, and one for the journal and the numbers of signals
 		return err
 	}
 	s.notify = newNotifier(s.writes, channel(s.opts.Schema))
 	if s.listen, err = startListener(ctx, config.ConnConfig, s.notify, &s.subs, s.opts.PollInterval); err != nil {
 		return err
 	}
+	s.filer = newFiler(s.writes)
 	for range s.opts.Writers {
 		s.lanes = append(s.lanes, newLane(s))
 	}
@@ -212,6 +214,9 @@ func (s *Store) release() {
 	}
 	for _, l := range s.lanes {
 		<-l.finished
+	}
+	if s.filer != nil {
+		s.filer.stop()
 	}
 	if s.notify != nil {
 		s.notify.stop()

@@ -91,9 +91,10 @@ type transaction struct {
 	freeNs       []int64 // for new runs
 	keys         map[pair]*creationKey
 	records      map[pair]*record
-	waiting      int   // runs that waited at the begin, if the batch needs to know
-	delta        int   // what the transaction changes that by
-	forgetBefore int64 // which idempotency keys are over
+	bodies       map[task.ID]task.Task // of runs to be placed, without their heads
+	waiting      int                   // runs that waited at the begin, if the batch needs to know
+	delta        int                   // what the transaction changes that by
+	forgetBefore int64                 // which idempotency keys are over
 	trims        []*trim
 	unread       map[task.ID]int // messages of the runs that get mail, up to task.MaxUnread
 	mail         []*sendMail
@@ -114,10 +115,13 @@ const (
 	beginTransaction = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	// An ID before anything is written, so that the outcome of a commit can be
 	// looked up when its answer gets lost.
-	selectXID      = `SELECT pg_current_xact_id()::text`
-	lockQuota      = `SELECT pg_advisory_xact_lock($1)`
-	countWaiting   = `SELECT count(*) FROM (SELECT 1 FROM runs WHERE ready_at IS NOT NULL LIMIT $1) w`
-	lockRuns       = `SELECT id, n, version, head FROM runs WHERE id = ANY($1) ORDER BY id FOR UPDATE`
+	selectXID    = `SELECT pg_current_xact_id()::text`
+	lockQuota    = `SELECT pg_advisory_xact_lock($1)`
+	countWaiting = `SELECT count(*) FROM (SELECT 1 FROM runs WHERE ready_at IS NOT NULL LIMIT $1) w`
+	lockRuns     = `SELECT id, n, version, head, idle_at IS NOT NULL FROM runs WHERE id = ANY($1) ORDER BY id FOR UPDATE`
+	lockPlaced   = `SELECT id, n, version, head, idle_at IS NOT NULL FROM runs WHERE id = ANY($1) AND ready_at IS NOT NULL ORDER BY id FOR UPDATE SKIP LOCKED`
+	selectBodies = `SELECT r.id, s.spec, (SELECT array_agg(a.data ORDER BY a.number) FROM artifacts a WHERE a.n = r.n)
+		FROM runs r JOIN specs s ON s.n = r.n WHERE r.id = ANY($1)`
 	selectPresent  = `SELECT x.id, x.n, x.data FROM runs r JOIN executions x ON x.n = r.n AND x.live WHERE r.id = ANY($1)`
 	selectNamed    = `SELECT id, n, data FROM executions WHERE id = ANY($1)`
 	selectExisting = `SELECT id FROM runs WHERE id = ANY($1)`
@@ -137,7 +141,13 @@ func (tx *transaction) begin(ctx context.Context) error {
 	tx.queueQuota(b)
 	if len(n.runs) > 0 {
 		b.Queue(lockRuns, n.runs).Query(tx.readRuns)
-		b.Queue(selectPresent, n.runs).Query(tx.readExecutions)
+	}
+	if len(n.present) > 0 {
+		b.Queue(selectPresent, n.present).Query(tx.readExecutions)
+	}
+	if len(n.placed) > 0 { // after those that are waited for, so that nobody waits for us in turn
+		b.Queue(lockPlaced, n.placed).Query(tx.readRuns)
+		b.Queue(selectBodies, n.placed).Query(tx.readBodies)
 	}
 	if len(n.execs) > 0 {
 		b.Queue(selectNamed, n.execs).Query(tx.readExecutions)
@@ -167,14 +177,32 @@ func (tx *transaction) readRuns(rows pgx.Rows) error {
 	var id string
 	var head []byte
 	var n, version int64
-	_, err := pgx.ForEachRow(rows, []any{&id, &n, &version, &head}, func() error {
-		r := &run{id: task.ID(untext(id)), n: n, version: version, execs: map[task.ExecutionID]*execution{}}
+	var filed bool
+	_, err := pgx.ForEachRow(rows, []any{&id, &n, &version, &head, &filed}, func() error {
+		if tx.runs[task.ID(untext(id))] != nil {
+			return nil
+		}
+		r := &run{id: task.ID(untext(id)), n: n, version: version, filed: filed, execs: map[task.ExecutionID]*execution{}}
 		tx.runs[r.id] = r
 		if err := json.Unmarshal(head, &r.old); err != nil {
 			return fmt.Errorf("decode head of run %s: %w", id, err)
 		}
 		r.head = r.old
 		return nil
+	})
+	return err
+}
+
+// readBodies keeps what belongs to the runs that are to be placed.
+func (tx *transaction) readBodies(rows pgx.Rows) error {
+	var id string
+	var spec []byte
+	var artifacts [][]byte
+	tx.bodies = map[task.ID]task.Task{}
+	_, err := pgx.ForEachRow(rows, []any{&id, &spec, &artifacts}, func() error {
+		t, err := decodeTask(id, spec, artifacts)
+		tx.bodies[t.ID] = t
+		return err
 	})
 	return err
 }
@@ -254,14 +282,25 @@ func (tx *transaction) rollback(ctx context.Context, err error) error {
 
 // commit writes everything and commits, in one round trip.
 func (tx *transaction) commit(ctx context.Context) error {
-	if err := tx.dropKnownArtifacts(ctx); err != nil {
+	if err := errors.Join(tx.encode(), tx.dropKnownArtifacts(ctx)); err != nil {
 		return tx.rollback(ctx, err)
 	}
+	committed, changed := false, tx.changes()
 	b := &pgx.Batch{}
 	tx.queueWrites(b)
-	b.Queue(`COMMIT`)
+	b.Queue(`COMMIT`).Exec(func(pgconn.CommandTag) error {
+		committed = true
+		return nil
+	})
+	messages := tx.s.notify.ride(changed)
+	if len(messages) > 0 {
+		b.Queue(sendMessages, tx.s.notify.channel, messages)
+	}
 	err := tx.conn.SendBatch(ctx, b).Close()
-	if err == nil {
+	if err != nil || len(messages) == 0 {
+		tx.s.notify.tell(changed)
+	}
+	if committed {
 		return nil
 	}
 	var db *pgconn.PgError

@@ -29,7 +29,6 @@ const (
 		FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[])
 			AS u (n, version, head, updated_at, state, ready_at, idle_at, last_worker, pruned_to)
 		WHERE r.n = u.n`
-	updateTags       = `UPDATE tags t SET idle_at = u.idle_at FROM unnest($1::bigint[], $2::bigint[]) AS u (n, idle_at) WHERE t.n = u.n`
 	insertTags       = `INSERT INTO tags (n, tag, idle_at) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[]) ON CONFLICT DO NOTHING`
 	insertExecutions = `INSERT INTO executions (n, number, id, live, data)
 		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::bytea[])`
@@ -94,7 +93,7 @@ func (tx *transaction) queueCreated(b *pgx.Batch) {
 		environments, skills = append(environments, bounded(t.Config.EnvironmentID)), append(skills, bounded(t.Config.SkillSpec))
 		parents, titles, hosts = append(parents, bounded(string(t.ParentID))), append(titles, bounded(t.Title)), append(hosts, text(t.Config.WorkerHost))
 		created, updated = append(created, nanos(h.CreatedAt)), append(updated, nanos(h.UpdatedAt))
-		idle, ready = append(idle, idleAt(h)), append(ready, nanosOrNull(h.ReadyAt))
+		idle, ready = append(idle, r.idleAt()), append(ready, nanosOrNull(h.ReadyAt))
 		states, workers, heads = append(states, string(h.State)), append(workers, text(worker)), append(heads, r.encoded)
 		specs, words = append(specs, r.made.spec), append(words, strings.Join(r.made.words, " "))
 	}
@@ -104,29 +103,23 @@ func (tx *transaction) queueCreated(b *pgx.Batch) {
 }
 
 func (tx *transaction) queueChanged(b *pgx.Batch) {
-	var ns, versions, updated, pruned, movedNs []int64
+	var ns, versions, updated, pruned []int64
 	var heads [][]byte
 	var states []string
-	var ready, idle, movedIdle []pgtype.Int8
+	var ready, idle []pgtype.Int8
 	var workers []pgtype.Text
 	for _, r := range tx.changed {
 		h := r.head
 		ns, versions, heads, updated = append(ns, r.n), append(versions, r.version), append(heads, r.encoded), append(updated, nanos(h.UpdatedAt))
-		states, ready, idle = append(states, string(h.State)), append(ready, nanosOrNull(h.ReadyAt)), append(idle, idleAt(h))
+		states, ready, idle = append(states, string(h.State)), append(ready, nanosOrNull(h.ReadyAt)), append(idle, r.idleAt())
 		worker := pgtype.Text{}
 		if r.lastWorker != nil {
 			worker = pgtype.Text{String: text(*r.lastWorker), Valid: true}
 		}
 		workers, pruned = append(workers, worker), append(pruned, h.PrunedTo)
-		if idleAt(h) != idleAt(r.old) {
-			movedNs, movedIdle = append(movedNs, r.n), append(movedIdle, idleAt(h))
-		}
 	}
 	if len(ns) > 0 {
 		b.Queue(updateRuns, ns, versions, heads, updated, states, ready, idle, workers, pruned)
-	}
-	if len(movedNs) > 0 {
-		b.Queue(updateTags, movedNs, movedIdle)
 	}
 }
 
@@ -188,7 +181,7 @@ func queueTags(b *pgx.Batch, runs []*run) {
 	var idle []pgtype.Int8
 	for _, r := range runs {
 		for _, tag := range r.tags {
-			ns, tags, idle = append(ns, r.n), append(tags, tag), append(idle, idleAt(r.head))
+			ns, tags, idle = append(ns, r.n), append(tags, tag), append(idle, r.idleAt())
 		}
 	}
 	if len(ns) > 0 {

@@ -57,6 +57,7 @@ func Run(t *testing.T, h Harness) {
 		{"List", listCases},
 		{"Dispatch", dispatchCases},
 		{"Records", recordCases},
+		{"Place", placeCases},
 		{"Prune", pruneCases},
 		{"Mail", mailCases},
 		{"Journal", journalCases},
