@@ -124,7 +124,8 @@ func cancelReason(c access.Caller) string {
 
 // FollowUp implements Service.
 func (c *Client) FollowUp(ctx context.Context, id task.ID, m Message) error {
-	if _, err := c.run(ctx, id, access.RunSteer); err != nil {
+	t, err := c.run(ctx, id, access.RunSteer)
+	if err != nil {
 		return err
 	}
 	if err := checkMode(m.Mode); err != nil {
@@ -133,7 +134,12 @@ func (c *Client) FollowUp(ctx context.Context, id task.ID, m Message) error {
 	if c.p.Draining() {
 		return errDraining()
 	}
-	_, err := c.p.store.Do(ctx, id, task.AddInput{Input: task.Input{Text: m.Text, Mode: m.Mode, From: c.caller.Principal}})
+	if t.State.Ended() { // else the message steers work that is under way
+		if err := c.p.checkResume(ctx, t); err != nil {
+			return err
+		}
+	}
+	_, err = c.p.store.Do(ctx, id, task.AddInput{Input: task.Input{Text: m.Text, Mode: m.Mode, From: c.caller.Principal}})
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -71,9 +73,13 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	reserve, err := l.p.reserves(ctx, t.ID)
+	if err != nil {
+		return nil, fmt.Errorf("look for budgets: %w", err)
+	}
 	o := l.p.opts
 	e.TokenHash = nil
-	return &executor.Bundle{Task: t, Execution: e, Limits: l.p.limits(t), Secrets: vars, MissingSecrets: missing,
+	return &executor.Bundle{Task: t, Execution: e, Limits: l.p.limits(t), Reserve: reserve, Secrets: vars, MissingSecrets: missing,
 		Snapshot: snapshot, Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
 }
@@ -120,6 +126,9 @@ func (l *link) Append(ctx context.Context, offset int64, events []task.Event) er
 	crashpoint.Hit(crashpoint.AppendStart)
 	_, err = l.p.store.Do(ctx, l.id, task.Append{Execution: l.exec, Offset: offset, Events: clean})
 	crashpoint.Hit(crashpoint.AppendCommitted)
+	if err == nil {
+		l.settle(ctx, clean)
+	}
 	return err
 }
 
@@ -173,7 +182,11 @@ func (l *link) Heartbeat(ctx context.Context) (executor.Heartbeat, error) {
 	if err != nil {
 		return executor.Heartbeat{}, err
 	}
-	return executor.Heartbeat{LastInput: head.LastInput, IntervalMS: l.p.opts.Heartbeat.Milliseconds()}, nil
+	reserve, err := l.p.reserves(ctx, l.id)
+	if err != nil { // the lease is renewed in any case; the next one may tell
+		l.p.opts.Logger.Warn("look for budgets", zap.String("task_id", string(l.id)), zap.Error(err))
+	}
+	return executor.Heartbeat{LastInput: head.LastInput, IntervalMS: l.p.opts.Heartbeat.Milliseconds(), Reserve: reserve}, nil
 }
 
 // Upload implements executor.Link.

@@ -64,6 +64,11 @@ type Options struct {
 	// not limit. Default: none.
 	Limits task.Limits
 
+	// Budgets hold for every team or every person without a budget of their own
+	// (see Client.PutBudget): of a scope without UID, for all of its type.
+	// Default: none.
+	Budgets []Budget
+
 	// RepositoryBase is put before "owner/name" of repositories without a URL.
 	// Default "https://github.com".
 	RepositoryBase string
@@ -171,6 +176,10 @@ func (o *Options) withDefaults() (Options, error) {
 	r.MaxRuntime = cmp.Or(r.MaxRuntime, 24*time.Hour)
 	r.MaxAttachmentBytes = cmp.Or(r.MaxAttachmentBytes, 10<<20)
 	r.MaxUploadBytes = cmp.Or(r.MaxUploadBytes, 100<<20)
+	var err error
+	if r.Budgets, err = defaultBudgets(r.Budgets); err != nil {
+		return r, err
+	}
 	return r, r.check()
 }
 

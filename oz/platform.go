@@ -24,6 +24,7 @@ type Platform struct {
 	fences       fences
 	feeds        feeds
 	audits       audits
+	ledgers      ledgers
 
 	running  atomic.Bool
 	draining atomic.Bool

@@ -112,7 +112,10 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err := c.configure(ctx, r.Config, &spec); err != nil {
 		return task.Spec{}, err
 	}
-	return spec, c.p.checkPolicy(ctx, r)
+	if err := c.p.checkPolicy(ctx, r); err != nil {
+		return task.Spec{}, err
+	}
+	return spec, c.p.admit(ctx, spec)
 }
 
 func errDraining() error {

@@ -134,7 +134,7 @@ func UsageBetween(old, next Head) []UsageDelta {
 		d := of(m.Model)
 		d.Calls += int64(m.Calls - was.Calls)
 		d.Tokens = d.Tokens.Add(m.Tokens).Add(was.Tokens.negative())
-		d.USD += m.Cost.Total() - was.Cost.Total()
+		d.USD += m.USD() - was.USD()
 		d.Unpriced = d.Unpriced || m.Unpriced
 	}
 	if worked != 0 {

@@ -163,7 +163,16 @@ type UsageReport struct {
 	Tokens   TokenCount `json:"tokens"`             // of this call
 	Cost     CostUSD    `json:"cost_usd"`           // of this call, in dollars
 	Priced   bool       `json:"priced"`             // false: the model has no known price
-	Calls    int        `json:"calls"`              // usually 1
+	Calls    int        `json:"calls"`              // usually 1; 0 when none was answered
+	// WebSearches counts the searches that the provider made; their price is
+	// not in Cost.
+	WebSearches  int64   `json:"web_searches,omitempty"`
+	WebSearchUSD float64 `json:"web_search_cost_usd,omitempty"`
+	// Custom says that the endpoint was no model vendor's own.
+	Custom bool `json:"custom_endpoint,omitempty"`
+	// CallID names the reservation that the call had, which ends with this
+	// report; empty when it had none.
+	CallID string `json:"call_id,omitempty"`
 }
 
 // ArtifactReported adds an artifact to the run.

@@ -31,7 +31,8 @@ func payloads() []task.Payload {
 		&task.ToolResult{CallID: "c", Name: "n", Category: task.CategorySearch, State: task.ToolDenied, Content: "c", Output: json.RawMessage(`[]`), DurationMS: 1},
 		&task.Todos{Items: []task.Todo{{Title: "t", Description: "d", Done: true}}},
 		&task.UsageReport{Category: "c", Model: "m", Provider: "p", Tokens: task.TokenCount{Input: 1, CacheRead: 2, CacheWrite: 3, Output: 4},
-			Cost: task.CostUSD{Input: 0.1, CacheRead: 0.2, CacheWrite: 0.3, Output: 0.4}, Priced: true, Calls: 1},
+			Cost: task.CostUSD{Input: 0.1, CacheRead: 0.2, CacheWrite: 0.3, Output: 0.4}, Priced: true, Calls: 1,
+			WebSearches: 5, WebSearchUSD: 0.5, Custom: true, CallID: "7"},
 		&task.ArtifactReported{Artifact: task.Artifact{UID: "u", Type: task.ArtifactReference, CreatedAt: epoch, Title: "t", Description: "d", URL: "u", Branch: "b",
 			ReferenceType: "r", Metadata: json.RawMessage(`{}`), Path: "p", MIMEType: "m", SizeBytes: 1, Blob: "b"}},
 		&task.Effect{Key: "k", Kind: "k", State: task.EffectSettled, Detail: json.RawMessage(`{}`)},
@@ -247,6 +248,7 @@ func TestUsage(t *testing.T) {
 	r := task.UsageReport{Category: "c", Model: "m", Calls: 1, Priced: true, Tokens: task.TokenCount{Input: 1, CacheRead: 2, CacheWrite: 3, Output: 4}, Cost: task.CostUSD{Input: 1, CacheRead: 2, CacheWrite: 3, Output: 4}}
 	one := u.Add(r)
 	assert.Equal(t, len(u.Models), 0, "the receiver is not changed")
+	assert.Equal(t, len(u.Add(task.UsageReport{Category: "c", Model: "m", CallID: "1"}).Models), 0, "a call without an answer")
 	unpriced := r
 	unpriced.Priced, unpriced.Model = false, "n"
 	two := one.Add(r).Add(unpriced)

@@ -131,28 +131,21 @@ func (x *execution) gateway(ctx context.Context, providers []executor.ModelProvi
 			APIKey: gateway.NewKey(p.APIKey.Reveal()), Models: p.Models})
 	}
 	used := x.bundle.Task.Usage
-	cost, _ := used.Cost()
+	spent, _ := used.USD()
 	limits := x.bundle.Limits
 	return gateway.New(list, &gateway.Options{
 		Budget: gateway.Budget{MaxTokens: limits.MaxTokens, MaxUSD: limits.MaxCostUSD,
-			SpentTokens: used.Tokens().Total(), SpentUSD: cost.Total()},
-		Prices: x.opts.Prices, Clock: x.opts.Clock,
+			SpentTokens: used.Tokens().Total(), SpentUSD: spent},
+		Reserve: x.reserve,
+		Prices:  x.opts.Prices, Clock: x.opts.Clock,
 		OnCall: func(c gateway.Call) { x.recordCall(ctx, c) },
 	})
 }
 
 // recordCall puts what a model call used, and what went wrong, into the log.
 func (x *execution) recordCall(ctx context.Context, c gateway.Call) {
-	r := &task.UsageReport{Category: c.Category, Model: c.Model, Provider: c.Provider, Calls: 1, Priced: c.Cost != nil,
-		Tokens: task.TokenCount{Input: c.Usage.Input, CacheRead: c.Usage.CacheRead, CacheWrite: c.Usage.CacheWrite, Output: c.Usage.Output}}
-	if r.Category == "" {
-		r.Category = "primary_agent"
-	}
-	if c.Cost != nil {
-		r.Cost = task.CostUSD{Input: c.Cost.Input, CacheRead: c.Cost.CacheRead, CacheWrite: c.Cost.CacheWrite, Output: c.Cost.Output}
-	}
 	payloads := []task.Payload{}
-	if c.Usage.Total() > 0 {
+	if r := x.usage(c); r.Calls > 0 || r.CallID != "" {
 		payloads = append(payloads, r)
 	}
 	for _, a := range c.Attempts {

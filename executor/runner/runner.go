@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oz-platform/cloudagents/executor"
@@ -92,7 +93,10 @@ type execution struct {
 	redactor *secrets.Redactor
 	journal  *journal
 	history  history
-	restored int // repositories brought back from the snapshot
+	// reserving says that model calls are reserved at the platform. The
+	// heartbeat may begin or end it.
+	reserving atomic.Bool
+	restored  int // repositories brought back from the snapshot
 }
 
 // Run carries out the execution that link is for and gives its outcome, which
@@ -114,6 +118,7 @@ func Run(ctx context.Context, link executor.Link, opts *Options) (harness.Outcom
 	}
 	x := &execution{opts: o, link: link, bundle: bundle, redactor: redactor,
 		journal: newJournal(link, redactor, o.Clock, bundle.Execution.Appended)}
+	x.reserving.Store(bundle.Reserve)
 	return x.run(ctx, o.Clock.Now().Sub(started))
 }
 
@@ -194,6 +199,9 @@ func (x *execution) heartbeat(ctx context.Context) error {
 			return err
 		case err == nil && h.IntervalMS > 0:
 			interval = time.Duration(h.IntervalMS) * time.Millisecond
+		}
+		if err == nil {
+			x.reserving.Store(h.Reserve)
 		}
 		// Any other error is a platform that is away: it may come back, and
 		// until it gives the run to another the lease is still ours.

@@ -1602,14 +1602,23 @@ type ModelInfoProvider string
 
 // ModelUsage defines model for ModelUsage.
 type ModelUsage struct {
-	Calls    int        `json:"calls"`
-	Category string     `json:"category"`
-	CostUsd  CostUsd    `json:"cost_usd"`
-	Model    string     `json:"model"`
-	Tokens   TokenCount `json:"tokens"`
+	Calls    int     `json:"calls"`
+	Category string  `json:"category"`
+	CostUsd  CostUsd `json:"cost_usd"`
+
+	// CustomEndpoint The endpoint was no model vendor's own.
+	CustomEndpoint bool       `json:"custom_endpoint,omitempty,omitzero"`
+	Model          string     `json:"model"`
+	Tokens         TokenCount `json:"tokens"`
 
 	// Unpriced Some tokens had no known price; the cost is a lower bound.
 	Unpriced bool `json:"unpriced"`
+
+	// WebSearchCostUsd Their price; cost_usd does not have it.
+	WebSearchCostUsd float64 `json:"web_search_cost_usd,omitempty,omitzero"`
+
+	// WebSearches Searches that the provider made.
+	WebSearches int64 `json:"web_searches,omitempty,omitzero"`
 }
 
 // PageInfo defines model for PageInfo.
@@ -1797,7 +1806,7 @@ type RequestUsage struct {
 	InferenceCost             *float32 `json:"inference_cost,omitempty"`
 	InferenceCostBreakdownUsd *CostUsd `json:"inference_cost_breakdown_usd,omitempty"`
 
-	// InferenceCostUsd Absent when a model has no known price.
+	// InferenceCostUsd Of tokens and web searches; absent when a model has no known price.
 	InferenceCostUsd *float64                   `json:"inference_cost_usd,omitempty"`
 	PlatformCost     *float32                   `json:"platform_cost,omitempty"`
 	PlatformCostUsd  *float64                   `json:"platform_cost_usd,omitempty"`
@@ -1806,22 +1815,10 @@ type RequestUsage struct {
 }
 
 // ReserveRequest defines model for ReserveRequest.
-type ReserveRequest struct {
-	// CallId Names the call; a repeat is answered as before.
-	CallId string `json:"call_id"`
-
-	// CostUsd What it may cost at most.
-	CostUsd float64 `json:"cost_usd,omitempty,omitzero"`
-
-	// Tokens What the call may use at most.
-	Tokens int64 `json:"tokens,omitempty,omitzero"`
-}
+type ReserveRequest = executor.Reservation
 
 // ReserveResponse defines model for ReserveResponse.
-type ReserveResponse struct {
-	// Budgets How many budgets it was taken from.
-	Budgets int `json:"budgets,omitempty,omitzero"`
-}
+type ReserveResponse = executor.Reserved
 
 // RunAgentRequest Unknown members are ignored.
 type RunAgentRequest struct {
@@ -2319,16 +2316,24 @@ type UsageResponse struct {
 
 // UsageRow defines model for UsageRow.
 type UsageRow struct {
+	// Calls Answered calls of models.
+	Calls int64 `json:"calls"`
+
+	// CostUsd Of tokens and web searches.
 	CostUsd float64 `json:"cost_usd"`
 
 	// Key The uid, model or day of the row; `total`.
 	Key string `json:"key"`
 
 	// Name What people call it.
-	Name      string     `json:"name,omitempty,omitzero"`
-	RunTimeMs int64      `json:"run_time_ms"`
-	Runs      int64      `json:"runs"`
-	Tokens    TokenCount `json:"tokens"`
+	Name string `json:"name,omitempty,omitzero"`
+
+	// RunTimeMs Working time of ended executions, in milliseconds; by model, that of the runs that used it last.
+	RunTimeMs int64 `json:"run_time_ms"`
+
+	// Runs Those that used a model or worked.
+	Runs   int64      `json:"runs"`
+	Tokens TokenCount `json:"tokens"`
 
 	// Unpriced Some tokens had no known price; the cost is a lower bound.
 	Unpriced bool `json:"unpriced"`
@@ -2683,7 +2688,7 @@ type UpdateSecretParams struct {
 
 // GetUsageParams defines parameters for GetUsage.
 type GetUsageParams struct {
-	// GroupBy One row for each.
+	// GroupBy One row for each; days are those of UTC on which the runs were created.
 	GroupBy GetUsageParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty,omitzero"`
 
 	// After Only runs created later.
@@ -3797,7 +3802,7 @@ type ClientInterface interface {
 
 	// ReserveBudgetWithBody Reserve budget for a model call
 	//
-	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3806,7 +3811,7 @@ type ClientInterface interface {
 
 	// ReserveBudget Reserve budget for a model call
 	//
-	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5582,7 +5587,7 @@ func (c *Client) HeartbeatExecution(ctx context.Context, reqEditors ...RequestEd
 
 // ReserveBudgetWithBody Reserve budget for a model call
 //
-// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5601,7 +5606,7 @@ func (c *Client) ReserveBudgetWithBody(ctx context.Context, contentType string, 
 
 // ReserveBudget Reserve budget for a model call
 //
-// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -11847,7 +11852,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReserveBudgetWithBodyWithResponse Reserve budget for a model call
 	//
-	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11856,7 +11861,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReserveBudgetWithResponse Reserve budget for a model call
 	//
-	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+	// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -18332,7 +18337,7 @@ func (c *ClientWithResponses) HeartbeatExecutionWithResponse(ctx context.Context
 
 // ReserveBudgetWithBodyWithResponse Reserve budget for a model call
 //
-// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -18347,7 +18352,7 @@ func (c *ClientWithResponses) ReserveBudgetWithBodyWithResponse(ctx context.Cont
 
 // ReserveBudgetWithResponse Reserve budget for a model call
 //
-// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator is used up.
+// Refused with budget_exceeded when a budget of the run, its parent, its owner or its creator has not enough left. What a call holds goes back when a usage event with its call_id is appended, or the execution ends.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

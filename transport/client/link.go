@@ -180,6 +180,11 @@ func spool(r io.Reader) (file *os.File, remove func(), err error) {
 	return f, remove, nil
 }
 
+// Reserve implements executor.Link.
+func (l *Link) Reserve(ctx context.Context, r executor.Reservation) (executor.Reserved, error) {
+	return decode[executor.Reserved](l.c.raw.ReserveBudget(ctx, r))
+}
+
 // End implements executor.Link.
 func (l *Link) End(ctx context.Context, end task.End) error {
 	return done(l.c.raw.EndExecution(ctx, wire.End(end)))

@@ -117,7 +117,8 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner).Replace(op.Path)
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner,
+		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam).Replace(op.Path)
 	if op.ID == "listSignals" {
 		path += "?run_ids=" + th.run
 	}
@@ -142,6 +143,7 @@ func body(op operation, e *transporttest.Env) any {
 		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
 		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"), "createArtifact": []byte("x"),
 		"endExecution": map[string]any{"state": "SUCCEEDED"},
+		"putBudget":    map[string]any{"limit_usd": 1}, "reserveBudget": map[string]any{"call_id": "1"},
 	}
 	if !op.Body {
 		return nil

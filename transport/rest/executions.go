@@ -82,6 +82,19 @@ func (o operations) UploadArtifact(ctx context.Context, r api.UploadArtifactRequ
 	return api.UploadArtifact200JSONResponse{Blob: blob, SizeBytes: size}, nil
 }
 
+// ReserveBudget implements POST /oz/executions/current/reserve.
+func (o operations) ReserveBudget(ctx context.Context, r api.ReserveBudgetRequestObject) (api.ReserveBudgetResponseObject, error) {
+	link, err := o.link(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reserved, err := link.Reserve(ctx, *r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return api.ReserveBudget200JSONResponse(reserved), nil
+}
+
 // EndExecution implements POST /oz/executions/current/end.
 func (o operations) EndExecution(ctx context.Context, r api.EndExecutionRequestObject) (api.EndExecutionResponseObject, error) {
 	link, err := o.link(ctx)

@@ -47,6 +47,7 @@ func (a *agent) modelFailed(ctx context.Context, err error) (end, bool, error) {
 	message := a.s.Redactor.String(bounded(m.message, 1000))
 	if m.class == gateway.ClassBudget {
 		e, err := a.blocked(ctx, "The run has used its budget: "+message+".")
+		e.status.ErrorCode = task.CodeBudgetExceeded
 		return e, true, err
 	}
 	e := failed(m.code(), advice(m, a.s.Model.ID, message))

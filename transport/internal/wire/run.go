@@ -104,7 +104,8 @@ func extension(t task.Task) *api.RunExtension {
 	}
 	for _, m := range t.Usage.Models {
 		x.Usage = append(x.Usage, api.ModelUsage{Category: m.Category, Model: m.Model, Calls: m.Calls,
-			Tokens: tokens(m.Tokens), CostUsd: cost(m.Cost), Unpriced: m.Unpriced})
+			Tokens: tokens(m.Tokens), CostUsd: cost(m.Cost), Unpriced: m.Unpriced,
+			WebSearches: m.WebSearches, WebSearchCostUsd: m.WebSearchUSD, CustomEndpoint: m.Custom})
 	}
 	return &x
 }

@@ -236,31 +236,66 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// TestUsage counts priced models and others apart, and leaves the cost out
-// when it is not known whole.
+// requestUsage is a run's usage on the wire.
+func requestUsage(t *testing.T, models ...task.ModelUsage) *api.RequestUsage {
+	t.Helper()
+	item, err := wire.RunItem(task.Task{Head: task.Head{Usage: task.Usage{Models: models}}}, wire.RunView{})
+	assert.NilError(t, err)
+	return item.RequestUsage
+}
+
+// TestUsage counts the models of vendors and those of other endpoints apart,
+// by category, and leaves the cost out when it is not known whole (Oz API,
+// RequestUsage).
 func TestUsage(t *testing.T) {
-	usage := func(models ...task.ModelUsage) map[string]any {
-		item, err := wire.RunItem(task.Task{Head: task.Head{Usage: task.Usage{Models: models}}}, wire.RunView{})
-		assert.NilError(t, err)
-		data, err := json.Marshal(item)
-		assert.NilError(t, err)
-		var v struct {
-			Usage map[string]any `json:"request_usage"`
+	agent := task.ModelUsage{Category: "primary_agent", Model: "m", Calls: 2, Tokens: task.TokenCount{Input: 10, CacheRead: 3, CacheWrite: 4, Output: 5},
+		Cost: task.CostUSD{Input: 0.25, CacheRead: 0.0625, CacheWrite: 0.125, Output: 0.5}, WebSearches: 2, WebSearchUSD: 0.03125}
+	compaction := task.ModelUsage{Category: "conversation_compaction", Model: "m", Calls: 1, Tokens: task.TokenCount{Input: 100, Output: 7}, Cost: task.CostUSD{Input: 1, Output: 2}}
+	house := task.ModelUsage{Category: "primary_agent", Model: "m", Calls: 1, Tokens: task.TokenCount{Input: 1}, Custom: true, Cost: task.CostUSD{Input: 0.5}}
+	assert.Assert(t, requestUsage(t) == nil)
+
+	u := requestUsage(t, agent, compaction, house)
+	assert.Assert(t, u.InferenceCost == nil && u.ComputeCost == nil && u.PlatformCost == nil && u.ComputeCostUsd == nil && u.PlatformCostUsd == nil, "there are no credits")
+	assert.DeepEqual(t, u.UsageByCategory, map[string]api.UsageByCategory{
+		"primary_agent": {
+			ByokInferenceUsage: map[string]api.InferenceUsage{"m": {WebSearchCount: 2, WebSearchCostUsd: 0.03125,
+				TokenCount: api.TokenCount{Input: 10, InputCacheRead: 3, InputCacheWrite: 4, Output: 5},
+				CostUsd:    api.CostUsd{InputCostUsd: 0.25, InputCacheReadCostUsd: 0.0625, InputCacheWriteCostUsd: 0.125, OutputCostUsd: 0.5}}},
+			CustomEndpointInferenceUsage: map[string]api.InferenceUsage{"m": {TokenCount: api.TokenCount{Input: 1}, CostUsd: api.CostUsd{InputCostUsd: 0.5}}},
+		},
+		"conversation_compaction": {ByokInferenceUsage: map[string]api.InferenceUsage{"m": {TokenCount: api.TokenCount{Input: 100, Output: 7},
+			CostUsd: api.CostUsd{InputCostUsd: 1, OutputCostUsd: 2}}}},
+	})
+	checkSums(t, *u)
+	unpriced := house
+	unpriced.Model, unpriced.Cost, unpriced.Unpriced = "local", task.CostUSD{}, true
+	u = requestUsage(t, agent, unpriced)
+	assert.Assert(t, u.InferenceCostUsd == nil && u.InferenceCostBreakdownUsd == nil, "not known whole")
+	assert.Equal(t, *u.TotalTokens, int64(23))
+}
+
+// checkSums holds the totals against what they are the sums of.
+func checkSums(t *testing.T, u api.RequestUsage) {
+	t.Helper()
+	var tokens int64
+	var sum, searches float64
+	var parts api.CostUsd
+	for _, c := range u.UsageByCategory {
+		for _, models := range []map[string]api.InferenceUsage{c.ByokInferenceUsage, c.CustomEndpointInferenceUsage, c.DirectApiInferenceUsage} {
+			for _, m := range models {
+				tokens += m.TokenCount.Input + m.TokenCount.InputCacheRead + m.TokenCount.InputCacheWrite + m.TokenCount.Output
+				searches += m.WebSearchCostUsd
+				parts.InputCostUsd += m.CostUsd.InputCostUsd
+				parts.InputCacheReadCostUsd += m.CostUsd.InputCacheReadCostUsd
+				parts.InputCacheWriteCostUsd += m.CostUsd.InputCacheWriteCostUsd
+				parts.OutputCostUsd += m.CostUsd.OutputCostUsd
+			}
 		}
-		assert.NilError(t, json.Unmarshal(data, &v))
-		return v.Usage
 	}
-	priced := task.ModelUsage{Category: "agent", Model: "m", Tokens: task.TokenCount{Input: 10, Output: 5}, Cost: task.CostUSD{Input: 0.25, Output: 0.5}}
-	free := task.ModelUsage{Category: "agent", Model: "n", Tokens: task.TokenCount{Input: 1}, Unpriced: true}
-	assert.Assert(t, usage() == nil)
-	both := usage(priced, free)
-	assert.Equal(t, both["total_tokens"], 16.0)
-	_, known := both["inference_cost_usd"]
-	assert.Assert(t, !known)
-	agent := both["usage_by_category"].(map[string]any)["agent"].(map[string]any)
-	assert.Equal(t, len(agent["byok_inference_usage"].(map[string]any)), 1)
-	assert.Equal(t, len(agent["custom_endpoint_inference_usage"].(map[string]any)), 1)
-	assert.Equal(t, usage(priced)["inference_cost_usd"], 0.75)
+	sum = searches + parts.InputCostUsd + parts.InputCacheReadCostUsd + parts.InputCacheWriteCostUsd + parts.OutputCostUsd
+	assert.Equal(t, *u.TotalTokens, tokens)
+	assert.Equal(t, *u.InferenceCostUsd, sum)
+	assert.Equal(t, *u.InferenceCostBreakdownUsd, parts)
 }
 
 // FuzzTask reads what any server may send for a run.
