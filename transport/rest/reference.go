@@ -52,7 +52,7 @@ func renderReference(document []byte, prefix string) (string, error) {
 		return "", fmt.Errorf("read contract: %w", err)
 	}
 	w := &markupWriter{}
-	w.add(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">`+
+	w.add(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>`+
 		`<title>%s: API reference</title><style>%s</style></head><body><h1>%[1]s: API reference</h1>`, doc.Info.Title, markup(referenceStyle))
 	w.prose(doc.Info.Description)
 	w.add(`<p>The same for programs: <a href="%s/openapi.json">openapi.json</a>.</p><nav><ul>`, prefix)
