@@ -45,10 +45,24 @@ func (c *Client) Artifact(ctx context.Context, uid string) (task.Artifact, task.
 	return t.Artifacts[i], id, nil
 }
 
+// CheckDownload finds an artifact whose file, or a link to it, is about to be
+// given to the caller. It stands in the audit log as the download.
+func (c *Client) CheckDownload(ctx context.Context, uid string) (task.Artifact, error) {
+	a, id, err := c.Artifact(ctx, uid)
+	if err != nil {
+		return task.Artifact{}, err
+	}
+	t, err := c.p.store.Get(ctx, id)
+	if err != nil {
+		return task.Artifact{}, err
+	}
+	return a, c.noted(ctx, downloadOf(t, "artifact", uid))
+}
+
 // OpenBlob opens the file of an artifact that Artifact has found. It fails
 // with task.ErrNotFound for an artifact without a file. The caller closes it.
 func (c *Client) OpenBlob(ctx context.Context, a task.Artifact) (io.ReadSeekCloser, error) {
-	known, _, err := c.Artifact(ctx, a.UID)
+	known, err := c.CheckDownload(ctx, a.UID)
 	if err != nil {
 		return nil, err
 	}

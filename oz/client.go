@@ -36,7 +36,7 @@ func (c *Client) run(ctx context.Context, id task.ID, a access.Action) (task.Tas
 	if err != nil {
 		return task.Task{}, err
 	}
-	err = access.Allow(c.caller, a, access.OfRun(t))
+	err = c.allow(ctx, a, access.OfRun(t))
 	if errors.Is(err, task.ErrNotFound) {
 		return task.Task{}, noRun(id)
 	}
@@ -61,7 +61,7 @@ func noRun(id task.ID) error {
 
 // List implements Service. Query.Owners narrows the list further.
 func (c *Client) List(ctx context.Context, q task.Query) (task.Page, error) {
-	if err := access.Allow(c.caller, access.RunList, access.Object{}); err != nil {
+	if err := c.allow(ctx, access.RunList, access.Object{}); err != nil {
 		return task.Page{}, err
 	}
 	if err := c.checkCursor(ctx, q.After); err != nil {
@@ -107,12 +107,15 @@ func narrow(visible, asked []task.Scope) []task.Scope {
 
 // Cancel implements Service.
 func (c *Client) Cancel(ctx context.Context, id task.ID) error {
-	if _, err := c.run(ctx, id, access.RunCancel); err != nil {
+	t, err := c.run(ctx, id, access.RunCancel)
+	if err != nil {
 		return err
 	}
-	_, err := c.p.store.Do(ctx, id, task.Cancel{By: c.caller.Principal, Reason: cancelReason(c.caller)})
-	crashpoint.Hit(crashpoint.CancelCommitted)
-	return err
+	return c.audited(ctx, runDeed(access.RunCancel, t), func() error {
+		_, err := c.p.store.Do(ctx, id, task.Cancel{By: c.caller.Principal, Reason: cancelReason(c.caller)})
+		crashpoint.Hit(crashpoint.CancelCommitted)
+		return err
+	})
 }
 
 func cancelReason(c access.Caller) string {
@@ -139,8 +142,10 @@ func (c *Client) FollowUp(ctx context.Context, id task.ID, m Message) error {
 			return err
 		}
 	}
-	_, err = c.p.store.Do(ctx, id, task.AddInput{Input: task.Input{Text: m.Text, Mode: m.Mode, From: c.caller.Principal}})
-	return err
+	return c.audited(ctx, runDeed(access.RunSteer, t), func() error {
+		_, err := c.p.store.Do(ctx, id, task.AddInput{Input: task.Input{Text: m.Text, Mode: m.Mode, From: c.caller.Principal}})
+		return err
+	})
 }
 
 // Events returns up to limit events of a run with numbers above after, in

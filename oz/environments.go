@@ -26,11 +26,16 @@ type EnvironmentItem struct {
 // CreateEnvironment stores an environment. team says whose it is, as in
 // Request. It fails with task.CodeInvalidRequest.
 func (c *Client) CreateEnvironment(ctx context.Context, cfg environment.Config, team *bool) (environment.Environment, error) {
-	owner, err := c.owner(access.EnvironmentCreate, team)
+	owner, err := c.owner(ctx, access.EnvironmentCreate, team)
 	if err != nil {
 		return environment.Environment{}, err
 	}
-	return c.p.environments.Create(ctx, owner, c.caller.Principal, cfg)
+	d := &deed{action: access.EnvironmentCreate, kind: "environment", owner: owner, details: map[string]string{"name": cfg.Name}}
+	return doing(ctx, c, d, func() (environment.Environment, error) {
+		env, err := c.p.environments.Create(ctx, owner, c.caller.Principal, cfg)
+		d.id = env.UID
+		return env, err
+	})
 }
 
 // Environment returns one environment.
@@ -42,7 +47,7 @@ func (c *Client) Environment(ctx context.Context, uid string) (environment.Envir
 func (c *Client) environment(ctx context.Context, uid string, a access.Action) (environment.Environment, error) {
 	env, err := c.p.environments.Get(ctx, uid)
 	if err == nil {
-		err = access.Allow(c.caller, a, access.Object{Owner: env.Owner, Creator: env.Creator})
+		err = c.allow(ctx, a, access.Object{Owner: env.Owner, Creator: env.Creator})
 	}
 	if errors.Is(err, task.ErrNotFound) { // the same words for none and for a hidden one
 		return environment.Environment{}, task.Errorf(task.CodeNotFound, "environment %q does not exist, or you may not see it", uid)
@@ -55,7 +60,7 @@ func (c *Client) environment(ctx context.Context, uid string, a access.Action) (
 
 // Environments lists those that the caller may use, newest change first.
 func (c *Client) Environments(ctx context.Context) ([]EnvironmentItem, error) {
-	if err := access.Allow(c.caller, access.EnvironmentView, access.Object{}); err != nil {
+	if err := c.allow(ctx, access.EnvironmentView, access.Object{}); err != nil {
 		return nil, err
 	}
 	owners := c.caller.Scopes()
@@ -99,16 +104,25 @@ func (c *Client) environmentItem(ctx context.Context, env environment.Environmen
 // revision is still the given one, else it fails with task.ErrConflict. Runs
 // that exist keep what they were created with.
 func (c *Client) UpdateEnvironment(ctx context.Context, uid string, cfg environment.Config, revision int64) (environment.Environment, error) {
-	if _, err := c.environment(ctx, uid, access.EnvironmentManage); err != nil {
+	env, err := c.environment(ctx, uid, access.EnvironmentManage)
+	if err != nil {
 		return environment.Environment{}, err
 	}
-	return c.p.environments.Update(ctx, uid, revision, c.caller.Principal, cfg)
+	return doing(ctx, c, environmentDeed(env, "update"), func() (environment.Environment, error) {
+		return c.p.environments.Update(ctx, uid, revision, c.caller.Principal, cfg)
+	})
 }
 
 // DeleteEnvironment removes an environment. Runs that exist keep theirs.
 func (c *Client) DeleteEnvironment(ctx context.Context, uid string) error {
-	if _, err := c.environment(ctx, uid, access.EnvironmentManage); err != nil {
+	env, err := c.environment(ctx, uid, access.EnvironmentManage)
+	if err != nil {
 		return err
 	}
-	return c.p.environments.Delete(ctx, uid)
+	return c.audited(ctx, environmentDeed(env, "delete"), func() error { return c.p.environments.Delete(ctx, uid) })
+}
+
+func environmentDeed(env environment.Environment, what string) *deed {
+	return &deed{action: access.EnvironmentManage, kind: "environment", id: env.UID, owner: env.Owner,
+		details: map[string]string{"act": what, "name": env.Config.Name}}
 }

@@ -24,6 +24,7 @@ type Platform struct {
 	fences       fences
 	feeds        feeds
 	audits       audits
+	denials      denials
 	ledgers      ledgers
 
 	running  atomic.Bool
@@ -52,12 +53,12 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 	p := &Platform{
 		store:        store,
 		opts:         o,
-		registry:     access.NewRegistry(store, o.Clock, o.Keys),
 		environments: environment.NewStore(store, o.Clock),
 		feeds:        feeds{store: store},
 		poke:         make(chan struct{}, 1),
 		ready:        map[string]bool{},
 	}
+	p.registry = access.NewRegistry(store, o.Clock, p.registryOptions())
 	p.Client = p.As(access.System())
 	return p, nil
 }
@@ -76,7 +77,18 @@ func (p *Platform) PublicURL() string { return p.opts.PublicURL }
 //
 // The token of an execution that has ended is still known, so that its runner
 // learns from task.ErrFenced what happened; it can change and read nothing.
+//
+// Attempts with what is not valid are written to the audit log, as
+// ActionSignIn.
 func (p *Platform) Authenticate(ctx context.Context, bearer string) (access.Caller, error) {
+	c, err := p.authenticate(ctx, bearer)
+	if task.CodeOf(err) == task.CodeAuthenticationRequired {
+		p.denied(ctx, p.As(access.Caller{}), deed{action: ActionSignIn, kind: "server", owner: p.opts.Owner}, err)
+	}
+	return c, err
+}
+
+func (p *Platform) authenticate(ctx context.Context, bearer string) (access.Caller, error) {
 	id, ok := task.ParseToken(bearer)
 	if !ok {
 		return p.registry.Authenticate(ctx, bearer)

@@ -67,7 +67,7 @@ type shelf[T any] struct {
 // add stores a new thing of the caller's.
 func (s shelf[T]) add(ctx context.Context, c *Client, thing T, team *bool) (T, error) {
 	var none T
-	owner, err := c.owner(s.create, team)
+	owner, err := c.owner(ctx, s.create, team)
 	if err != nil {
 		return none, err
 	}
@@ -84,27 +84,28 @@ func (s shelf[T]) add(ctx context.Context, c *Client, thing T, team *bool) (T, e
 	if len(list) >= maxRegistered {
 		return none, task.Invalid("name", "there are %d already, the most that one owner may have: delete some", maxRegistered)
 	}
-	if err := s.claim(ctx, c.p, *h); err != nil {
-		return none, err
-	}
-	stored, err := s.put(ctx, c.p, thing)
-	if err != nil {
-		s.release(ctx, c.p, *h)
-	}
-	return stored, err
+	return doing(ctx, c, s.deed(s.create, *h, "create"), func() (T, error) {
+		if err := s.claim(ctx, c.p, *h); err != nil {
+			return none, err
+		}
+		stored, err := s.put(ctx, c.p, thing)
+		if err != nil {
+			s.release(ctx, c.p, *h)
+		}
+		return stored, err
+	})
+}
+
+// deed is an act as the audit log has it.
+func (s shelf[T]) deed(a access.Action, h Registered, what string) *deed {
+	return &deed{action: a, kind: s.what, id: h.UID, owner: h.Owner, details: map[string]string{"act": what, "name": h.Name}}
 }
 
 // get reads a thing and checks that the caller may do a to it.
 func (s shelf[T]) get(ctx context.Context, c *Client, uid string, a access.Action) (T, error) {
 	thing, err := s.read(ctx, c.p, uid)
-	object := access.Object{Owner: task.Scope{Type: "none"}} // nobody's: denied to all
 	if err == nil {
-		object = s.head(&thing).object()
-	} else if !errors.Is(err, task.ErrNotFound) {
-		return thing, err
-	}
-	if denied := access.Allow(c.caller, a, object); err == nil {
-		err = denied
+		err = c.allow(ctx, a, s.head(&thing).object())
 	}
 	if errors.Is(err, task.ErrNotFound) { // the same words for none and for a hidden one
 		var none T
@@ -115,7 +116,7 @@ func (s shelf[T]) get(ctx context.Context, c *Client, uid string, a access.Actio
 
 // list gives all that the caller may see, by name.
 func (s shelf[T]) list(ctx context.Context, c *Client) ([]T, error) {
-	if err := access.Allow(c.caller, s.view, access.Object{}); err != nil {
+	if err := c.allow(ctx, s.view, access.Object{}); err != nil {
 		return nil, err
 	}
 	list := []T{}
@@ -164,21 +165,27 @@ func (s shelf[T]) update(ctx context.Context, c *Client, uid string, revision in
 	if err := s.judge(thing); err != nil {
 		return thing, err
 	}
+	return doing(ctx, c, s.deed(s.manage, *h, "update"), func() (T, error) { return s.replace(ctx, c.p, thing, was) })
+}
+
+// replace stores a thing that was changed, under its new name.
+func (s shelf[T]) replace(ctx context.Context, p *Platform, thing T, was Registered) (T, error) {
+	h := s.head(&thing)
 	if h.Name != was.Name {
-		if err := s.claim(ctx, c.p, *h); err != nil {
+		if err := s.claim(ctx, p, *h); err != nil {
 			return thing, err
 		}
 	}
-	stored, err := s.put(ctx, c.p, thing)
+	stored, err := s.put(ctx, p, thing)
 	if h.Name != was.Name {
 		if err == nil {
-			s.release(ctx, c.p, was)
+			s.release(ctx, p, was)
 		} else {
-			s.release(ctx, c.p, *h)
+			s.release(ctx, p, *h)
 		}
 	}
 	if errors.Is(err, task.ErrConflict) {
-		return thing, s.changed(uid, err)
+		return thing, s.changed(h.UID, err)
 	}
 	return stored, err
 }
@@ -189,14 +196,17 @@ func (s shelf[T]) remove(ctx context.Context, c *Client, uid string) error {
 	if err != nil {
 		return err
 	}
-	err = c.p.store.DeleteRecord(ctx, s.kind, uid)
-	if errors.Is(err, task.ErrNotFound) {
-		return task.Errorf(task.CodeNotFound, "%s %q does not exist any more", s.what, uid)
-	}
-	if err == nil {
-		s.release(ctx, c.p, *s.head(&thing))
-	}
-	return err
+	h := *s.head(&thing)
+	return c.audited(ctx, s.deed(s.manage, h, "delete"), func() error {
+		err := c.p.store.DeleteRecord(ctx, s.kind, uid)
+		if errors.Is(err, task.ErrNotFound) {
+			return task.Errorf(task.CodeNotFound, "%s %q does not exist any more", s.what, uid)
+		}
+		if err == nil {
+			s.release(ctx, c.p, h)
+		}
+		return err
+	})
 }
 
 func (s shelf[T]) changed(uid string, cause error) error {

@@ -47,7 +47,7 @@ type Secret struct {
 // owner has one of that name, and with task.CodeInvalidRequest for a name or
 // value that cannot be one.
 func (c *Client) CreateSecret(ctx context.Context, in SecretInput) (Secret, error) {
-	owner, err := c.owner(access.SecretCreate, in.Team)
+	owner, err := c.owner(ctx, access.SecretCreate, in.Team)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -59,14 +59,16 @@ func (c *Client) CreateSecret(ctx context.Context, in SecretInput) (Secret, erro
 	if err != nil {
 		return Secret{}, err
 	}
-	s, err := store.Create(ctx, owner, sealed.Creation{Name: in.Name, Description: in.Description, Value: value})
-	return secretOf(s), err
+	return doing(ctx, c, secretDeed(access.SecretCreate, owner, in.Name, "create"), func() (Secret, error) {
+		s, err := store.Create(ctx, owner, sealed.Creation{Name: in.Name, Description: in.Description, Value: value})
+		return secretOf(s), err
+	})
 }
 
 // UpdateSecret changes a secret's value or description; runs that begin later
 // get the new value. Name, owner and type never change.
 func (c *Client) UpdateSecret(ctx context.Context, name string, team *bool, change SecretChange) (Secret, error) {
-	owner, err := c.owner(access.SecretManage, team)
+	owner, err := c.owner(ctx, access.SecretManage, team)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -84,13 +86,15 @@ func (c *Client) UpdateSecret(ctx context.Context, name string, team *bool, chan
 			return Secret{}, err
 		}
 	}
-	s, err := store.Update(ctx, owner, name, update)
-	return secretOf(s), err
+	return doing(ctx, c, secretDeed(access.SecretManage, owner, name, "update"), func() (Secret, error) {
+		s, err := store.Update(ctx, owner, name, update)
+		return secretOf(s), err
+	})
 }
 
 // DeleteSecret removes a secret; runs that have it keep it.
 func (c *Client) DeleteSecret(ctx context.Context, name string, team *bool) error {
-	owner, err := c.owner(access.SecretManage, team)
+	owner, err := c.owner(ctx, access.SecretManage, team)
 	if err != nil {
 		return err
 	}
@@ -98,13 +102,17 @@ func (c *Client) DeleteSecret(ctx context.Context, name string, team *bool) erro
 	if err != nil {
 		return err
 	}
-	return store.Delete(ctx, owner, name)
+	return c.audited(ctx, secretDeed(access.SecretManage, owner, name, "delete"), func() error { return store.Delete(ctx, owner, name) })
+}
+
+func secretDeed(a access.Action, owner task.Scope, name, what string) *deed {
+	return &deed{action: a, kind: "secret", id: name, owner: owner, details: act(what)}
 }
 
 // Secrets lists the secrets that the caller's runs may get, without values:
 // the person's, then those of each team, each by name.
 func (c *Client) Secrets(ctx context.Context) ([]Secret, error) {
-	if err := access.Allow(c.caller, access.SecretView, access.Object{}); err != nil {
+	if err := c.allow(ctx, access.SecretView, access.Object{}); err != nil {
 		return nil, err
 	}
 	owners := c.caller.Scopes()

@@ -31,10 +31,15 @@ func (c *Client) StartLocal(ctx context.Context, r Request) (task.Task, executor
 	id := task.NewExecutionID()
 	token, hash := task.NewToken(id)
 	lease := c.p.opts.Clock.Now().Add(c.p.opts.Lease)
-	t, err := c.create(ctx, r, task.Creation{Spec: spec, Where: task.LocationLocal, From: r.Source, Commands: []task.Command{
-		task.Offer{Execution: id, Worker: callerWorker, TokenHash: hash, LeaseUntil: lease},
-		task.Accept{Execution: id, LeaseUntil: lease},
-	}})
+	d := &deed{action: access.RunExecute, kind: "run", owner: spec.Owner, details: act("start local")}
+	t, err := doing(ctx, c, d, func() (task.Task, error) {
+		t, err := c.create(ctx, r, task.Creation{Spec: spec, Where: task.LocationLocal, From: r.Source, Commands: []task.Command{
+			task.Offer{Execution: id, Worker: callerWorker, TokenHash: hash, LeaseUntil: lease},
+			task.Accept{Execution: id, LeaseUntil: lease},
+		}})
+		d.id = string(t.ID)
+		return t, err
+	})
 	crashpoint.Hit(crashpoint.OfferRecorded)
 	if err != nil {
 		return task.Task{}, executor.Handshake{}, err

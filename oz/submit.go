@@ -89,7 +89,7 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if c.p.Draining() {
 		return task.Spec{}, errDraining()
 	}
-	owner, err := c.owner(a, r.Team)
+	owner, err := c.owner(ctx, a, r.Team)
 	if err != nil {
 		return task.Spec{}, err
 	}
@@ -124,7 +124,7 @@ func errDraining() error {
 }
 
 // owner says whose the run is, and whether the caller may make one there.
-func (c *Client) owner(a access.Action, team *bool) (task.Scope, error) {
+func (c *Client) owner(ctx context.Context, a access.Action, team *bool) (task.Scope, error) {
 	if c.caller.System {
 		return c.systemOwner(team)
 	}
@@ -135,7 +135,7 @@ func (c *Client) owner(a access.Action, team *bool) (task.Scope, error) {
 	if err != nil {
 		return task.Scope{}, err
 	}
-	return owner, access.Allow(c.caller, a, access.Object{Owner: owner, Creator: c.caller.Principal})
+	return owner, c.allow(ctx, a, access.Object{Owner: owner, Creator: c.caller.Principal})
 }
 
 func (c *Client) systemOwner(team *bool) (task.Scope, error) {

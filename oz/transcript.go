@@ -44,10 +44,19 @@ func (p *Platform) conversation(ctx context.Context, t task.Task) (task.Conversa
 	return task.NewConversation(t, events), nil
 }
 
-// CheckTranscript fails as Transcript would, before anything is written.
+// CheckTranscript fails as Transcript would, before anything is written or a
+// link is given. It stands in the audit log as the download.
 func (c *Client) CheckTranscript(ctx context.Context, id task.ID) error {
-	_, err := c.run(ctx, id, access.RunView)
-	return err
+	t, err := c.run(ctx, id, access.RunView)
+	if err != nil {
+		return err
+	}
+	return c.noted(ctx, downloadOf(t, "transcript", string(id)))
+}
+
+// downloadOf is the giving of data of a run, or of a link to it.
+func downloadOf(t task.Task, kind, id string) deed {
+	return deed{action: access.RunView, kind: kind, id: id, owner: t.Owner, details: map[string]string{"act": "download", "run": string(t.ID)}}
 }
 
 // Transcript writes a run's log to w, as JSON lines by default. It fails with
@@ -56,6 +65,9 @@ func (c *Client) CheckTranscript(ctx context.Context, id task.ID) error {
 func (c *Client) Transcript(ctx context.Context, id task.ID, w io.Writer, format TranscriptFormat) error {
 	t, err := c.run(ctx, id, access.RunView)
 	if err != nil {
+		return err
+	}
+	if err := c.noted(ctx, downloadOf(t, "transcript", string(id))); err != nil {
 		return err
 	}
 	switch format {

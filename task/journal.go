@@ -3,10 +3,27 @@ package task
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 )
 
 // Hash is a SHA-256.
 type Hash [sha256.Size]byte
+
+// String writes the hash in hex.
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText implements encoding.TextMarshaler, in hex.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *Hash) UnmarshalText(text []byte) error {
+	b, err := hex.DecodeString(string(text))
+	if err != nil || len(b) != len(h) {
+		return Invalid("hash", "must have %d hex digits", 2*len(h))
+	}
+	copy(h[:], b)
+	return nil
+}
 
 // JournalEntry is one line of a Journal.
 type JournalEntry struct {

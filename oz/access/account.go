@@ -50,7 +50,7 @@ func (r *Registry) PutTeam(ctx context.Context, t Team) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	return r.put(ctx, kindTeam, t.UID, task.Scope{Type: task.ScopeTeam, UID: t.UID}, t)
+	return r.act(ctx, teamAct(System(), TeamManage, t.UID, "put"), func() error { return r.put(ctx, kindTeam, t.UID, teamScope(t.UID), t) })
 }
 
 func (t Team) check() error {
@@ -69,7 +69,8 @@ func (r *Registry) PutUser(ctx context.Context, u User) error {
 	if err := r.checkUser(ctx, u); err != nil {
 		return err
 	}
-	return r.put(ctx, kindUser, u.UID, u.scope(), u)
+	put := Act{By: System(), Action: TeamManage, Kind: "user", ID: u.UID, Owner: u.scope(), Details: map[string]string{"act": "put"}}
+	return r.act(ctx, put, func() error { return r.put(ctx, kindUser, u.UID, u.scope(), u) })
 }
 
 func (r *Registry) checkUser(ctx context.Context, u User) error {

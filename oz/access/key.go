@@ -87,7 +87,8 @@ func (r *Registry) CreateKey(ctx context.Context, by Caller, spec KeySpec) (raw 
 	if err != nil {
 		return "", Key{}, err
 	}
-	if err := Allow(by, KeyCreate, Object{Owner: owner, Creator: by.Principal}); err != nil {
+	asked := keyAct(by, KeyCreate, Key{Name: spec.Name, Owner: owner, Type: spec.Type}, "create")
+	if err := r.judge(ctx, asked, Allow(by, KeyCreate, Object{Owner: owner, Creator: by.Principal})); err != nil {
 		return "", Key{}, err
 	}
 	now := r.now()
@@ -102,7 +103,7 @@ func (r *Registry) CreateKey(ctx context.Context, by Caller, spec KeySpec) (raw 
 	raw = r.newKey()
 	k = Key{UID: newUID(), Name: spec.Name, Type: cmp.Or(spec.Type, KeyPersonal), Owner: owner, Agent: spec.Agent, Creator: by.Principal,
 		Suffix: suffix(raw), CreatedAt: now, ExpiresAt: spec.ExpiresAt.UTC()}
-	if err := r.putKey(ctx, raw, k, 0); err != nil {
+	if err := r.act(ctx, keyAct(by, KeyCreate, k, "create"), func() error { return r.putKey(ctx, raw, k, 0) }); err != nil {
 		return "", Key{}, err
 	}
 	return raw, k, nil
@@ -209,14 +210,17 @@ func (r *Registry) RevokeKey(ctx context.Context, by Caller, uid string) error {
 	if err != nil {
 		return err
 	}
-	if err := allowAny(by, KeyManage, objects); err != nil {
+	revoke := keyAct(by, KeyManage, all[i].Key, "revoke")
+	if err := r.judge(ctx, revoke, allowAny(by, KeyManage, objects)); err != nil {
 		return err
 	}
-	err = r.records.DeleteRecord(ctx, kindKey, all[i].hash)
-	if errors.Is(err, task.ErrNotFound) { // somebody else was first; err names the hash
-		return hidden()
-	}
-	return err
+	return r.act(ctx, revoke, func() error {
+		err := r.records.DeleteRecord(ctx, kindKey, all[i].hash)
+		if errors.Is(err, task.ErrNotFound) { // somebody else was first; err names the hash
+			return hidden()
+		}
+		return err
+	})
 }
 
 // objects is a key as the table sees it: a personal key belongs to its person

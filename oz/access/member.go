@@ -96,21 +96,26 @@ func (r *Registry) CreateTeam(ctx context.Context, by Caller, t Team) (Team, err
 	if err := t.check(); err != nil {
 		return Team{}, err
 	}
+	return t, r.act(ctx, teamAct(by, TeamCreate, t.UID, "create"), func() error { return r.foundTeam(ctx, by, t) })
+}
+
+// foundTeam stores a new team, and makes by its owner.
+func (r *Registry) foundTeam(ctx context.Context, by Caller, t Team) error {
 	data, err := json.Marshal(storedTeam{Team: t})
 	if err != nil {
-		return Team{}, fmt.Errorf("encode team: %w", err)
+		return fmt.Errorf("encode team: %w", err)
 	}
 	_, err = r.records.PutRecord(ctx, task.Record{Kind: kindTeam, Key: t.UID, Owner: task.Scope{Type: task.ScopeTeam, UID: t.UID}, Data: data, UpdatedAt: r.now()})
 	if errors.Is(err, task.ErrConflict) {
-		return Team{}, &task.Error{Code: task.CodeConflict, Field: "uid", Err: err, Message: "is taken by another team; choose another one, or leave it out"}
+		return &task.Error{Code: task.CodeConflict, Field: "uid", Err: err, Message: "is taken by another team; choose another one, or leave it out"}
 	}
 	if err != nil {
-		return Team{}, fmt.Errorf("write team: %w", err)
+		return fmt.Errorf("write team: %w", err)
 	}
 	if by.System {
-		return t, nil
+		return nil
 	}
-	return t, r.setRole(ctx, by.Principal.UID, t.UID, RoleOwner)
+	return r.setRole(ctx, by.Principal.UID, t.UID, RoleOwner)
 }
 
 // Members gives a team and the persons on it, by name.
@@ -140,10 +145,12 @@ func (r *Registry) RenameTeam(ctx context.Context, by Caller, team, name string)
 		return Team{}, err
 	}
 	var renamed Team
-	return renamed, r.changeTeam(ctx, team, func(t *storedTeam) error {
-		t.Name = name
-		renamed = t.Team
-		return nil
+	return renamed, r.act(ctx, teamAct(by, TeamManage, team, "rename"), func() error {
+		return r.changeTeam(ctx, team, func(t *storedTeam) error {
+			t.Name = name
+			renamed = t.Team
+			return nil
+		})
 	})
 }
 
@@ -155,7 +162,7 @@ func (r *Registry) AddMember(ctx context.Context, by Caller, team string, spec N
 		return Member{}, "", err
 	}
 	spec.Role = cmp.Or(spec.Role, RoleMember)
-	if err := mayGive(by, team, spec.Role); err != nil {
+	if err := r.judge(ctx, memberAct(by, team, spec.UserUID, "add", spec.Role), mayGive(by, team, spec.Role)); err != nil {
 		return Member{}, "", err
 	}
 	if users, err := r.usersOf(ctx, team); err != nil {
@@ -174,7 +181,8 @@ func (r *Registry) AddMember(ctx context.Context, by Caller, team string, spec N
 		// Else a leader of any team could act as anybody.
 		return Member{}, "", task.Invalid("issue_key", "is for new persons only: this one makes their own keys")
 	case has == "":
-		if err := r.setRole(ctx, u.UID, team, spec.Role); err != nil {
+		add := memberAct(by, team, u.UID, "add", spec.Role)
+		if err := r.act(ctx, add, func() error { return r.setRole(ctx, u.UID, team, spec.Role) }); err != nil {
 			return Member{}, "", err
 		}
 	}
@@ -194,10 +202,11 @@ func (r *Registry) SetRole(ctx context.Context, by Caller, team, user string, ro
 	if err != nil {
 		return Member{}, err
 	}
-	if err := errors.Join(mayGive(by, team, role), mayGive(by, team, u.role(team))); err != nil {
+	if err := r.judge(ctx, memberAct(by, team, user, "change role", role), errors.Join(mayGive(by, team, role), mayGive(by, team, u.role(team)))); err != nil {
 		return Member{}, err
 	}
-	if err := r.changeRole(ctx, team, u, role); err != nil {
+	change := memberAct(by, team, u.UID, "change role", role)
+	if err := r.act(ctx, change, func() error { return r.changeRole(ctx, team, u, role) }); err != nil {
 		return Member{}, err
 	}
 	return Member{User: u.principal(), Role: role}, nil
@@ -222,7 +231,7 @@ func (r *Registry) RemoveMember(ctx context.Context, by Caller, team, user strin
 			return err
 		}
 	}
-	return r.changeRole(ctx, team, u, "")
+	return r.act(ctx, memberAct(by, team, u.UID, "remove", ""), func() error { return r.changeRole(ctx, team, u, "") })
 }
 
 // UserByEmail finds a person by e-mail address, whatever its case. It fails
@@ -298,7 +307,7 @@ func (r *Registry) person(ctx context.Context, spec NewMember) (u User, created 
 
 // teamFor reads a team and checks that by may do a to it.
 func (r *Registry) teamFor(ctx context.Context, by Caller, a Action, uid string) (storedTeam, error) {
-	if err := Allow(by, a, Object{Owner: task.Scope{Type: task.ScopeTeam, UID: uid}}); err != nil {
+	if err := r.judge(ctx, teamAct(by, a, uid, ""), Allow(by, a, Object{Owner: teamScope(uid)})); err != nil {
 		return storedTeam{}, err
 	}
 	var t storedTeam

@@ -16,6 +16,9 @@ type RegistryOptions struct {
 	// KeyPrefix begins every key that is made, so that people and leak
 	// scanners know what it is. Default "oz-".
 	KeyPrefix string
+
+	// Auditor is told of every change. Default: none; a Platform brings its own.
+	Auditor Auditor
 }
 
 // Registry keeps people, teams and API keys.
@@ -23,6 +26,7 @@ type Registry struct {
 	records task.Records
 	clock   task.Clock
 	prefix  string
+	auditor Auditor // may be nil
 
 	mu   sync.Mutex
 	used map[string]time.Time // last use that was written down, by key uid
@@ -37,7 +41,7 @@ func NewRegistry(records task.Records, clock task.Clock, opts *RegistryOptions) 
 	if clock == nil {
 		clock = task.SystemClock()
 	}
-	return &Registry{records: records, clock: clock, prefix: cmp.Or(opts.KeyPrefix, "oz-"), used: map[string]time.Time{}}
+	return &Registry{records: records, clock: clock, prefix: cmp.Or(opts.KeyPrefix, "oz-"), auditor: opts.Auditor, used: map[string]time.Time{}}
 }
 
 // Bootstrap prepares the first start: the team DefaultTeam, its owner

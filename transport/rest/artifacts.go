@@ -27,6 +27,11 @@ func (o operations) GetArtifact(ctx context.Context, r api.GetArtifactRequestObj
 	if err != nil {
 		return nil, err
 	}
+	if a.Type == task.ArtifactScreenshot || a.Type == task.ArtifactFile {
+		if a, err = c.client.CheckDownload(ctx, a.UID); err != nil {
+			return nil, err
+		}
+	}
 	var answer api.ArtifactResponse
 	switch a.Type {
 	case task.ArtifactPlan:

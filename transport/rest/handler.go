@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -132,6 +133,7 @@ func (h *Handler) guard(rt route, next http.HandlerFunc) http.Handler {
 // call, or nil after it has answered.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, rt route) *http.Request {
 	c := &call{route: rt}
+	r = r.WithContext(access.WithOrigin(r.Context(), access.Origin{RequestID: w.Header().Get("X-Request-Id"), Remote: remote(r)}))
 	if !rt.public {
 		caller, err := h.authenticate(r)
 		if err == nil {
@@ -154,6 +156,16 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, rt route) *http.
 	}
 	c.request = r
 	return r
+}
+
+// remote is the address of the peer without its port: the client's, or that
+// of the proxy in front. Headers that any client can send are not believed.
+func remote(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // mayUse keeps run tokens, which an agent might get hold of, from every route
