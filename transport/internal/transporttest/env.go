@@ -22,6 +22,8 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/task/fileblob"
 	"github.com/oz-platform/cloudagents/task/sqlitestore"
+	"github.com/oz-platform/cloudagents/transport/api"
+	"github.com/oz-platform/cloudagents/transport/internal/contract"
 	"github.com/oz-platform/cloudagents/transport/rest"
 )
 
@@ -47,12 +49,13 @@ type Env struct {
 	// a person on another team; Team the admin's team's own key.
 	Member, Outsider, Team string
 
-	t       testing.TB
-	worker  *worker
-	mu      sync.Mutex
-	server  *http.Server
-	served  sync.WaitGroup
-	address string
+	t        testing.TB
+	worker   *worker
+	contract *contract.Contract
+	mu       sync.Mutex
+	server   *http.Server
+	served   sync.WaitGroup
+	address  string
 }
 
 // Start runs a platform and its server until the test ends. opts may be nil.
@@ -82,7 +85,9 @@ func Start(t testing.TB, opts *Options) *Env {
 	assert.NilError(t, err)
 	handler, err := rest.New(platform, &o.Rest)
 	assert.NilError(t, err)
-	e := &Env{Store: store, Platform: platform, Handler: handler, t: t, worker: w}
+	held, err := contract.New(context.Background(), api.OpenAPI(), "/api/v1")
+	assert.NilError(t, err)
+	e := &Env{contract: held, Store: store, Platform: platform, Handler: handler, t: t, worker: w}
 	e.people()
 	e.run()
 	e.listen("127.0.0.1:0")
@@ -138,7 +143,8 @@ func (e *Env) listen(address string) {
 	defer e.mu.Unlock()
 	e.address = listener.Addr().String()
 	e.URL = "http://" + e.address
-	server := rest.NewServer("", e.Handler)
+	server := rest.NewServer("", e.contract.Handler(e.Handler, func(err error) { e.t.Error(err) }))
+	server.RegisterOnShutdown(e.Handler.Stop)
 	e.server = server
 	e.served.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
