@@ -195,7 +195,7 @@ func (c *Client) budgetScopes(ctx context.Context) ([]task.Scope, error) {
 // those of its members. Calls under way go on; new ones keep to it at once.
 func (c *Client) PutBudget(ctx context.Context, b Budget) (BudgetStatus, error) {
 	if err := c.mayManageBudget(ctx, b.Scope); err != nil {
-		return BudgetStatus{}, err
+		return BudgetStatus{}, c.refused(ctx, *budgetDeed(b.Scope, "put"), err)
 	}
 	b, err := b.check()
 	if err != nil {
@@ -205,7 +205,7 @@ func (c *Client) PutBudget(ctx context.Context, b Budget) (BudgetStatus, error) 
 	if err != nil {
 		return BudgetStatus{}, fmt.Errorf("encode budget: %w", err)
 	}
-	if err := c.p.putBudget(ctx, b.Scope, data); err != nil {
+	if err := c.audited(ctx, budgetDeed(b.Scope, "put"), func() error { return c.p.putBudget(ctx, b.Scope, data) }); err != nil {
 		return BudgetStatus{}, fmt.Errorf("set the budget of %s: %w", b.Scope, err)
 	}
 	return c.p.budgetStatus(ctx, b)
@@ -230,13 +230,19 @@ func (p *Platform) putBudget(ctx context.Context, s task.Scope, data []byte) err
 // one, holds again. It fails with task.ErrNotFound when there is none.
 func (c *Client) DeleteBudget(ctx context.Context, s task.Scope) error {
 	if err := c.mayManageBudget(ctx, s); err != nil {
+		return c.refused(ctx, *budgetDeed(s, "delete"), err)
+	}
+	return c.audited(ctx, budgetDeed(s, "delete"), func() error {
+		err := c.p.store.DeleteRecord(ctx, kindBudget, s.String())
+		if errors.Is(err, task.ErrNotFound) {
+			return task.Errorf(task.CodeNotFound, "%s %q has no budget of its own", s.Type, s.UID)
+		}
 		return err
-	}
-	err := c.p.store.DeleteRecord(ctx, kindBudget, s.String())
-	if errors.Is(err, task.ErrNotFound) {
-		return task.Errorf(task.CodeNotFound, "%s %q has no budget of its own", s.Type, s.UID)
-	}
-	return err
+	})
+}
+
+func budgetDeed(s task.Scope, what string) *deed {
+	return &deed{action: access.BudgetManage, kind: "budget", id: s.String(), owner: s, details: act(what)}
 }
 
 // mayManageBudget asks the access table: about the team, or about the teams of
