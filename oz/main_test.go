@@ -7,6 +7,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/oz-platform/cloudagents/executor/local"
+	"github.com/oz-platform/cloudagents/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
@@ -16,5 +17,5 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "test-runner" {
 		os.Exit(runnerMain(os.Args[2]))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(pgtest.Main(m))
 }

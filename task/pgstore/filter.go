@@ -2,6 +2,8 @@ package pgstore
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -28,6 +30,9 @@ type filter struct {
 	// find is set for filters whose runs may be far apart in the order of the
 	// list, or all at its end: a statement that gives them in no order.
 	find string
+	// whole says that find gathers all rows before it gives the first, as the
+	// index of words does, so that a limit shortens nothing.
+	whole bool
 }
 
 // cond gives the filter as one condition.
@@ -132,7 +137,7 @@ func textFilter(words string) []filter {
 	if !ok {
 		return nil
 	}
-	return []filter{{any: []cond{{`EXISTS (SELECT 1 FROM specs w WHERE w.n = r.n AND w.words @@ ?::text::tsquery)`, []any{query}}}, find: selectMatching}}
+	return []filter{{any: []cond{{`EXISTS (SELECT 1 FROM specs w WHERE w.n = r.n AND w.words @@ ?::text::tsquery)`, []any{query}}}, find: selectMatching, whole: true}}
 }
 
 // descendants filters by the tree below a run.
@@ -179,8 +184,13 @@ const (
 		SELECT n FROM below`
 )
 
-// maxFound bounds the runs that are found first and sorted then.
-const maxFound = 2000
+const (
+	// maxFound bounds the runs that are found first and sorted then.
+	maxFound = 2000
+	// maxGathered is the number of rows above which a statement is not tried
+	// that gathers them all: about ten milliseconds' worth.
+	maxGathered = 10 * maxFound
+)
 
 // find replaces the condition of a filter by the runs that it admits, if they
 // are few. Else they are met soon enough in a walk in the order of the list,
@@ -190,9 +200,35 @@ func (s *Store) find(ctx context.Context, f filter) (filter, error) {
 		return f, nil
 	}
 	args := append([]any{pgx.QueryExecModeCacheDescribe}, f.any[0].args...)
+	if f.whole {
+		if rows, err := s.estimate(ctx, f.find, args...); err != nil || rows > maxGathered {
+			return f, err
+		}
+	}
 	ns, err := collect(ctx, s, pgx.RowTo[int64], f.find+` LIMIT `+strconv.Itoa(maxFound+1), args...)
 	if err != nil || len(ns) > maxFound {
 		return f, err
 	}
 	return filter{any: []cond{{`r.n = ANY (?)`, []any{append([]int64{}, ns...)}}}}, nil
+}
+
+// estimate asks the planner how many rows a statement may give. Words that many
+// runs have are in its statistics.
+func (s *Store) estimate(ctx context.Context, statement string, args ...any) (rows float64, err error) {
+	out, err := one(ctx, s, pgx.RowTo[[]byte], `EXPLAIN (FORMAT JSON) `+statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	var plans []struct {
+		Plan struct {
+			Rows float64 `json:"Plan Rows"`
+		}
+	}
+	if err := json.Unmarshal(out, &plans); err != nil {
+		return 0, fmt.Errorf("decode a plan: %w", err)
+	}
+	for _, p := range plans { // there is one
+		rows += p.Plan.Rows
+	}
+	return rows, nil
 }
