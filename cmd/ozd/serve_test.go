@@ -197,3 +197,27 @@ func awaitOutput(ctx context.Context, t *testing.T, s *servertest.Server, id tas
 	}
 	t.Fatalf("the run ended without printing %q\n%s", text, s.Output())
 }
+
+// TestSkillsAreFound: the server looks into repositories by itself.
+func TestSkillsAreFound(t *testing.T) {
+	forge := t.TempDir()
+	file := filepath.Join(forge, "acme", "app", ".agents", "skills", "deploy", "SKILL.md")
+	assert.NilError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	assert.NilError(t, os.WriteFile(file, []byte("---\nname: deploy\ndescription: Ships it\n---\nShip it.\n"), 0o644))
+	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "-A"}, {"commit", "-qm", "x"}} {
+		cmd := exec.Command("git", args...)
+		cmd.Dir = filepath.Join(forge, "acme", "app")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
+			"GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.com"}
+		out, err := cmd.CombinedOutput()
+		assert.NilError(t, err, "%s", out)
+	}
+	url, stop := start(t, []string{"OZ_BOOTSTRAP_API_KEY=the chosen key"}, "--data", filepath.Join(t.TempDir(), "data"), "--repository-base", "file://"+forge)
+	defer stop()
+	c, err := client.New(url, &client.Options{APIKey: "the chosen key"})
+	assert.NilError(t, err)
+	list, err := c.Skills(t.Context(), oz.SkillQuery{Repo: "acme/app"})
+	assert.NilError(t, err)
+	assert.Equal(t, len(list.Skills), 1)
+	assert.Equal(t, list.Skills[0].Variants[0].BasePrompt, "Ship it.")
+}
