@@ -138,9 +138,7 @@ func (f *feed) add(fresh []Frame) {
 		f.frames, f.bytes, f.pages = nil, 0, newPages()
 	}
 	f.frames = append(f.frames, fresh...)
-	for i := range fresh {
-		f.bytes += len(fresh[i].JSON)
-	}
+	f.bytes += bytesOf(fresh)
 	drop := 0
 	for ; drop < len(f.frames)-1 && (len(f.frames)-drop > feedFrames || f.bytes > feedBytes); drop++ {
 		f.bytes -= len(f.frames[drop].JSON)

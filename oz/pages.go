@@ -2,20 +2,23 @@ package oz
 
 import (
 	"context"
+	"slices"
 
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// maxPages is how many pages of a log are kept for its followers.
-const maxPages = 4
+// pagesBytes bounds what is kept of pages, in bytes of JSON; one page stays
+// whatever its size.
+const pagesBytes = feedBytes
 
 // pages are parts of one run's log that followers read who are behind what is
 // kept of its end. Many fall behind together, when a run prints faster than
 // all of them can be served, or come back together, after a restart of the
 // server. One of them reads, the others wait for it and share.
 type pages struct {
-	turn chan struct{} // holds a token while somebody reads
-	kept [][]Frame     // oldest first; guarded by turn
+	turn chan struct{} // holds a token while somebody reads, and guards the rest
+	kept [][]Frame     // oldest first
+	size int           // of kept, in bytes of JSON
 }
 
 func newPages() *pages { return &pages{turn: make(chan struct{}, 1)} }
@@ -59,11 +62,21 @@ func (p *pages) find(after int64) []Frame {
 	return nil
 }
 
+// keep adds a page, and lets go of the oldest beyond the bound.
 func (p *pages) keep(page []Frame) {
 	if len(page) == 0 {
 		return
 	}
-	if p.kept = append(p.kept, page); len(p.kept) > maxPages {
-		p.kept = append([][]Frame(nil), p.kept[1:]...)
+	p.kept, p.size = append(p.kept, page), p.size+bytesOf(page)
+	for p.size > pagesBytes && len(p.kept) > 1 {
+		p.size -= bytesOf(p.kept[0])
+		p.kept = slices.Delete(p.kept, 0, 1)
 	}
+}
+
+func bytesOf(frames []Frame) (n int) {
+	for i := range frames {
+		n += len(frames[i].JSON)
+	}
+	return n
 }
