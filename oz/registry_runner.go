@@ -159,8 +159,8 @@ func (c *Client) configureRunner(ctx context.Context, spec *task.Spec) error {
 	return changeEnvironment(spec, func(e *environment.Config) error {
 		e.DockerImage = cmp.Or(r.Config.DockerImage, e.DockerImage)
 		e.SetupCommands = append(slices.Clone(r.Config.SetupCommands), e.SetupCommands...)
-		if n := len(e.SetupCommands); n > environment.MaxSetupCommands {
-			return task.Invalid(field, "the runner profile and the environment have %d setup commands together, at most %d are allowed", n, environment.MaxSetupCommands)
+		if err := (environment.Config{Name: "both", SetupCommands: e.SetupCommands}).Validate(); err != nil {
+			return task.Invalid(field, "the setup commands of the runner profile and the environment are too much together: %w", err)
 		}
 		return nil
 	})

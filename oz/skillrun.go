@@ -253,6 +253,9 @@ func addRepositories(found []located, repos []skill.Repository, spec *task.Spec)
 					return task.Invalid("config.skills", "skill %s needs repository %s, which would be cloned to the same directory as %s", l.id(), l.repo, r)
 				}
 			}
+			if len(e.Repos) >= environment.MaxRepos {
+				return task.Invalid("config.skills", "skill %s needs repository %s, and the environment has %d already", l.id(), l.repo, len(e.Repos))
+			}
 			e.Repos = append(e.Repos, environment.Repo{Owner: l.repo.Owner, Name: l.repo.Name})
 			return nil
 		})

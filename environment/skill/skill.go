@@ -15,9 +15,11 @@ const FileName = "SKILL.md"
 // Limits. A skill becomes part of every prompt of its run.
 const (
 	MaxFileBytes = 128 << 10
-	// MaxSkills is how many skills of one repository are looked at, the
-	// first in the order of Folders.
-	MaxSkills = 500
+	// MaxSkills is how many skills of one repository are looked at, and
+	// MaxTotalBytes how much of them together: the first in the order of
+	// Folders.
+	MaxSkills     = 500
+	MaxTotalBytes = 2 << 20
 )
 
 // Folders are the directories of a repository that hold skills, the strongest

@@ -39,8 +39,9 @@ const (
 	// maxPacks is how many fetches a repository may hold before it is fetched
 	// anew: old commits are never removed from it.
 	maxPacks = 40
-	// maxRemembered bounds the answers that are kept in memory.
-	maxRemembered = 1000
+	// maxRemembered bounds the answers that are kept in memory, and
+	// maxRememberedBytes their texts.
+	maxRemembered, maxRememberedBytes = 1000, 64 << 20
 )
 
 // Options holds what a Source can do without. The zero value is ready to use.
@@ -58,11 +59,13 @@ type Options struct {
 
 // Source implements skill.Source. Make one with Open. Safe for concurrent use.
 type Source struct {
-	git   *git.Git
-	dir   string
-	opts  Options
+	git  *git.Git
+	dir  string
+	opts Options
+
 	mu    sync.Mutex
 	known map[string]*repository
+	bytes int // of all that is known
 }
 
 var _ skill.Source = (*Source)(nil)
@@ -73,6 +76,7 @@ type repository struct {
 	lock   chan struct{} // holds a token while locked
 	skills []skill.Skill
 	read   time.Time // zero before the first look
+	bytes  int       // of the skills' texts; Source.mu guards it
 }
 
 // Open returns a Source that keeps what it fetches in dir, which is made if it
@@ -140,6 +144,7 @@ func (s *Source) Skills(ctx context.Context, r skill.Repository, refresh bool) (
 		return nil, failure(r, err)
 	}
 	repo.skills, repo.read = skills, now
+	s.count(key, repo)
 	return slices.Clone(skills), nil
 }
 
@@ -153,20 +158,44 @@ func keyOf(r skill.Repository) string {
 func (s *Source) repository(key string) *repository {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.known) >= maxRemembered && s.known[key] == nil {
-		for old, r := range s.known { // any one that nobody looks at now
-			if len(r.lock) == 0 {
-				delete(s.known, old)
-				break
-			}
-		}
-	}
 	r := s.known[key]
 	if r == nil {
+		s.forget(maxRemembered-1, maxRememberedBytes)
 		r = &repository{lock: make(chan struct{}, 1)}
 		s.known[key] = r
 	}
 	return r
+}
+
+// count takes note of how much is known of a repository now. One that was
+// forgotten while somebody waited for its lock does not count.
+func (s *Source) count(key string, r *repository) {
+	size := 0
+	for _, k := range r.skills {
+		size += len(k.Name) + len(k.Description) + len(k.Body) + len(k.Path) + len(k.Malformed)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[key] != r {
+		return
+	}
+	s.bytes += size - r.bytes
+	r.bytes = size
+	s.forget(maxRemembered, maxRememberedBytes)
+}
+
+// forget drops answers, any that nobody looks at now, until there are no more
+// than so many of no more than so many bytes. The caller holds s.mu.
+func (s *Source) forget(most, mostBytes int) {
+	for key, r := range s.known {
+		if len(s.known) <= most && s.bytes <= mostBytes {
+			return
+		}
+		if len(r.lock) == 0 {
+			delete(s.known, key)
+			s.bytes -= r.bytes
+		}
+	}
 }
 
 // look reads the skills of a repository, from a new copy when the one at dir
@@ -205,13 +234,9 @@ func (s *Source) lookAt(ctx context.Context, r skill.Repository, dir string) ([]
 	tree = slices.DeleteFunc(tree, func(f git.TreeFile) bool { _, _, ok := skill.Split(f.Path); return !ok })
 	slices.SortFunc(tree, func(a, b git.TreeFile) int { return skillmd.Compare(a.Path, b.Path) })
 	tree = tree[:min(len(tree), skill.MaxSkills)]
-	contents, err := s.read(ctx, r, dir, tree)
+	files, err := s.read(ctx, r, dir, tree)
 	if err != nil {
 		return nil, err
-	}
-	var files []skillmd.File
-	for _, f := range tree {
-		files = append(files, skillmd.File{Path: f.Path, Data: contents[f.Blob]})
 	}
 	return skillmd.Collect(files), nil
 }
@@ -220,22 +245,28 @@ func (s *Source) lookAt(ctx context.Context, r skill.Repository, dir string) ([]
 // and git's output is bounded.
 const batch = 50
 
-func (s *Source) read(ctx context.Context, r skill.Repository, dir string, tree []git.TreeFile) (map[string][]byte, error) {
-	contents := map[string][]byte{}
+// read gives the contents of the files, as far as they go together.
+func (s *Source) read(ctx context.Context, r skill.Repository, dir string, tree []git.TreeFile) ([]skillmd.File, error) {
+	var files []skillmd.File
+	total := 0
 	for part := range slices.Chunk(tree, batch) {
 		var blobs []string
 		for _, f := range part {
 			blobs = append(blobs, f.Blob)
 		}
-		some, err := s.git.ReadBlobs(ctx, dir, r.URL, skill.MaxFileBytes, blobs...)
+		contents, err := s.git.ReadBlobs(ctx, dir, r.URL, skill.MaxFileBytes, blobs...)
 		if err != nil {
 			return nil, err
 		}
-		for blob, data := range some {
-			contents[blob] = data
+		for _, f := range part {
+			data := contents[f.Blob]
+			if total += len(data); total > skill.MaxTotalBytes {
+				return files, nil
+			}
+			files = append(files, skillmd.File{Path: f.Path, Data: data})
 		}
 	}
-	return contents, nil
+	return files, nil
 }
 
 // failure says what users can do about it.

@@ -2,6 +2,7 @@ package gitskills_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -179,6 +180,20 @@ func TestBrokenCopyIsFetchedAnew(t *testing.T) {
 	list, err := source.Skills(t.Context(), r, true)
 	assert.NilError(t, err)
 	assert.Equal(t, names(list), "one=.warp/skills/a/SKILL.md")
+}
+
+// TestManyLargeSkills: no more is read than is allowed together, the first
+// folders first.
+func TestManyLargeSkills(t *testing.T) {
+	files := map[string]string{".opencode/skills/last/SKILL.md": md("last")}
+	for i := range 20 {
+		files[fmt.Sprintf(".warp/skills/s%02d/SKILL.md", i)] = md(fmt.Sprint("s", i)) + fmt.Sprint(i) + strings.Repeat("x", 125_000)
+	}
+	repo := gittest.New(t, "app", files)
+	list, err := open(t, t.TempDir(), nil).Skills(t.Context(), skill.Repository{Name: "app", URL: repo.URL()}, false)
+	assert.NilError(t, err)
+	assert.Equal(t, len(list), 16) // of 2 MiB
+	assert.Equal(t, list[15].Name, "s15")
 }
 
 // TestUnusedCopiesAreRemoved when the source is opened.
