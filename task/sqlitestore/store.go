@@ -35,7 +35,7 @@ type Options struct {
 	Clock task.Clock
 
 	// maxUnindexed bounds the runs that lists and searches look at one by one,
-	// about 1 µs each. Beyond it, writes wait for the indexes. Default 8192.
+	// about 1 µs each. Beyond it, writes wait for the indexes. Default 4096.
 	maxUnindexed int
 }
 
@@ -57,7 +57,7 @@ func (o *Options) withDefaults() (Options, error) {
 		out.MaxBatch = 512
 	}
 	if out.maxUnindexed == 0 {
-		out.maxUnindexed = 8192
+		out.maxUnindexed = 4096
 	}
 	if out.Clock == nil {
 		out.Clock = task.SystemClock()
