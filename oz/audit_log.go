@@ -3,6 +3,7 @@ package oz
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -213,21 +214,41 @@ func (p *Platform) registryOptions() *access.RegistryOptions {
 	return &o
 }
 
-// allow judges by the access table, and writes refusals down.
+// allow judges what concerns no single thing, or a run, by the access table, and
+// writes refusals down.
 func (c *Client) allow(ctx context.Context, a access.Action, o access.Object) error {
+	kind := ""
+	if o.TaskID != "" {
+		kind = "run"
+	}
+	return c.allowTo(ctx, a, o, kind, string(o.TaskID))
+}
+
+// allowTo is allow for a thing of another kind.
+func (c *Client) allowTo(ctx context.Context, a access.Action, o access.Object, kind, id string) error {
 	err := access.Allow(c.caller, a, o)
-	if err != nil && c.caller.Principal.UID != "" {
-		c.p.denied(ctx, c, deed{action: a, id: string(o.TaskID), owner: o.Owner}, err)
+	if err != nil {
+		c.refused(ctx, deed{action: a, kind: kind, id: id, owner: o.Owner}, err)
 	}
 	return err
 }
 
-// refused writes down that a deed was not allowed, and gives why.
-func (c *Client) refused(ctx context.Context, d deed, why error) error {
-	if code := task.CodeOf(why); code == task.CodeNotAuthorized || code == task.CodeNotFound {
+// absent writes down that the caller asked for something that is not there. It
+// must look from outside like a refusal for what is hidden: whoever sees the
+// log grow could tell them apart.
+func (c *Client) absent(ctx context.Context, a access.Action, kind, id string, err error) error {
+	if errors.Is(err, task.ErrNotFound) {
+		c.refused(ctx, deed{action: a, kind: kind, id: id}, err)
+	}
+	return err
+}
+
+// refused writes down that a deed was not allowed, and why.
+func (c *Client) refused(ctx context.Context, d deed, why error) {
+	code := task.CodeOf(why)
+	if c.caller.Principal.UID != "" && (code == task.CodeNotAuthorized || code == task.CodeNotFound) {
 		c.p.denied(ctx, c, d, why)
 	}
-	return why
 }
 
 // denied writes a refusal down, if there were not too many of late. That it
@@ -240,9 +261,6 @@ func (p *Platform) denied(ctx context.Context, c *Client, d deed, why error) {
 	left, ok := p.denials.admit(p.opts.Clock.Now(), who+"\x00"+string(d.action))
 	if !ok {
 		return
-	}
-	if d.id != "" && d.kind == "" {
-		d.kind = "run"
 	}
 	r := c.record(ctx, d, AuditDenied)
 	r.Code, r.LeftOut = task.CodeOf(why), left

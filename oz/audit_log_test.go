@@ -89,7 +89,7 @@ func TestAuditTellsWhoDidWhat(t *testing.T) {
 		"ann secret.create secret create begun", "ann secret.create secret create done",
 		"bob secret.manage denied not_authorized",
 		"bob environment.create environment begun", "bob environment.create environment done",
-		"cid environment.manage denied resource_not_found",
+		"cid environment.manage environment denied resource_not_found",
 		"bob environment.manage environment update begun", "bob environment.manage environment update failed conflict",
 		"ann key.create key create begun", "ann key.create key create done",
 		"ann key.manage key revoke begun", "ann key.manage key revoke done",

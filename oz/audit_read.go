@@ -19,7 +19,7 @@ const (
 
 // AuditLog returns up to limit entries of the audit log with numbers above
 // after, in order, and the number of the newest one. The body of an entry is
-// there for whoever acted, for the owner of what was acted on, and for those
+// there for whoever acted (unless on what they may not see), for the owner of what was acted on, and for those
 // who lead the team that owns it; the others get its hash alone, which is
 // enough to verify the log. See AuditRecord for what bodies hold.
 func (c *Client) AuditLog(ctx context.Context, after int64, limit int) (entries []task.JournalEntry, newest int64, err error) {
@@ -52,7 +52,8 @@ func (c *Client) AuditLog(ctx context.Context, after int64, limit int) (entries 
 }
 
 // mayRead judges whether a record concerns the caller. One that cannot be read
-// concerns nobody but the program itself.
+// concerns nobody but the program itself. Attempts on what is hidden from their
+// actor stay so: the record tells that it is there, and whose it is.
 func (c *Client) mayRead(body []byte) bool {
 	if c.caller.System {
 		return true
@@ -61,7 +62,7 @@ func (c *Client) mayRead(body []byte) bool {
 	if json.Unmarshal(body, &r) != nil {
 		return false
 	}
-	if p := c.caller.Principal; p.UID != "" && r.Actor.UID == p.UID && r.Actor.Type == string(p.Type) {
+	if p := c.caller.Principal; p.UID != "" && r.Actor.UID == p.UID && r.Actor.Type == string(p.Type) && r.Code != task.CodeNotFound {
 		return true
 	}
 	typ, uid, _ := strings.Cut(r.Object.Owner, ":")

@@ -195,7 +195,8 @@ func (c *Client) budgetScopes(ctx context.Context) ([]task.Scope, error) {
 // those of its members. Calls under way go on; new ones keep to it at once.
 func (c *Client) PutBudget(ctx context.Context, b Budget) (BudgetStatus, error) {
 	if err := c.mayManageBudget(ctx, b.Scope); err != nil {
-		return BudgetStatus{}, c.refused(ctx, *budgetDeed(b.Scope, "put"), err)
+		c.refused(ctx, *budgetDeed(b.Scope, "put"), err)
+		return BudgetStatus{}, err
 	}
 	b, err := b.check()
 	if err != nil {
@@ -230,7 +231,8 @@ func (p *Platform) putBudget(ctx context.Context, s task.Scope, data []byte) err
 // one, holds again. It fails with task.ErrNotFound when there is none.
 func (c *Client) DeleteBudget(ctx context.Context, s task.Scope) error {
 	if err := c.mayManageBudget(ctx, s); err != nil {
-		return c.refused(ctx, *budgetDeed(s, "delete"), err)
+		c.refused(ctx, *budgetDeed(s, "delete"), err)
+		return err
 	}
 	return c.audited(ctx, budgetDeed(s, "delete"), func() error {
 		err := c.p.store.DeleteRecord(ctx, kindBudget, s.String())

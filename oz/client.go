@@ -31,7 +31,7 @@ func (c *Client) Get(ctx context.Context, id task.ID) (task.Task, error) {
 func (c *Client) run(ctx context.Context, id task.ID, a access.Action) (task.Task, error) {
 	t, err := c.p.store.Get(ctx, id)
 	if errors.Is(err, task.ErrNotFound) {
-		return task.Task{}, c.missing(a, id)
+		return task.Task{}, c.absent(ctx, a, "run", string(id), c.missing(a, id))
 	}
 	if err != nil {
 		return task.Task{}, err

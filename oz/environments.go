@@ -47,7 +47,9 @@ func (c *Client) Environment(ctx context.Context, uid string) (environment.Envir
 func (c *Client) environment(ctx context.Context, uid string, a access.Action) (environment.Environment, error) {
 	env, err := c.p.environments.Get(ctx, uid)
 	if err == nil {
-		err = c.allow(ctx, a, access.Object{Owner: env.Owner, Creator: env.Creator})
+		err = c.allowTo(ctx, a, access.Object{Owner: env.Owner, Creator: env.Creator}, "environment", uid)
+	} else {
+		err = c.absent(ctx, a, "environment", uid, err)
 	}
 	if errors.Is(err, task.ErrNotFound) { // the same words for none and for a hidden one
 		return environment.Environment{}, task.Errorf(task.CodeNotFound, "environment %q does not exist, or you may not see it", uid)

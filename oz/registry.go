@@ -105,7 +105,9 @@ func (s shelf[T]) deed(a access.Action, h Registered, what string) *deed {
 func (s shelf[T]) get(ctx context.Context, c *Client, uid string, a access.Action) (T, error) {
 	thing, err := s.read(ctx, c.p, uid)
 	if err == nil {
-		err = c.allow(ctx, a, s.head(&thing).object())
+		err = c.allowTo(ctx, a, s.head(&thing).object(), s.what, uid)
+	} else {
+		err = c.absent(ctx, a, s.what, uid, err)
 	}
 	if errors.Is(err, task.ErrNotFound) { // the same words for none and for a hidden one
 		var none T

@@ -204,7 +204,7 @@ func (r *Registry) RevokeKey(ctx context.Context, by Caller, uid string) error {
 		if !by.System && !by.SignedIn() {
 			return Allow(by, KeyManage, Object{})
 		}
-		return hidden()
+		return r.judge(ctx, Act{By: by, Action: KeyManage, Kind: "key", ID: uid}, hidden())
 	}
 	objects, err := r.objects(ctx, all[i].Key)
 	if err != nil {
