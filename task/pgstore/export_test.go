@@ -96,6 +96,11 @@ func (s *Store) ExplainWriter(ctx context.Context, statement string) (plan PlanN
 	return plans[0].Plan, conn.Conn().Deallocate(ctx, "explained")
 }
 
+// EstimateRuns guesses how many runs a search for words finds.
+func (s *Store) EstimateRuns(ctx context.Context, text string) (float64, error) {
+	return one(ctx, s, pgx.RowTo[float64], estimateRuns, searched(text))
+}
+
 // File does what the filer does in a while: runs that have ended and those that
 // wait enter the list indexes.
 func (s *Store) File(ctx context.Context) error {
@@ -131,7 +136,7 @@ func MigrateTo(ctx context.Context, dsn, schema string, version int64) (err erro
 func Statements() []string {
 	return []string{selectRun, selectExists, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord,
 		selectRecords, selectRecordsOf, selectPosition, selectVersions, selectWork, countWaiting, lockRuns, lockPlaced, selectBodies, fileEnded, fileWaiting, selectNewest, selectUnfiled, selectPresent, selectNamed,
-		selectExisting, selectMatching, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
+		selectExisting, selectMatching, estimateRuns, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
 		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim,
 		selectMail, selectMails, selectUnread, selectSignals, selectSignal, anyFresh, selectOldest, countUnread, markRead, markDeliver, numberFresh,
 		deleteOldest, dropMail, selectJournal, selectJournalHead}

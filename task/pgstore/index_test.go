@@ -137,6 +137,29 @@ func TestListsReadLittle(t *testing.T) {
 	}
 }
 
+// TestFrequencyOfWordsIsKnown asks how many runs have words before they are
+// looked for: very common ones are not.
+func TestFrequencyOfWordsIsKnown(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	s := open(t, dsn, nil)
+	assert.Equal(t, estimate(t, s, "common"), 0.0, "without statistics")
+	populate(t, s, population)
+	run(t, admin(t, dsn), `ANALYZE`)
+	for text, want := range map[string]float64{
+		"common": population, "comm": population, "common wor": population, "parser": population / 100, "common parser": population / 100, "c": 0, "unheard": 0,
+	} {
+		got := estimate(t, s, text)
+		assert.Check(t, got >= 0.8*want && got <= 1.2*want+1, "%q: %v runs are expected, %v have it", text, got, want)
+	}
+}
+
+func estimate(t *testing.T, s *pgstore.Store, text string) float64 {
+	t.Helper()
+	n, err := s.EstimateRuns(t.Context(), text)
+	assert.NilError(t, err)
+	return n
+}
+
 // mayRead bounds the rows that a list of ten reads: for each of the 30 runs that
 // a rare filter finds its tag and itself, and for each of the page what belongs
 // to it.

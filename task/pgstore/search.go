@@ -61,10 +61,7 @@ func words(text string) []string {
 // those that begin with it, a single letter only itself. ok is false without
 // any word.
 func matchAll(text string) (query string, ok bool) {
-	found := words(text)
-	if len(found) > maxSearchWords {
-		found = found[:maxSearchWords]
-	}
+	found := searched(text)
 	for i, w := range found {
 		found[i] = `'` + w + `'` // words hold no quotes and no backslashes
 		if len([]rune(w)) > 1 {
@@ -72,4 +69,10 @@ func matchAll(text string) (query string, ok bool) {
 		}
 	}
 	return strings.Join(found, " & "), len(found) > 0
+}
+
+// searched are the words of a search that count.
+func searched(text string) []string {
+	found := words(text)
+	return found[:min(len(found), maxSearchWords)]
 }
