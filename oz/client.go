@@ -137,6 +137,9 @@ func (c *Client) FollowUp(ctx context.Context, id task.ID, m Message) error {
 	if c.p.Draining() {
 		return errDraining()
 	}
+	if err := c.entitledToSteer(ctx, t, m); err != nil {
+		return err
+	}
 	if t.State.Ended() { // else the message steers work that is under way
 		if err := c.p.checkResume(ctx, t); err != nil {
 			return err

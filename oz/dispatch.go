@@ -82,6 +82,7 @@ type dispatcher struct {
 	stray time.Time
 	// backlog says that more runs waited than were looked at.
 	backlog bool
+	shares  shares
 
 	// short says that runs may wait for want of room, as of the last look.
 	short atomic.Bool
@@ -129,7 +130,10 @@ func (d *dispatcher) place(ctx context.Context) error {
 			return err
 		}
 		d.backlog = len(waiting) == window
-		started := d.assign(ctx, waiting, rooms, total)
+		started, err := d.assign(ctx, waiting, rooms, total)
+		if err != nil {
+			return err
+		}
 		d.short.Store(started < len(waiting))
 		total -= started
 		if len(waiting) < window || window >= lastWindow {
@@ -154,8 +158,8 @@ func (d *dispatcher) placeStrays(ctx context.Context, rooms []*room, total int) 
 	}
 	latest := now.Add(2 * max(d.p.opts.MaxBackoff, d.p.opts.RefusalBackoff))
 	waiting = slices.DeleteFunc(waiting, func(w task.Waiting) bool { return !w.ReadyAt.After(latest) })
-	d.assign(ctx, waiting, rooms, total)
-	return nil
+	_, err = d.assign(ctx, waiting, rooms, total)
+	return err
 }
 
 // century is later than any moment that a run waits for.
@@ -169,6 +173,9 @@ func (d *dispatcher) rooms(ctx context.Context) (rooms []*room, total int, err e
 	used, inflight := map[string]int{}, d.flying()
 	live, err := d.p.store.Live(ctx)
 	if err != nil {
+		return nil, 0, err
+	}
+	if err := d.countShares(ctx, live, inflight); err != nil {
 		return nil, 0, err
 	}
 	offered, count := map[string]int{}, 0
@@ -225,27 +232,32 @@ func (d *dispatcher) flying() map[task.ID]string {
 
 // assign starts offers for at most total of the waiting runs, and says how
 // many it started.
-func (d *dispatcher) assign(ctx context.Context, waiting []task.Waiting, rooms []*room, total int) int {
+func (d *dispatcher) assign(ctx context.Context, waiting []task.Waiting, rooms []*room, total int) (started int, err error) {
 	var offers []*offer
 	for _, w := range d.inTurn(waiting) {
 		if len(offers) >= total {
 			break
 		}
+		var fits bool
+		if fits, err = d.hasShare(ctx, w.Owner); err != nil {
+			break
+		}
 		r := choose(rooms, w)
-		if r == nil || !d.takeOff(w.ID, r.info.ID) {
+		if !fits || r == nil || !d.takeOff(w.ID, r.info.ID) {
 			continue
 		}
 		r.free--
+		d.takeShare(w)
 		offers = append(offers, d.p.newOffer(w.ID, r.worker, r.info.ID))
 	}
 	if d.placer != nil && len(offers) > 0 {
 		d.offers.Go(func() { d.placeAll(ctx, offers) })
-		return len(offers)
+		return len(offers), err
 	}
 	for _, o := range offers {
 		d.offers.Go(func() { d.land(o, d.placeOne(ctx, o)) })
 	}
-	return len(offers)
+	return len(offers), err
 }
 
 // choose picks a worker for a run: the one that held it last, for its
@@ -408,6 +420,9 @@ func (p *Platform) ask(ctx context.Context, o *offer, read func(context.Context)
 	defer cancel()
 	t, err := read(ctx)
 	if err != nil {
+		return err
+	}
+	if err := p.checkShare(ctx, t, o.Offer.Execution); err != nil {
 		return err
 	}
 	return o.to.Offer(ctx, Assignment{Task: t, Execution: o.Offer.Execution, Token: executor.Sensitive(o.token)})

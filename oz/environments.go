@@ -30,6 +30,9 @@ func (c *Client) CreateEnvironment(ctx context.Context, cfg environment.Config, 
 	if err != nil {
 		return environment.Environment{}, err
 	}
+	if err := c.entitledToSetup(ctx, owner, cfg); err != nil {
+		return environment.Environment{}, err
+	}
 	d := &deed{action: access.EnvironmentCreate, kind: "environment", owner: owner, details: map[string]string{"name": cfg.Name}}
 	return doing(ctx, c, d, func() (environment.Environment, error) {
 		env, err := c.p.environments.Create(ctx, owner, c.caller.Principal, cfg)
@@ -108,6 +111,9 @@ func (c *Client) environmentItem(ctx context.Context, env environment.Environmen
 func (c *Client) UpdateEnvironment(ctx context.Context, uid string, cfg environment.Config, revision int64) (environment.Environment, error) {
 	env, err := c.environment(ctx, uid, access.EnvironmentManage)
 	if err != nil {
+		return environment.Environment{}, err
+	}
+	if err := c.entitledToSetup(ctx, env.Owner, cfg); err != nil {
 		return environment.Environment{}, err
 	}
 	return doing(ctx, c, environmentDeed(env, "update"), func() (environment.Environment, error) {

@@ -84,10 +84,16 @@ type Options struct {
 	// below it. Default: none, so that runs have no link.
 	PublicURL string
 
-	// Policy may refuse a request after it was checked and before it is
-	// stored. A *task.Error is answered as it is; any other error becomes
+	// Policy may refuse a request for a run after it was checked and before it
+	// is stored; Entitlements can judge more than that. A *task.Error is
+	// answered as it is; any other error becomes
 	// task.CodeContentPolicyViolation with a general message. Default: none.
 	Policy func(ctx context.Context, r Request) error
+
+	// Entitlements decide what callers may have beyond what the access table
+	// says: credits, features of a plan, content, concurrency. Default: none,
+	// so that everything is allowed.
+	Entitlements Entitlements
 
 	// MaxConcurrent bounds the executions that are live at once, over all
 	// workers. Default 0: what the workers can take.

@@ -118,6 +118,9 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err := c.p.checkPolicy(ctx, r); err != nil {
 		return task.Spec{}, err
 	}
+	if err := c.entitledToRun(ctx, r, spec); err != nil {
+		return task.Spec{}, err
+	}
 	return spec, c.p.admit(ctx, spec)
 }
 
@@ -262,12 +265,7 @@ func (p *Platform) checkPolicy(ctx context.Context, r Request) error {
 	if p.opts.Policy == nil {
 		return nil
 	}
-	err := p.opts.Policy(ctx, r)
-	var known *task.Error
-	if err == nil || errors.As(err, &known) || ctx.Err() != nil {
-		return err
-	}
-	return &task.Error{Code: task.CodeContentPolicyViolation, Message: "the request was refused by this server's content policy", Err: err}
+	return contentRefused(ctx, p.opts.Policy(ctx, r))
 }
 
 // idempotencyKey names the request, and the hash of all that it says.
