@@ -140,7 +140,7 @@ func (p *Platform) budget(ctx context.Context, s task.Scope) (b Budget, found bo
 // Budgets lists those that concern the caller: their own, those of their teams
 // and, for who leads a team, those of its members that have one.
 func (c *Client) Budgets(ctx context.Context) ([]BudgetStatus, error) {
-	if err := access.Allow(c.caller, access.BudgetView, access.Object{}); err != nil {
+	if err := c.allow(ctx, access.BudgetView, access.Object{}); err != nil {
 		return nil, err
 	}
 	scopes, err := c.budgetScopes(ctx)

@@ -35,7 +35,7 @@ type UsageReport struct {
 // count. The sums cover the private runs of a team: they show what these cost,
 // not what they are.
 func (c *Client) Usage(ctx context.Context, q task.UsageQuery) (UsageReport, error) {
-	if err := access.Allow(c.caller, access.UsageView, access.Object{}); err != nil {
+	if err := c.allow(ctx, access.UsageView, access.Object{}); err != nil {
 		return UsageReport{}, err
 	}
 	q.Limit, q.Family = maxUsageRows+1, ""
