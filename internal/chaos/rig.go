@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -194,11 +195,14 @@ func (r *rig) close() error {
 }
 
 // freeAddresses names addresses that were free just now; the servers must be
-// able to take them again and again.
+// found at the same ones after each start. Each is its own in the loopback
+// network, which outgoing connections leave as 127.0.0.1: one of those might
+// take the port while the server is down.
 func freeAddresses(n int) ([]string, error) {
 	var all []string
 	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		own := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
+		ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: own})
 		if err != nil {
 			return nil, err
 		}

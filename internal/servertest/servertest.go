@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,10 +90,16 @@ func New(t testing.TB, program string, script scripted.Script) *Server {
 	return s
 }
 
-// FreeAddress names a loopback address that was free just now.
+// FreeAddress names a loopback address that was free just now, and stays so
+// while the server is down: with 127.0.0.1, an outgoing connection of some
+// program might take the port.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	own := net.IPv4(127, 0, 0, 1)
+	if runtime.GOOS == "linux" { // which has all of 127.0.0.0/8
+		own = net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
+	}
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: own})
 	assert.NilError(t, err)
 	defer ln.Close()
 	return ln.Addr().String()
