@@ -75,17 +75,22 @@ func (b Budget) check() (Budget, error) {
 	return b, nil
 }
 
-// defaultBudgets checks Options.Budgets, whose scopes may lack the UID.
+// Validate checks a budget of Options.Budgets, whose scope may lack the UID. It
+// fails with task.CodeInvalidRequest.
+func (b Budget) Validate() error {
+	b.Scope.UID = cmp.Or(b.Scope.UID, "every")
+	_, err := b.check()
+	return err
+}
+
+// defaultBudgets checks Options.Budgets and fills in their defaults.
 func defaultBudgets(list []Budget) ([]Budget, error) {
 	out := slices.Clone(list)
-	for i, b := range out {
-		b.Scope.UID = cmp.Or(b.Scope.UID, "every")
-		checked, err := b.check()
-		if err != nil {
+	for i := range out {
+		if err := out[i].Validate(); err != nil {
 			return nil, task.Invalid(fmt.Sprintf("Budgets[%d]", i), "%w", err)
 		}
-		checked.Scope = out[i].Scope
-		out[i] = checked
+		out[i].Period = cmp.Or(out[i].Period, BudgetMonthly)
 	}
 	return out, nil
 }

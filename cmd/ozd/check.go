@@ -38,7 +38,8 @@ func (c *config) check() error {
 		return fmt.Errorf("data: %w", err)
 	}
 	c.Data = data
-	return errors.Join(c.checkAddresses(), c.Limits.check(), c.Worker.check())
+	_, err = c.plan(nil) // is made again once there is a store
+	return errors.Join(c.checkAddresses(), c.Limits.check(), c.Worker.check(), c.checkBudgets(), err)
 }
 
 // checkAddresses looks at what must be an address of some kind.

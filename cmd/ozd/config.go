@@ -57,6 +57,10 @@ type config struct {
 	Limits limitsConfig  `yaml:"limits"`
 	Git    gitConfig     `yaml:"git"`
 	Worker workerConfig  `yaml:"worker"`
+	// Budgets limit what teams and people spend on models.
+	Budgets []budgetConfig `yaml:"budgets"`
+	// Plan is what they are entitled to; without it, to everything.
+	Plan *planConfig `yaml:"plan"`
 	// AllowedOrigins are the web origins that may call the API from a browser.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 

@@ -52,6 +52,8 @@ All settings of the file, with their defaults:
       max_minutes: 120
       max_tokens: 0
       max_cost_usd: 0
+    budgets: []                   # what teams and people may spend on models: see the example
+    plan: null                    # credits, features, content and concurrency by owner: see the example; null allows everything
     git:
       name: ""                    # author of the agents' commits; default Oz Agent
       email: ""
@@ -77,6 +79,15 @@ An example with providers and a git host:
         base_url: https://models.example.com/v1
         api_key_file: /etc/oz/house.key
         models: [coder-large, coder-small]
+    budgets:
+      - {scope: User, limit_tokens: 2000000, period: day}          # each person without a budget of their own
+      - {scope: Team, uid: default, limit_usd: 500, period: month} # days and months are those of UTC
+    plan:
+      credits: {default: 1000, owners: {"Team:default": 50000}, min: 20, usd: 0.01}  # min to start a run; dollars per credit
+      concurrent: {default: 2, owners: {"Team:default": 8}}  # runs at work at once; more wait
+      missing: [computer_use]                # features that nobody has
+      team_only: [integration, worker]       # features for teams
+      forbidden: ['(?i)\bxmrig\b']           # no prompt or setup command may match
     git:
       name: Oz
       email: oz@example.com

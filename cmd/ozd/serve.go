@@ -207,7 +207,12 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 	if err != nil {
 		return nil, err
 	}
+	plan, err := c.plan(store)
+	if err != nil {
+		return nil, err
+	}
 	return oz.New(store, &oz.Options{
+		Entitlements: plan, Budgets: c.budgets(),
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation,
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
