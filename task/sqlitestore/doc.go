@@ -26,6 +26,7 @@
 // memory, which are read again when the store is opened; so both show each
 // change at once. The writer brings runs into the indexes, hundreds at a time,
 // when it has nothing else to do, and in between when there are thousands.
+// Live executions and small records that were asked for are kept in memory, too.
 //
 // # Errors
 //

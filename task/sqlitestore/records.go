@@ -53,6 +53,7 @@ func (w *writer) putRecord(r task.Record) error {
 	if has != r.Revision {
 		return task.Errorf(task.CodeConflict, "%s %q has revision %d, not %d: read it again and repeat the change", r.Kind, r.Key, has, r.Revision)
 	}
+	w.records.changed(r.Kind, r.Key)
 	data, at := append([]byte{}, r.Data...), nanos(r.UpdatedAt)
 	if has == 0 {
 		_, err = w.exec(`INSERT INTO records (kind, key, owner, revision, updated_at, data) VALUES (?, ?, ?, 1, ?, ?)`,
@@ -74,6 +75,7 @@ func (s *Store) DeleteRecord(ctx context.Context, kind, key string) error {
 		if vals == nil {
 			return noRecord(kind, key)
 		}
+		w.records.changed(kind, key)
 		_, err = w.exec(`DELETE FROM records WHERE kind = ? AND key = ?`, kind, key)
 		return err
 	})
@@ -81,12 +83,26 @@ func (s *Store) DeleteRecord(ctx context.Context, kind, key string) error {
 
 // Record implements task.Records.
 func (s *Store) Record(ctx context.Context, kind, key string) (task.Record, error) {
-	row := s.fixed.row(ctx, selectRecord, kind, key)
-	r, err := scanRecord(row)
-	if errors.Is(err, sql.ErrNoRows) {
+	if err := ctx.Err(); err != nil {
+		return task.Record{}, err
+	}
+	if s.w.stopped() {
+		return task.Record{}, errClosed
+	}
+	name := recordName{kind, key}
+	known, ok, generation := s.w.records.find(name)
+	if !ok {
+		r, err := scanRecord(s.fixed.row(ctx, selectRecord, kind, key))
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return task.Record{}, s.explainRead(ctx, "read "+kind+" "+key, err)
+		}
+		known = cachedRecord{r, err == nil}
+		s.w.records.keep(name, known, generation)
+	}
+	if !known.exists {
 		return task.Record{}, noRecord(kind, key)
 	}
-	return r, s.explainRead(ctx, "read "+kind+" "+key, err)
+	return known.record, nil
 }
 
 // Records implements task.Records.

@@ -35,7 +35,7 @@ type Options struct {
 	Clock task.Clock
 
 	// maxUnindexed bounds the runs that lists and searches look at one by one,
-	// about 1 µs each. Beyond it, writes wait for the indexes. Default 4096.
+	// about 1 µs each. Beyond it, writes wait for the indexes. Default 8192.
 	maxUnindexed int
 }
 
@@ -57,7 +57,7 @@ func (o *Options) withDefaults() (Options, error) {
 		out.MaxBatch = 512
 	}
 	if out.maxUnindexed == 0 {
-		out.maxUnindexed = 4096
+		out.maxUnindexed = 8192
 	}
 	if out.Clock == nil {
 		out.Clock = task.SystemClock()

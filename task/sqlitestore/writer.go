@@ -40,8 +40,9 @@ type writer struct {
 
 	live    liveSet // its lock guards it: readers use it too
 	heads   heads
-	indexer indexer // its lock guards what readers use
-	waiting int     // runs with ready_at, for Creation.MaxWaiting
+	indexer indexer     // its lock guards what readers use
+	records recordCache // so does its lock
+	waiting int         // runs with ready_at, for Creation.MaxWaiting
 	changed map[task.ID]struct{}
 	broken  error // the first error of the database in this transaction
 }
@@ -230,10 +231,12 @@ func (w *writer) transact(batch []*request) (results []error, err error) {
 	}
 	if err == nil {
 		w.live.begin()
+		w.records.begin()
 		_, err = w.c.exec(`COMMIT`)
 	}
 	w.live.end(err == nil)
 	w.indexer.end(err == nil)
+	w.records.end()
 	if err != nil {
 		w.undo(waiting)
 		return nil, err
