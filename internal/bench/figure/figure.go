@@ -68,6 +68,7 @@ var All = []Figure{
 	{"P4", "event append, 50 per batch, 64 runs", appendEvents},
 	{"P5", "lists of a large database over a small one", both(lists, listsPostgres)},
 	{"P6", "HTTP create, 32 clients", create},
+	{"H1", "HTTP get and list, 32 clients", reads},
 	{"P7", "live fan-out of one run", fanOut},
 	{"P8", "memory per idle subscriber", memory},
 	{"P12", "idle", idle},
