@@ -214,6 +214,12 @@ func (p *Platform) registryOptions() *access.RegistryOptions {
 	return &o
 }
 
+// Allow judges whether the caller may do a at all, for a transport that turns
+// away early whom the platform would turn away later. A refusal is written down.
+func (c *Client) Allow(ctx context.Context, a access.Action, o access.Object) error {
+	return c.allow(ctx, a, o)
+}
+
 // allow judges what concerns no single thing, or a run, by the access table, and
 // writes refusals down.
 func (c *Client) allow(ctx context.Context, a access.Action, o access.Object) error {

@@ -288,7 +288,7 @@ func TestVerifyAuditFindsChanges(t *testing.T) {
 
 // unaudited are the methods of Client that change nothing, or whose change the
 // log of the run or the message itself records.
-var unaudited = regexp.MustCompile(`^(Caller|Entitled|Get|List|Events|Executions|Watch|Follow|Submitted|Submit|Models|WorkerList|Usage|Budgets|` +
+var unaudited = regexp.MustCompile(`^(Allow|Caller|Entitled|Get|List|Events|Executions|Watch|Follow|Submitted|Submit|Models|WorkerList|Usage|Budgets|` +
 	`Environments?|Secrets|Skills|Conversation|Artifact|PlanVersions|HandoffFiles|OpenHandoffFile|AddFile|` +
 	`MCPServers?|Prompts?|Runners?|SendMail|Mails|ReadMail|MailDelivered|Signals|ReportSignal|AuditLog|AuditEntries)$`)
 

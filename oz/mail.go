@@ -159,7 +159,7 @@ func (c *Client) markMail(ctx context.Context, id task.MailID, m task.Mark) (tas
 	if err == nil {
 		_, err = c.run(ctx, known.To, access.MessageView)
 	} else if errors.Is(err, task.ErrNotFound) {
-		err = c.missing(access.MessageView, "")
+		err = c.absent(ctx, access.MessageView, "run", "", c.missing(access.MessageView, ""))
 	}
 	if errors.Is(err, task.ErrNotFound) { // the same words for none and for a hidden one
 		return task.Mail{}, task.Errorf(task.CodeNotFound, "message %q does not exist, or you may not see it", string(id))

@@ -1,7 +1,6 @@
 package task
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -249,10 +248,4 @@ func (d *decision) announce(s State, ref string) {
 	if t, ok := signalOf(s); ok {
 		d.signals = append(d.signals, Signal{Type: t, TaskID: d.id, Execution: d.exec.ID, Ref: ref, Time: d.now})
 	}
-}
-
-// FirstSignals puts signals in order and keeps those with the lowest numbers.
-func FirstSignals(all []Signal, limit int) []Signal {
-	slices.SortFunc(all, func(a, b Signal) int { return cmp.Compare(a.Seq, b.Seq) })
-	return all[:min(len(all), limit)]
 }

@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 	selectUnread = mailColumns + `, '' FROM runs r CROSS JOIN mail m INDEXED BY mail_unread ON m.n = r.n CROSS JOIN letters l ON l.k = m.letter
 		WHERE r.id = ? AND m.read_at IS NULL AND m.sent_at > ? ORDER BY m.sent_at, m.k LIMIT ?`
 	signalColumns = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM runs r CROSS JOIN signals s INDEXED BY signals_run ON s.n = r.n`
-	selectSignals = signalColumns + ` AND s.seq > ? AND s.seq <= ? WHERE r.id = ? ORDER BY s.seq LIMIT ?`
+	selectSignals = signalColumns + ` AND s.seq > ? WHERE r.id IN (SELECT value FROM json_each(?)) ORDER BY s.seq LIMIT ?`
 	selectSignal  = signalColumns + ` AND s.execution = ? AND s.type = ? WHERE r.id = ? ORDER BY s.seq LIMIT 1`
 	// The newest is left out: it keeps the sequence.
 	selectOldest = `SELECT time FROM signals WHERE seq < (SELECT max(seq) FROM signals) ORDER BY seq LIMIT 1`
@@ -197,26 +198,18 @@ func (s *Store) MarkMail(ctx context.Context, id task.MailID, m task.Mark) (task
 	return s.Mail(ctx, id)
 }
 
-// Signals implements task.Mailbox. All up to the highest number that is seen
-// first are committed, so that the runs can be asked one by one.
+// Signals implements task.Mailbox. The order of the rows is that of the
+// commits, so that one statement sees all below the highest number it sees.
 func (s *Store) Signals(ctx context.Context, q task.SignalQuery) ([]task.Signal, error) {
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	var newest int64
-	err := s.fixed.row(ctx, `SELECT coalesce(max(seq), 0) FROM signals`).Scan(&newest)
-	if err != nil || newest <= q.After {
-		return nil, s.explainRead(ctx, "look for signals", err)
+	ids, err := json.Marshal(q.Tasks)
+	if err != nil {
+		return nil, err
 	}
-	var all []task.Signal
-	for _, id := range q.Tasks {
-		some, err := collect(ctx, &s.fixed, scanSignal, selectSignals, q.After, newest, string(id), q.Limit)
-		if err != nil {
-			return nil, s.explainRead(ctx, "read signals of run "+string(id), err)
-		}
-		all = append(all, some...)
-	}
-	return task.FirstSignals(all, q.Limit), nil
+	out, err := collect(ctx, &s.fixed, scanSignal, selectSignals, q.After, string(ids), q.Limit)
+	return out, s.explainRead(ctx, "read signals", err)
 }
 
 // FindSignal implements task.Mailbox.

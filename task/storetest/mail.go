@@ -303,7 +303,7 @@ func signalPages(f *fixture) {
 	}
 	assert.Equal(f, types(f.signals(made.ID)), "run_in_progress")
 	assert.Equal(f, len(f.signals(ids...)), 8)
-	some := f.signals(ids[2], ids[0], newID())
+	some := f.signals(ids[2], ids[0], newID(), ids[2])
 	assert.Equal(f, len(some), 4)
 	assert.Equal(f, some[0].TaskID, ids[0], "in the order of the sequence, not of the query")
 	assert.Equal(f, some[3].TaskID, ids[2])

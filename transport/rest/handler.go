@@ -137,7 +137,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, rt route) *http.
 	if !rt.public {
 		caller, err := h.authenticate(r)
 		if err == nil {
-			err = mayUse(caller, rt)
+			err = h.mayUse(r.Context(), caller, rt)
 		}
 		if err != nil {
 			h.fail(w, r, err)
@@ -171,11 +171,11 @@ func remote(r *http.Request) string {
 // mayUse keeps run tokens, which an agent might get hold of, from every route
 // that the access table does not give to runners; what the caller may do to
 // the object at hand is judged by the platform.
-func mayUse(c access.Caller, rt route) error {
+func (h *Handler) mayUse(ctx context.Context, c access.Caller, rt route) error {
 	if c.Execution == "" {
 		return nil
 	}
-	return access.Allow(c, rt.action, access.Object{TaskID: c.TaskID})
+	return h.platform.As(c).Allow(ctx, rt.action, access.Object{TaskID: c.TaskID})
 }
 
 // authenticate finds who asks. The key is everything after "Bearer ", verbatim:
