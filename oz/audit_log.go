@@ -13,18 +13,6 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// The audit log says who did what to the platform's things. It is kept when
-// the store is a task.Journal.
-//
-// An act is written down before it is done, as AuditBegun, and its outcome
-// behind it: one whose first entry cannot be written is not done. An entry
-// without outcome belongs to an act that a crash has cut off; it may have
-// happened. Refused attempts have one entry; so have downloads, which are
-// written down before the data or the link is given.
-//
-// What stands in the log of a run, which only grows as well and says who did
-// it, is not repeated here: the creation of runs, and what their executions do.
-
 // AuditOutcome says how far an act came.
 type AuditOutcome string
 

@@ -33,6 +33,27 @@
 //	  ^                  | no             |                  |
 //	  +------------------+----------------+------------------+ lost, up to MaxAttempts
 //
+// # Messages between runs
+//
+// [Client.SendMail] puts a letter into the mailboxes of other runs, and
+// [Client.Signals] tells what happened to runs, on one sequence for the whole
+// server. An active run has its mailbox at hand; one that is BLOCKED is woken by
+// a letter, which becomes its next input. Both need a store that is a
+// [task.Mailbox].
+//
+// # Audit log
+//
+// Who did what to the platform's things is written to the audit log, if the
+// store is a [task.Journal]: an act as AuditBegun before it is done, and its
+// outcome behind it. One whose first entry cannot be written is refused and not
+// done. An entry without outcome belongs to an act that a crash has cut off; it
+// may have happened. Refused attempts have one entry, but no more than one per
+// minute for each key and action and a hundred per minute in all; so have
+// downloads, before the data or the link is given. What the log of a run says,
+// which only grows as well, is not repeated: the creation of runs, and what
+// their executions do. Nothing is ever removed. [VerifyAudit] checks the chain
+// of hashes that the entries form.
+//
 // # Goroutines
 //
 // Run owns one goroutine that places runs and one per offer in flight, one
