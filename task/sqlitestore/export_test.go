@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -52,6 +53,9 @@ func (s *Store) Exec(ctx context.Context, text string) error {
 // OneByOne are options of a store that writes and reads one thing at a time,
 // and keeps no more than one run outside the indexes.
 func OneByOne() *Options { return &Options{MaxBatch: 1, Readers: 1, maxUnindexed: 1} }
+
+// Unhurried are options of a store that indexes runs only when told to.
+func Unhurried() *Options { return &Options{indexDelay: 24 * time.Hour} }
 
 // between runs do on the writer's goroutine, between transactions.
 func (s *Store) between(ctx context.Context, do func(w *writer) error) error {

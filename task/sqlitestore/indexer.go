@@ -11,21 +11,20 @@ import (
 )
 
 const (
-	// indexDelay is how long a run may wait for the indexes while nothing
-	// else is to be written. Most runs that are created are offered to a worker
-	// within it, and enter the indexes once, when they have ended.
-	indexDelay = time.Second
 	// indexPiece is how many runs one transaction indexes, when writes may be
 	// waiting: about 20 ms.
 	indexPiece = 512
 	// maxUnindexedBytes bounds the words that are kept in memory: 16 MiB.
 	maxUnindexedBytes = 16 << 20
+	// retryDelay is how long the indexes wait after they could not be written.
+	retryDelay = time.Second
 )
 
 // indexer knows the runs that are stored but do not stand in the indexes yet.
 // Everything but fresh belongs to the writer.
 type indexer struct {
-	max int // see Options
+	max   int           // see Options.maxUnindexed
+	delay time.Duration // see Options.indexDelay
 
 	mu    sync.Mutex
 	fresh []freshRun // not in the search index yet, in order of n
@@ -79,7 +78,7 @@ func (x *indexer) end(committed bool) {
 		return
 	}
 	if x.empty() {
-		x.due = time.Now().Add(indexDelay)
+		x.due = time.Now().Add(x.delay)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -190,7 +189,7 @@ func (w *writer) index() {
 	fresh, idle := w.indexer.next()
 	if err := w.writeIndex(fresh, idle); err != nil {
 		_, _ = w.c.exec(`ROLLBACK`) // fails when SQLite has rolled back itself
-		w.indexer.retry = time.Now().Add(indexDelay)
+		w.indexer.retry = time.Now().Add(retryDelay)
 		w.indexer.due = w.indexer.retry
 		return
 	}
@@ -237,7 +236,7 @@ func (w *writer) writeIndex(fresh []freshRun, idle []idleRun) error {
 // loadIndexer finds what an earlier process left to be indexed.
 func (w *writer) loadIndexer() error {
 	x := &w.indexer
-	x.due = time.Now().Add(indexDelay)
+	x.due = time.Now().Add(x.delay)
 	err := w.c.each(func(vals []any) error {
 		var spec task.Spec
 		if err := json.Unmarshal(vals[1].([]byte), &spec); err != nil {

@@ -30,7 +30,7 @@ const crashPath = "OZ_SQLITESTORE_CRASH_PATH"
 // run entered the index.
 func TestSearchFindsWhatWasJustCreated(t *testing.T) {
 	if path := os.Getenv(crashPath); path != "" {
-		s := open(t, path, nil)
+		s := open(t, path, sqlitestore.Unhurried())
 		createTitled(t, s, "Mend the xylophone")
 		fmt.Println("created")
 		_, _ = io.Copy(io.Discard, os.Stdin) // until killed
@@ -38,14 +38,14 @@ func TestSearchFindsWhatWasJustCreated(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "oz.db")
 	killAfterCreating(t, path)
-	s, err := sqlitestore.Open(t.Context(), path, nil)
+	s, err := sqlitestore.Open(t.Context(), path, sqlitestore.Unhurried())
 	assert.NilError(t, err)
 	assert.Equal(t, len(searched(t, s, "xylophone")), 1)
 	createTitled(t, s, "Tune the xylophone")
 	assert.Equal(t, len(searched(t, s, "xylophone")), 2)
 	assert.NilError(t, s.Close())
 
-	s = open(t, path, nil)
+	s = open(t, path, sqlitestore.Unhurried())
 	fresh, idle, err := s.Unindexed(t.Context())
 	assert.NilError(t, err)
 	assert.Equal(t, fresh, 2)
@@ -106,7 +106,7 @@ func listed(t *testing.T, s task.Store, q task.Query) (ids []task.ID) {
 // the words up, while none, some and all of the runs are in the index.
 func TestSearchGivesTheSamePagesEitherWay(t *testing.T) {
 	const runs = 1500
-	s := open(t, filepath.Join(t.TempDir(), "oz.db"), nil)
+	s := open(t, filepath.Join(t.TempDir(), "oz.db"), sqlitestore.Unhurried())
 	want := map[string][]task.ID{} // newest first
 	words := map[string]int{"common": 1, "third": 3, "rare": 29, "seldom": 300, "once": runs}
 	add := func(from, to int) {
@@ -197,7 +197,7 @@ func (c *fixedClock) Now() time.Time { return c.now }
 // TestIndexesWaitForRoom fills the disk: no write fails because of what has to
 // be indexed, and it is indexed once there is room.
 func TestIndexesWaitForRoom(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "oz.db"), nil)
+	s := open(t, filepath.Join(t.TempDir(), "oz.db"), sqlitestore.Unhurried())
 	for i := range 200 {
 		createTitled(t, s, fmt.Sprintf("run %d %s", i, strings.Repeat("word ", i)))
 	}
@@ -258,7 +258,7 @@ func unpack(t *testing.T, from, to string) {
 func TestCommitsWriteFewPages(t *testing.T) {
 	const runs = 100
 	path := filepath.Join(t.TempDir(), "oz.db")
-	s := open(t, path, nil)
+	s := open(t, path, sqlitestore.Unhurried())
 	pages := func() int64 {
 		info, err := os.Stat(path + "-wal")
 		assert.NilError(t, err)

@@ -37,6 +37,10 @@ type Options struct {
 	// maxUnindexed bounds the runs that lists and searches look at one by one,
 	// about 1 µs each. Beyond it, writes wait for the indexes. Default 8192.
 	maxUnindexed int
+	// indexDelay is how long a run may wait for the indexes while nothing else
+	// is to be written. Most runs that are created are offered to a worker
+	// within it, and enter the indexes once, when they have ended. Default 1 s.
+	indexDelay time.Duration
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -58,6 +62,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if out.maxUnindexed == 0 {
 		out.maxUnindexed = 8192
+	}
+	if out.indexDelay == 0 {
+		out.indexDelay = time.Second
 	}
 	if out.Clock == nil {
 		out.Clock = task.SystemClock()

@@ -48,7 +48,7 @@ type writer struct {
 }
 
 func newWriter(c *conn, subs *subscriptions, o Options) (*writer, error) {
-	w := &writer{c: c, subs: subs, clock: o.Clock, maxBatch: o.MaxBatch, indexer: indexer{max: o.maxUnindexed}, finished: make(chan struct{}),
+	w := &writer{c: c, subs: subs, clock: o.Clock, maxBatch: o.MaxBatch, indexer: indexer{max: o.maxUnindexed, delay: o.indexDelay}, finished: make(chan struct{}),
 		wakeup: make(chan struct{}, 1), changed: map[task.ID]struct{}{}}
 	if err := w.countWaiting(); err != nil {
 		return nil, err
