@@ -3257,7 +3257,8 @@ type ClientInterface interface {
 
 	// ListSignals Poll what happened to runs
 	//
-	// Changes of state and arrived messages of these runs, on one sequence for the whole server.
+	// Changes of state and arrived messages of these runs, on one sequence for the whole server. Whoever asks again
+	// with the highest number seen misses none, unless the server's retention removed it: read the runs then.
 	//
 	// Corresponds with GET /agent/events (the `ListSignals` operationId).
 	ListSignals(ctx context.Context, params *ListSignalsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3265,7 +3266,8 @@ type ClientInterface interface {
 	// ReportSignalWithBody Report what happened to a run
 	//
 	// For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-	// state. A repeat with the same execution and type is answered with the first sequence.
+	// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+	// when the execution has ended.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3275,7 +3277,8 @@ type ClientInterface interface {
 	// ReportSignal Report what happened to a run
 	//
 	// For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-	// state. A repeat with the same execution and type is answered with the first sequence.
+	// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+	// when the execution has ended.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3337,7 +3340,8 @@ type ClientInterface interface {
 
 	// SendMessagesWithBody Send a message to runs
 	//
-	// To all of the recipients or to none.
+	// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+	// is its next input. What the sending run knows of secrets is taken out.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3346,7 +3350,8 @@ type ClientInterface interface {
 
 	// SendMessages Send a message to runs
 	//
-	// To all of the recipients or to none.
+	// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+	// is its next input. What the sending run knows of secrets is taken out.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3574,6 +3579,8 @@ type ClientInterface interface {
 	ListPlanVersions(ctx context.Context, artifactUid ArtifactUid, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListAudit Read the audit log
+	//
+	// Each hash covers all entries before it. An act has an entry before it is done, and one with its outcome.
 	//
 	// Corresponds with GET /oz/audit (the `ListAudit` operationId).
 	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4274,7 +4281,8 @@ func (c *Client) ListEnvironments(ctx context.Context, params *ListEnvironmentsP
 
 // ListSignals Poll what happened to runs
 //
-// Changes of state and arrived messages of these runs, on one sequence for the whole server.
+// Changes of state and arrived messages of these runs, on one sequence for the whole server. Whoever asks again
+// with the highest number seen misses none, unless the server's retention removed it: read the runs then.
 //
 // Corresponds with GET /agent/events (the `ListSignals` operationId).
 func (c *Client) ListSignals(ctx context.Context, params *ListSignalsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4292,7 +4300,8 @@ func (c *Client) ListSignals(ctx context.Context, params *ListSignalsParams, req
 // ReportSignalWithBody Report what happened to a run
 //
 // For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-// state. A repeat with the same execution and type is answered with the first sequence.
+// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+// when the execution has ended.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4312,7 +4321,8 @@ func (c *Client) ReportSignalWithBody(ctx context.Context, runId RunId, contentT
 // ReportSignal Report what happened to a run
 //
 // For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-// state. A repeat with the same execution and type is answered with the first sequence.
+// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+// when the execution has ended.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4454,7 +4464,8 @@ func (c *Client) UpdateAgent(ctx context.Context, agentUid string, body UpdateAg
 
 // SendMessagesWithBody Send a message to runs
 //
-// To all of the recipients or to none.
+// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+// is its next input. What the sending run knows of secrets is taken out.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4473,7 +4484,8 @@ func (c *Client) SendMessagesWithBody(ctx context.Context, contentType string, b
 
 // SendMessages Send a message to runs
 //
-// To all of the recipients or to none.
+// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+// is its next input. What the sending run knows of secrets is taken out.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5029,6 +5041,8 @@ func (c *Client) ListPlanVersions(ctx context.Context, artifactUid ArtifactUid, 
 }
 
 // ListAudit Read the audit log
+//
+// Each hash covers all entries before it. An act has an entry before it is done, and one with its outcome.
 //
 // Corresponds with GET /oz/audit (the `ListAudit` operationId).
 func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -11225,7 +11239,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListSignalsWithResponse Poll what happened to runs
 	//
-	// Changes of state and arrived messages of these runs, on one sequence for the whole server.
+	// Changes of state and arrived messages of these runs, on one sequence for the whole server. Whoever asks again
+	// with the highest number seen misses none, unless the server's retention removed it: read the runs then.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -11235,7 +11250,8 @@ type ClientWithResponsesInterface interface {
 	// ReportSignalWithBodyWithResponse Report what happened to a run
 	//
 	// For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-	// state. A repeat with the same execution and type is answered with the first sequence.
+	// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+	// when the execution has ended.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11245,7 +11261,8 @@ type ClientWithResponsesInterface interface {
 	// ReportSignalWithResponse Report what happened to a run
 	//
 	// For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-	// state. A repeat with the same execution and type is answered with the first sequence.
+	// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+	// when the execution has ended.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11313,7 +11330,8 @@ type ClientWithResponsesInterface interface {
 
 	// SendMessagesWithBodyWithResponse Send a message to runs
 	//
-	// To all of the recipients or to none.
+	// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+	// is its next input. What the sending run knows of secrets is taken out.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11322,7 +11340,8 @@ type ClientWithResponsesInterface interface {
 
 	// SendMessagesWithResponse Send a message to runs
 	//
-	// To all of the recipients or to none.
+	// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+	// is its next input. What the sending run knows of secrets is taken out.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11590,6 +11609,8 @@ type ClientWithResponsesInterface interface {
 	ListPlanVersionsWithResponse(ctx context.Context, artifactUid ArtifactUid, reqEditors ...RequestEditorFn) (*ListPlanVersionsAnswer, error)
 
 	// ListAuditWithResponse Read the audit log
+	//
+	// Each hash covers all entries before it. An act has an entry before it is done, and one with its outcome.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -17249,7 +17270,8 @@ func (c *ClientWithResponses) ListEnvironmentsWithResponse(ctx context.Context, 
 
 // ListSignalsWithResponse Poll what happened to runs
 //
-// Changes of state and arrived messages of these runs, on one sequence for the whole server.
+// Changes of state and arrived messages of these runs, on one sequence for the whole server. Whoever asks again
+// with the highest number seen misses none, unless the server's retention removed it: read the runs then.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -17265,7 +17287,8 @@ func (c *ClientWithResponses) ListSignalsWithResponse(ctx context.Context, param
 // ReportSignalWithBodyWithResponse Report what happened to a run
 //
 // For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-// state. A repeat with the same execution and type is answered with the first sequence.
+// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+// when the execution has ended.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -17281,7 +17304,8 @@ func (c *ClientWithResponses) ReportSignalWithBodyWithResponse(ctx context.Conte
 // ReportSignalWithResponse Report what happened to a run
 //
 // For runs that their creator carries out, and for runners on the token of their execution. Moves the run's
-// state. A repeat with the same execution and type is answered with the first sequence.
+// state. A repeat with the same execution and type is answered with the first sequence; 409, not to be repeated,
+// when the execution has ended.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -17397,7 +17421,8 @@ func (c *ClientWithResponses) UpdateAgentWithResponse(ctx context.Context, agent
 
 // SendMessagesWithBodyWithResponse Send a message to runs
 //
-// To all of the recipients or to none.
+// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+// is its next input. What the sending run knows of secrets is taken out.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -17412,7 +17437,8 @@ func (c *ClientWithResponses) SendMessagesWithBodyWithResponse(ctx context.Conte
 
 // SendMessagesWithResponse Send a message to runs
 //
-// To all of the recipients or to none.
+// To all of the recipients or to none: 422 when one has ended. A recipient that is BLOCKED is woken; the message
+// is its next input. What the sending run knows of secrets is taken out.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -17877,6 +17903,8 @@ func (c *ClientWithResponses) ListPlanVersionsWithResponse(ctx context.Context, 
 }
 
 // ListAuditWithResponse Read the audit log
+//
+// Each hash covers all entries before it. An act has an entry before it is done, and one with its outcome.
 //
 // Returns a wrapper object for the known response body format(s).
 //
