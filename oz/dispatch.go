@@ -91,9 +91,11 @@ type dispatcher struct {
 	inflight map[task.ID]*flight
 }
 
-// flight is an offer under way.
+// flight is an offer under way, or one that failed because somebody else was
+// writing to the run: then it takes no place, and keeps the run from being
+// offered again too soon.
 type flight struct {
-	worker string
+	worker string // none when it failed
 	// wanted says that the run was to be offered again meanwhile.
 	wanted bool
 }
@@ -225,7 +227,9 @@ func (d *dispatcher) flying() map[task.ID]string {
 	defer d.mu.Unlock()
 	m := make(map[task.ID]string, len(d.inflight))
 	for id, f := range d.inflight {
-		m[id] = f.worker
+		if f.worker != "" {
+			m[id] = f.worker
+		}
 	}
 	return m
 }
@@ -320,13 +324,14 @@ func (d *dispatcher) takeOff(id task.ID, worker string) bool {
 }
 
 // land ends a flight. The dispatcher looks again if a place may be free by that
-// and a run may want it: while in flight, an offer may take two places.
+// and a run may want it: while in flight, an offer may take two places of a
+// worker that counts them itself.
 func (d *dispatcher) land(o *offer, taken bool) {
 	d.mu.Lock()
 	wanted := d.inflight[o.ID].wanted
 	delete(d.inflight, o.ID)
 	d.mu.Unlock()
-	if wanted || !taken || d.short.Load() {
+	if wanted || !taken || d.short.Load() && o.to.Info().Busy > 0 {
 		d.p.wake()
 	}
 }
@@ -375,15 +380,25 @@ func (d *dispatcher) placeAll(ctx context.Context, offers []*offer) {
 	if len(placed) == len(offers) {
 		return
 	}
-	// What was left out may wait still, and nobody else might say so.
+	left := slices.DeleteFunc(offers, func(o *offer) bool { _, ok := runs[o.ID]; return ok })
+	d.leaveOut(ctx, left)
+}
+
+// leaveOut frees the places of offers that could not be made. Their runs may
+// wait still, and nobody else might say so: they are looked at again soon.
+func (d *dispatcher) leaveOut(ctx context.Context, left []*offer) {
+	d.mu.Lock()
+	for _, o := range left {
+		d.inflight[o.ID].worker = ""
+	}
+	d.mu.Unlock()
+	d.p.wake()
 	select {
 	case <-d.p.opts.Clock.After(secondLook):
 	case <-ctx.Done():
 	}
-	for _, o := range offers {
-		if _, ok := runs[o.ID]; !ok {
-			d.land(o, false)
-		}
+	for _, o := range left {
+		d.land(o, false)
 	}
 }
 

@@ -107,7 +107,8 @@ const (
 	selectExists     = `SELECT true FROM runs WHERE id = $1`
 	selectExecution  = `SELECT data FROM executions WHERE id = $1`
 	selectExecutions = `SELECT x.data FROM runs r JOIN executions x ON x.n = r.n WHERE r.id = $1 ORDER BY x.number`
-	selectLive       = `SELECT data FROM executions WHERE live`
+	// In the order of the index, so that a scan of it forgets what has ended.
+	selectLive = `SELECT data FROM executions WHERE live ORDER BY n`
 	// The server sums up sizes, so that it never sends more than is wanted.
 	selectEvents = `SELECT seq, execution, time, type, data FROM (
 			SELECT e.*, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
