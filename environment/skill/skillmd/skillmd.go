@@ -28,8 +28,8 @@ import (
 // Limits of the front matter.
 const (
 	maxFrontMatter = 16 << 10 // bytes
+	maxEntries     = 4 << 10  // bytes of the entries name and description together
 	maxName        = 100      // characters
-	maxDescription = 4096
 )
 
 // File is a skill's file as found. Data is nil if it is larger than
@@ -91,7 +91,11 @@ func read(front []byte) (name, description string, err error) {
 		Name        string `yaml:"name"`
 		Description string `yaml:"description"`
 	}
-	if err := yaml.Unmarshal(front, &f); err != nil {
+	entries, err := texts(front)
+	if err != nil {
+		return "", "", err
+	}
+	if err := yaml.Unmarshal(entries, &f); err != nil {
 		return "", "", fmt.Errorf("the front matter is not valid YAML: %s", strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
 	f.Name, f.Description = strings.TrimSpace(f.Name), strings.TrimSpace(f.Description)
@@ -104,12 +108,48 @@ func read(front []byte) (name, description string, err error) {
 		return "", "", fmt.Errorf("the name has more than %d characters", maxName)
 	case strings.ContainsAny(f.Name, "/:") || strings.ContainsFunc(f.Name, unicode.IsControl) || !utf8.ValidString(f.Name):
 		return "", "", errors.New("the name must be one line without slash or colon")
-	case utf8.RuneCountInString(f.Description) > maxDescription:
-		return "", "", fmt.Errorf("the description has more than %d characters", maxDescription)
 	case !utf8.ValidString(f.Description) || strings.ContainsRune(f.Description, 0):
 		return "", "", errors.New("the description is not text")
 	}
 	return f.Name, f.Description, nil
+}
+
+// texts gives the entries name and description of the front matter alone. The
+// library takes a minute for a kilobyte of aliases of aliases, and whatever
+// else stands there is of no use here.
+func texts(front []byte) ([]byte, error) {
+	var kept []byte
+	var value []byte // of the entry under way
+	keep := false
+	check := func() error {
+		if first := bytes.TrimSpace(value); len(first) > 0 && bytes.IndexByte([]byte("[{&*!%@`"), first[0]) >= 0 {
+			return errors.New("name and description must be plain text, in quotes if it begins with a sign")
+		}
+		value = nil
+		return nil
+	}
+	for line := range bytes.Lines(front) {
+		if bytes.IndexByte([]byte(" \t-#\n"), line[0]) < 0 { // a new entry
+			if err := check(); err != nil {
+				return nil, err
+			}
+			key, rest, _ := bytes.Cut(line, []byte(":"))
+			key = bytes.Trim(key, " \"'")
+			keep = string(key) == "name" || string(key) == "description"
+			if keep {
+				value = bytes.Clone(rest)
+			}
+		} else if keep {
+			value = append(value, line...)
+		}
+		if keep {
+			kept = append(kept, line...)
+		}
+		if len(kept) > maxEntries {
+			return nil, fmt.Errorf("name and description have more than %d bytes together", maxEntries)
+		}
+	}
+	return kept, check()
 }
 
 // Collect reads the files of one repository and keeps those that count, in the

@@ -1,6 +1,7 @@
 package skillmd_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ func TestParse(t *testing.T) {
 		{name: "sound", data: sound},
 		{name: "byte order mark and CRLF", data: "\ufeff" + strings.ReplaceAll(sound, "\n", "\r\n")},
 		{name: "space after the dashes", data: strings.Replace(sound, "---\n", "--- \t\n", 1)},
+		{name: "in blocks, with lists and comments", data: "---\n# ours\nallowed-tools:\n- a\n\"name\": deploy\ndescription: >\n  Ships\n  it\n\nmetadata: {a: [b]}\n---\n# Deploy\n\n---\nRun make.\n"},
 		{name: "empty", data: "", malformed: "must begin with front matter"},
 		{name: "no front matter", data: "# Deploy\n", malformed: "must begin with front matter"},
 		{name: "no end", data: "---\nname: deploy\n", malformed: "no end"},
@@ -29,8 +31,12 @@ func TestParse(t *testing.T) {
 		{name: "no description", data: "---\nname: x\n---\n", malformed: "no description"},
 		{name: "blank name", data: "---\nname: ' '\ndescription: x\n---\n", malformed: "no name"},
 		{name: "slash", data: "---\nname: a/b\ndescription: x\n---\n", malformed: "slash or colon"},
-		{name: "not YAML", data: "---\nname: [\n---\n", malformed: "not valid YAML"},
-		{name: "a list as name", data: "---\nname: [a]\ndescription: x\n---\n", malformed: "not valid YAML"},
+		{name: "not YAML", data: "---\nname: \"\n---\n", malformed: "not valid YAML"},
+		{name: "a list as name", data: "---\nname: [a]\ndescription: x\n---\n", malformed: "plain text"},
+		{name: "an alias", data: "---\nx: &x [a]\nname:\n  *x\ndescription: x\n---\n", malformed: "plain text"},
+		{name: "a name twice", data: "---\nname: a\nname: b\ndescription: x\n---\n", malformed: "not valid YAML"},
+		{name: "colon in plain text", data: "---\nname: a\ndescription: use: it\n---\n", malformed: "not valid YAML"},
+		{name: "long description", data: "---\nname: a\ndescription: " + strings.Repeat("x", 5000) + "\n---\n", malformed: "4096 bytes"},
 		{name: "not UTF-8", data: "---\nname: \xff\n---\n", malformed: "UTF-8"},
 		{name: "long front matter", data: "---\nx: " + strings.Repeat("x", 20_000) + "\n---\n", malformed: "more than 16384"},
 		{name: "long name", data: "---\nname: " + strings.Repeat("x", 101) + "\ndescription: x\n---\n", malformed: "more than 100"},
@@ -48,6 +54,19 @@ func TestParse(t *testing.T) {
 	}
 	large := skillmd.Parse(skillmd.File{Path: path})
 	assert.Assert(t, strings.Contains(large.Malformed, "131072"), large.Malformed)
+}
+
+// TestHostileFrontMatter: what would take the YAML library minutes is not given
+// to it.
+func TestHostileFrontMatter(t *testing.T) {
+	aliases := "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
+	for i := 1; i < 9; i++ {
+		aliases += fmt.Sprintf("a%d: &a%[1]d [%s*a%d]\n", i, strings.Repeat(fmt.Sprintf("*a%d,", i-1), 8), i-1)
+	}
+	for _, front := range []string{aliases + "name: x\ndescription: *a8", "x: " + strings.Repeat("[", 16_000), strings.Repeat("- ", 8000)} {
+		s := skillmd.Parse(skillmd.File{Path: ".claude/skills/x/SKILL.md", Data: []byte("---\n" + front + "\n---\n")})
+		assert.Assert(t, s.Malformed != "")
+	}
 }
 
 func file(name string) *fstest.MapFile {
