@@ -20,6 +20,14 @@
 // everything and commits. Correctness rests on these row locks alone, and
 // nothing is remembered from one transaction to the next.
 //
+// Offers of waiting runs (task.Placer) pass over rows that others have locked,
+// so that dispatchers of several replicas do not wait for each other.
+//
+// Commits touch none of the indexes that lists use: a run enters them a few
+// seconds after it has ended, many at once, and leaves them when a worker takes
+// it up again. One that waits enters only if it waits for longer. Until then
+// lists look at it together with those that work; what they show is the same.
+//
 // A transaction that met another store's, or whose connection broke, is tried
 // again for a second or so. When the connection breaks during the commit, the
 // store asks the server whether the transaction was committed, so that nothing
@@ -28,13 +36,15 @@
 // # Hearing of changes
 //
 // Subscribers in the store that commits are woken at once. The others learn it
-// by NOTIFY, sent after the commit and at most 200 times a second, since each
-// NOTIFY holds up all commits of the server. In case a message got lost, each
+// by NOTIFY, sent behind the commit in the same round trip, or by a goroutine when
+// it is too soon after another: at most 200 times a second, since each NOTIFY
+// holds up all commits of the server. In case a message got lost, each
 // store looks at the runs it subscribed to every few seconds, and wakes all
 // subscribers when its connection had to be made anew.
 //
 // Waiting locks nothing: a run that another store is offering at that moment
-// may be listed in both, and one of the offers fails with a conflict.
+// may be listed in both. Do then fails with a conflict for one of them, and Place
+// leaves the run out.
 //
 // # Tables
 //

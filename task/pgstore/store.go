@@ -27,7 +27,8 @@ type Options struct {
 	// own. Default: twice the processors, at least 4.
 	Readers int
 	// Writers is how many transactions may write at once, each on a connection
-	// of its own. Default 2: one prepares while the other waits for the disk.
+	// of its own. The first takes all it can; the others serve while it is held
+	// up. Default 2.
 	Writers int
 	// MaxBatch bounds how many writes share a transaction. Default 256; 1
 	// gives every write a transaction of its own.
