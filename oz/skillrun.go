@@ -10,6 +10,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/environment/skill"
+	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -81,8 +82,10 @@ type located struct {
 func (l located) id() string { return l.repo.ID(l.skill) }
 
 // configureSkills looks up the skills of a run and makes their texts part of
-// what its agent is told, so that the run keeps them as they are now.
-func (c *Client) configureSkills(ctx context.Context, r Request, spec *task.Spec) error {
+// what its agent is told, so that the run keeps them as they are now. A run
+// that its caller carries out works where the caller is: nothing is cloned
+// there that was not asked for.
+func (c *Client) configureSkills(ctx context.Context, a access.Action, r Request, spec *task.Spec) error {
 	list := wantedSkills(r, spec.Config)
 	if len(list) == 0 {
 		return nil
@@ -107,7 +110,10 @@ func (c *Client) configureSkills(ctx context.Context, r Request, spec *task.Spec
 	if r.Title == "" && strings.TrimSpace(r.Prompt) == "" {
 		spec.Title = title(found[0].skill.Name + ": " + found[0].skill.Description)
 	}
-	return applySkills(found, repos, spec)
+	if err := applySkills(found, spec); err != nil || a == access.RunExecute {
+		return err
+	}
+	return addRepositories(found, repos, spec)
 }
 
 // runRepositories are those of the run's environment.
@@ -213,7 +219,7 @@ func whereLooked(among []skill.Repository, names []string) string {
 
 // applySkills writes the skills into the run. The first is the one that the run
 // carries out, and gets the prompt as its arguments.
-func applySkills(found []located, repos []skill.Repository, spec *task.Spec) error {
+func applySkills(found []located, spec *task.Spec) error {
 	first := found[0]
 	var text strings.Builder
 	var ids []string
@@ -236,7 +242,7 @@ func applySkills(found []located, repos []skill.Repository, spec *task.Spec) err
 	if spec.Config.Name == "" {
 		spec.Config.Name, spec.Origins["name"] = first.skill.Name, layerSkill
 	}
-	return addRepositories(found, repos, spec)
+	return nil
 }
 
 // addRepositories has the repositories of skills cloned which the environment

@@ -177,9 +177,14 @@ func TestSkillBecomesTheRun(t *testing.T) {
 	assert.NilError(t, json.Unmarshal(bare.Environment, &e))
 	assert.DeepEqual(t, e.Repos, []environment.Repo{{Owner: "acme", Name: "lib"}})
 
+	local, _, err := who["bob"].StartLocal(ctx, oz.Request{Skill: "acme/lib:review"})
+	assert.NilError(t, err)
+	assert.Equal(t, local.Skill.Name, "review")
+	assert.Equal(t, len(local.Environment), 0, "nothing is cloned where a person works")
+
 	page, err := p.List(ctx, task.Query{Skill: "acme/lib:.agents/skills/review/SKILL.md"})
 	assert.NilError(t, err)
-	assert.Equal(t, len(page.Tasks), 1)
+	assert.Equal(t, len(page.Tasks), 2)
 }
 
 // firstInput is what the agent is told first.

@@ -112,7 +112,7 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err := c.configure(ctx, r.Config, &spec); err != nil {
 		return task.Spec{}, err
 	}
-	if err := c.configureSkills(ctx, r, &spec); err != nil {
+	if err := c.configureSkills(ctx, a, r, &spec); err != nil {
 		return task.Spec{}, err
 	}
 	if err := c.p.checkPolicy(ctx, r); err != nil {
