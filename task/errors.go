@@ -83,6 +83,14 @@ func catalogue(c Code) (codeInfo, bool) {
 	return codeInfo{500, true, true, "Internal error"}, false
 }
 
+// Codes lists the closed set.
+func Codes() []Code {
+	return []Code{CodeInsufficientCredits, CodeFeatureNotAvailable, CodeExternalAuthRequired, CodeNotAuthorized, CodeInvalidRequest, CodeNotFound,
+		CodeBudgetExceeded, CodeIntegrationDisabled, CodeIntegrationNotConfigured, CodeOperationNotSupported, CodeEnvironmentSetupFailed,
+		CodeContentPolicyViolation, CodeConflict, CodeAuthenticationRequired, CodeResourceUnavailable, CodeInternal, CodeAgentProcessFailed,
+		CodeInfrastructureTimeout}
+}
+
 // Known reports whether c belongs to the closed set.
 func (c Code) Known() bool { _, ok := catalogue(c); return ok }
 
@@ -120,8 +128,20 @@ type Error struct {
 	Field string
 	// RetryAfterMS hints when to try again, in milliseconds; 0 means no hint.
 	RetryAfterMS int64
+	// Help says where the user can mend it; nil when there is no such place.
+	Help *Help
 	// Err is the cause, for logs and errors.Is; it does not reach the wire. May be nil.
 	Err error
+}
+
+// Help goes with CodeExternalAuthRequired and CodeIntegrationNotConfigured (Oz
+// API, error body). Empty fields are not known.
+type Help struct {
+	Provider          string   // the outside service, such as "github"
+	AuthURL           string   // where to connect it again
+	InaccessibleRepos []string // owner/repo, out of reach
+	IntegrationName   string   // the integration that is set up only in part
+	SetupURL          string   // where to go on with that
 }
 
 // Errorf makes an *Error. A %w verb in format keeps that operand as its cause.

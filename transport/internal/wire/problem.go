@@ -12,12 +12,16 @@ import (
 // error body). What err says reaches the caller only if it is a *task.Error:
 // anything else is an internal error whose text stays at home.
 func Problem(err error) api.Problem {
-	code, detail, field := task.CodeOf(err), "", ""
+	code, detail := task.CodeOf(err), ""
+	var p api.Problem
 	var e *task.Error
 	if errors.As(err, &e) && e.Code == code {
-		detail, field = e.Error(), e.Field
+		detail, p.Field = e.Error(), e.Field
+		if h := e.Help; h != nil {
+			p.Provider, p.AuthUrl, p.InaccessibleRepos = h.Provider, h.AuthURL, h.InaccessibleRepos
+			p.IntegrationName, p.SetupUrl = h.IntegrationName, h.SetupURL
+		}
 	}
-	p := api.Problem{Field: field}
 	switch {
 	case errors.Is(err, task.ErrFenced):
 		p.Reason = api.Fenced
@@ -44,7 +48,7 @@ const maxDetail = 8 << 10
 // other servers, without error_code, are read by the last segment of type, or
 // by the status.
 func Error(p api.Problem, status int) error {
-	e := &task.Error{Code: codeOf(p, status), Message: messageOf(p), Field: p.Field}
+	e := &task.Error{Code: codeOf(p, status), Message: messageOf(p), Field: p.Field, Help: helpOf(p)}
 	switch p.Reason {
 	case api.Fenced:
 		e.Err = task.ErrFenced
@@ -52,6 +56,14 @@ func Error(p api.Problem, status int) error {
 		e.Err = task.ErrUnseenInput
 	}
 	return e
+}
+
+func helpOf(p api.Problem) *task.Help {
+	h := task.Help{Provider: p.Provider, AuthURL: p.AuthUrl, InaccessibleRepos: p.InaccessibleRepos, IntegrationName: p.IntegrationName, SetupURL: p.SetupUrl}
+	if h.Provider == "" && h.AuthURL == "" && len(h.InaccessibleRepos) == 0 && h.IntegrationName == "" && h.SetupURL == "" {
+		return nil
+	}
+	return &h
 }
 
 func codeOf(p api.Problem, status int) task.Code {
