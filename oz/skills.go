@@ -85,7 +85,7 @@ type UnreachableRepository struct {
 // Skills lists the skills that the caller may run. With Repo it fails when that
 // repository cannot be looked into; without, the list says which could not.
 func (c *Client) Skills(ctx context.Context, q SkillQuery) (SkillList, error) {
-	if err := access.Allow(c.caller, access.SkillView, access.Object{}); err != nil {
+	if err := c.allow(ctx, access.SkillView, access.Object{}); err != nil {
 		return SkillList{}, err
 	}
 	places, err := c.skillPlaces(ctx, q.Repo)

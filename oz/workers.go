@@ -22,8 +22,8 @@ type WorkerStatus struct {
 
 // WorkerList lists the workers of this server by ID. Other servers on the same
 // store have workers of their own.
-func (c *Client) WorkerList(context.Context) ([]WorkerStatus, error) {
-	if err := access.Allow(c.caller, access.WorkerView, access.Object{}); err != nil {
+func (c *Client) WorkerList(ctx context.Context) ([]WorkerStatus, error) {
+	if err := c.allow(ctx, access.WorkerView, access.Object{}); err != nil {
 		return nil, err
 	}
 	list := make([]WorkerStatus, 0, len(c.p.opts.Workers))
