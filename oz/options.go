@@ -84,6 +84,10 @@ type Options struct {
 	// below it. Default: none, so that runs have no link.
 	PublicURL string
 
+	// NoLinks refuses to share runs with whoever has the link. Default: they
+	// may be.
+	NoLinks bool
+
 	// Policy may refuse a request for a run after it was checked and before it
 	// is stored; Entitlements can judge more than that. A *task.Error is
 	// answered as it is; any other error becomes

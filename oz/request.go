@@ -74,14 +74,10 @@ func (r Request) checkOrigin() error {
 	switch {
 	case r.Source != "" && !r.Source.Known():
 		return task.Invalid("source", "%q is no source of a run", string(r.Source))
-	case r.OnBehalfOf != "":
-		return task.Errorf(task.CodeNotAuthorized, "on_behalf_of: only the key of an agent identity may name another person; use that person's own key")
 	case r.AgentIdentityUID != "" && r.Team != nil && !*r.Team:
 		return task.Invalid("agent_identity_uid", "an identity carries out team runs only; leave team out or set it to true")
-	case r.AgentIdentityUID != "":
-		return notBuilt("agent_identity_uid", "agent identities", "leave it out to run as yourself")
 	}
-	return nil
+	return checkLine("on_behalf_of", r.OnBehalfOf, maxName)
 }
 
 func (r Request) checkMetadata() error {

@@ -181,7 +181,7 @@ func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redact
 		return nil, nil, err
 	}
 	request := secrets.Request{Owner: t.Owner, Allow: t.Config.Secrets}
-	if t.Creator.IsPerson() {
+	if t.Creator.IsPerson() && t.Requester.UID == "" {
 		request.Person = t.Creator.UID
 		if request.Team, err = p.onlyTeam(ctx, t); err != nil {
 			return nil, nil, err

@@ -41,7 +41,11 @@ func (c *Client) Submit(ctx context.Context, r Request) (task.Task, error) {
 func (c *Client) create(ctx context.Context, r Request, n task.Creation) (task.Task, error) {
 	n.ID, n.Now = task.NewID(), c.p.opts.Clock.Now()
 	n.Spec.ConversationID = string(n.ID)
-	var err error
+	share, err := c.shareAtOnce(ctx, n.Spec)
+	if err != nil {
+		return task.Task{}, err
+	}
+	n.Commands = append(n.Commands, share...)
 	if n.Spec.ContinuesID, n.Handoff, err = c.continued(ctx, r.ConversationID); err != nil {
 		return task.Task{}, err
 	}
@@ -89,7 +93,11 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if c.p.Draining() {
 		return task.Spec{}, errDraining()
 	}
-	owner, err := c.owner(ctx, a, r.Team)
+	agent, err := c.agentOf(ctx, r)
+	if err != nil {
+		return task.Spec{}, err
+	}
+	owner, err := c.ownerOfRun(ctx, a, r, agent)
 	if err != nil {
 		return task.Spec{}, err
 	}
@@ -100,16 +108,26 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err != nil {
 		return task.Spec{}, err
 	}
+	creator, err := c.creatorOf(ctx, r, owner, agent)
+	if err != nil {
+		return task.Spec{}, err
+	}
 	fingerprint, err := r.fingerprint()
 	if err != nil {
 		return task.Spec{}, err
 	}
-	spec := task.Spec{Fingerprint: fingerprint, Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: c.caller.Principal,
+	spec := task.Spec{Fingerprint: fingerprint, Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: creator,
 		Executor: c.caller.Principal, ParentID: r.ParentRunID, Metadata: metadata, Interactive: r.Interactive}
 	if spec.Title == "" {
 		spec.Title = title(r.Prompt)
 	}
-	if err := c.configure(ctx, r.Config, &spec); err != nil {
+	if creator != c.caller.Principal {
+		spec.Requester = c.caller.Principal
+	}
+	if agent != nil {
+		spec.Executor = agent.Principal()
+	}
+	if err := c.configure(ctx, r.Config, agent, &spec); err != nil {
 		return task.Spec{}, err
 	}
 	if err := c.configureSkills(ctx, a, r, &spec); err != nil {
@@ -127,6 +145,14 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 func errDraining() error {
 	return &task.Error{Code: task.CodeResourceUnavailable, RetryAfterMS: 5000,
 		Message: "the server is shutting down and takes no new work; try again in a few seconds"}
+}
+
+// ownerOfRun says whose the run is. With an agent that is its team.
+func (c *Client) ownerOfRun(ctx context.Context, a access.Action, r Request, agent *access.Agent) (task.Scope, error) {
+	if agent == nil || r.Team != nil && !*r.Team {
+		return c.owner(ctx, a, r.Team)
+	}
+	return agent.Scope(), c.allow(ctx, a, access.Object{Owner: agent.Scope(), Creator: c.caller.Principal})
 }
 
 // owner says whose the run is, and whether the caller may make one there.
@@ -211,14 +237,17 @@ func (p *Platform) checkDepth(ctx context.Context, parent task.Task) error {
 }
 
 // configure resolves the run's configuration and records where it came from.
-func (c *Client) configure(ctx context.Context, asked task.Config, spec *task.Spec) error {
+func (c *Client) configure(ctx context.Context, asked task.Config, agent *access.Agent, spec *task.Spec) error {
 	asked, err := cloneConfig(asked)
 	if err != nil {
 		return task.Invalid("config", "%w", err)
 	}
 	layers := []layer{{layerRun, asked}}
 	defaults := c.p.defaults()
-	if id := firstOf(asked.EnvironmentID, defaults.EnvironmentID); id != "" {
+	if agent != nil {
+		layers = append(layers, agentLayer(*agent, asked))
+	}
+	if id := environmentOfRun(append(layers, layer{layerDefault, defaults})); id != "" {
 		env, err := c.environmentFor(ctx, id, spec.Owner)
 		if err != nil {
 			return err
@@ -229,6 +258,12 @@ func (c *Client) configure(ctx context.Context, asked task.Config, spec *task.Sp
 		layers = append(layers, layer{layerEnvironment, task.Config{Secrets: env.Config.Secrets, RunnerID: env.Config.DefaultRunner}})
 	}
 	spec.Config, spec.Origins = resolve(append(layers, layer{layerDefault, defaults})...)
+	if agent != nil {
+		withAgent(*agent, asked, spec)
+		if err := checkHarness(spec.Config); err != nil {
+			return err
+		}
+	}
 	for _, step := range []func(context.Context, *task.Spec) error{c.configureRunner, c.configureMCP} {
 		if err := step(ctx, spec); err != nil {
 			return err
@@ -237,11 +272,14 @@ func (c *Client) configure(ctx context.Context, asked task.Config, spec *task.Sp
 	return c.p.checkModel("config.model_id", spec.Config.ModelID)
 }
 
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
+// environmentOfRun names the environment that a run is to have, "" for none.
+func environmentOfRun(layers []layer) string {
+	for _, l := range layers {
+		if l.config.EnvironmentID != "" {
+			return l.config.EnvironmentID
+		}
 	}
-	return b
+	return ""
 }
 
 // environmentFor finds the environment of a run (Oz API, POST /agent/runs).
@@ -312,14 +350,19 @@ func (c *Client) Submitted(ctx context.Context, r Request, since time.Time) (t t
 	if err != nil {
 		return task.Task{}, false, err
 	}
-	q := task.Query{CreatorUID: c.caller.Principal.UID, CreatedAfter: since, Sort: task.SortCreatedAt, Limit: twinsPage}
+	q := task.Query{CreatedAfter: since, Sort: task.SortCreatedAt, Limit: twinsPage}
+	if r.OnBehalfOf == "" {
+		q.CreatorUID = c.caller.Principal.UID
+	} else { // somebody else is the creator of what an agent's key asked for
+		q.ExecutorUID = c.caller.Principal.UID
+	}
 	for range maxTwins / twinsPage {
 		page, err := c.List(ctx, q)
 		if err != nil {
 			return task.Task{}, false, err
 		}
 		for _, t := range page.Tasks {
-			if bytes.Equal(t.Fingerprint, want) && t.Creator == c.caller.Principal {
+			if bytes.Equal(t.Fingerprint, want) && requester(t) == c.caller.Principal {
 				return t, true, nil
 			}
 		}
@@ -328,6 +371,14 @@ func (c *Client) Submitted(ctx context.Context, r Request, since time.Time) (t t
 		}
 	}
 	return task.Task{}, false, nil
+}
+
+// requester is who sent the request that made a run.
+func requester(t task.Task) task.Principal {
+	if t.Requester.UID != "" {
+		return t.Requester
+	}
+	return t.Creator
 }
 
 // putAttachments stores the files of a request.

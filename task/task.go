@@ -78,8 +78,12 @@ type Spec struct {
 	// Creator asked for the run, Executor carries it out.
 	Creator  Principal `json:"creator"`
 	Executor Principal `json:"executor"`
+	// Requester sent the request, when it asked on behalf of the creator. Such
+	// a run gets none of the creator's personal secrets.
+	Requester Principal `json:"requester,omitzero"`
 	// Config is the resolved configuration; Origins says for each of its
-	// settings which layer gave it ("run", "environment", "default" ...).
+	// settings which layer gave it ("run", "agent", "environment", "default"), or
+	// both where two are put together ("run, agent").
 	Config  Config            `json:"config"`
 	Origins map[string]string `json:"origins,omitempty"`
 	// Environment is the environment's configuration as of creation, in the
