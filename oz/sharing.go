@@ -14,7 +14,7 @@ import (
 // Sharing tells who may see and steer a run.
 func (c *Client) Sharing(ctx context.Context, id task.ID) (task.Sharing, error) {
 	t, err := c.run(ctx, id, access.RunView)
-	return shown(t), err
+	return t.Sharing.Of(t.Owner), err
 }
 
 // Share says who may see and steer a run from now on. A person may be named by
@@ -30,20 +30,7 @@ func (c *Client) Share(ctx context.Context, id task.ID, s task.Sharing) (task.Sh
 		return task.Sharing{}, err
 	}
 	t.Head, err = c.p.store.Do(ctx, id, task.Share{By: c.caller.Principal, Sharing: s})
-	return shown(t), err
-}
-
-// shown spells out what a run's sharing leaves to the default.
-func shown(t task.Task) task.Sharing {
-	s := t.Sharing.Clone()
-	switch {
-	case s.Visibility == "" && t.Owner.Type == task.ScopeUser:
-		s.Visibility = task.VisibilityPrivate
-	case s.Visibility == "":
-		s.Visibility = task.VisibilityTeam
-	}
-	s.LinkRole = s.Link()
-	return s
+	return t.Sharing.Of(t.Owner), err
 }
 
 // checkSharing judges what a run of owner is to be shared with, and finds the

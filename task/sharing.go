@@ -57,6 +57,19 @@ func (s Sharing) Clone() Sharing {
 	return s
 }
 
+// Of spells out what s leaves to the default, for a run of owner.
+func (s Sharing) Of(owner Scope) Sharing {
+	s = s.Clone()
+	switch {
+	case s.Visibility == "" && owner.Type == ScopeUser:
+		s.Visibility = VisibilityPrivate
+	case s.Visibility == "":
+		s.Visibility = VisibilityTeam
+	}
+	s.LinkRole = s.Link()
+	return s
+}
+
 // Equal reports whether both say the same.
 func (s Sharing) Equal(o Sharing) bool {
 	return s.Visibility == o.Visibility && s.LinkRole == o.LinkRole && slices.Equal(s.Grants, o.Grants)

@@ -720,6 +720,8 @@ func (e GetUsageParamsGroupBy) Valid() bool {
 
 // APIKey defines model for APIKey.
 type APIKey struct {
+	// Agent Uid of the identity that an agent key acts as.
+	Agent      string       `json:"agent,omitempty,omitzero"`
 	CreatedAt  time.Time    `json:"created_at"`
 	Creator    *UserProfile `json:"creator,omitempty"`
 	ExpiresAt  *time.Time   `json:"expires_at,omitempty"`
@@ -736,7 +738,7 @@ type APIKey struct {
 // APIKeyType defines model for APIKey.Type.
 type APIKeyType string
 
-// AddMemberRequest Names the person by uid or by e-mail.
+// AddMemberRequest Names the person by uid or by e-mail; one who is not known yet, by e-mail.
 type AddMemberRequest struct {
 	DisplayName string `json:"display_name,omitempty,omitzero"`
 	Email       string `json:"email,omitempty,omitzero"`
@@ -1092,14 +1094,17 @@ type CostUsd struct {
 
 // CreateAPIKeyRequest defines model for CreateAPIKeyRequest.
 type CreateAPIKeyRequest struct {
+	// Agent Uid of the identity that an agent key is to act as.
+	Agent string `json:"agent,omitempty,omitzero"`
+
 	// ExpiresAt Absent means never.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	Name      string     `json:"name"`
 
-	// Team Uid of the team of a team key; default the caller's only one.
+	// Team Uid of the team of a team or worker key; default the caller's only one.
 	Team string `json:"team,omitempty,omitzero"`
 
-	// Type personal (default) or team.
+	// Type personal (default), team, agent or worker; a worker key connects workers and does nothing else.
 	Type string `json:"type,omitempty,omitzero"`
 }
 
@@ -1112,26 +1117,26 @@ type CreateAgentRequest struct {
 	BaseModel   *string `json:"base_model,omitempty"`
 
 	// CredentialStrategy CREATOR or EXECUTOR.
-	CredentialStrategy *string           `json:"credential_strategy,omitempty"`
-	DefaultRunnerUid   *string           `json:"default_runner_uid,omitempty"`
-	Description        *string           `json:"description,omitempty"`
-	EnvironmentId      *string           `json:"environment_id,omitempty"`
-	FactoryUid         *string           `json:"factory_uid,omitempty"`
-	Harness            *Harness          `json:"harness,omitempty"`
-	HarnessAuthSecrets map[string]string `json:"harness_auth_secrets,omitempty,omitzero"`
+	CredentialStrategy *string            `json:"credential_strategy,omitempty"`
+	DefaultRunnerUid   *string            `json:"default_runner_uid,omitempty"`
+	Description        *string            `json:"description,omitempty"`
+	EnvironmentId      *string            `json:"environment_id,omitempty"`
+	FactoryUid         *string            `json:"factory_uid,omitempty"`
+	Harness            *Harness           `json:"harness,omitempty"`
+	HarnessAuthSecrets *map[string]string `json:"harness_auth_secrets,omitempty"`
 
 	// InferenceProviders Stored and given back as it came.
-	InferenceProviders JSON                       `json:"inference_providers,omitempty,omitzero"`
-	McpServers         map[string]McpServerConfig `json:"mcp_servers,omitempty,omitzero"`
+	InferenceProviders JSON                        `json:"inference_providers,omitempty,omitzero"`
+	McpServers         *map[string]McpServerConfig `json:"mcp_servers,omitempty"`
 
 	// Memory Stored and given back as it came.
-	Memory            JSON        `json:"memory,omitempty,omitzero"`
-	Name              string      `json:"name"`
-	OnBehalfOfEnabled *bool       `json:"on_behalf_of_enabled,omitempty"`
-	Prompt            *string     `json:"prompt,omitempty"`
-	Secrets           []SecretRef `json:"secrets,omitempty,omitzero"`
-	Skills            []string    `json:"skills,omitempty,omitzero"`
-	WorkerHost        *string     `json:"worker_host,omitempty"`
+	Memory            JSON         `json:"memory,omitempty,omitzero"`
+	Name              string       `json:"name"`
+	OnBehalfOfEnabled *bool        `json:"on_behalf_of_enabled,omitempty"`
+	Prompt            *string      `json:"prompt,omitempty"`
+	Secrets           *[]SecretRef `json:"secrets,omitempty"`
+	Skills            *[]string    `json:"skills,omitempty"`
+	WorkerHost        *string      `json:"worker_host,omitempty"`
 }
 
 // CreateEnvironmentRequest defines model for CreateEnvironmentRequest.
@@ -1385,6 +1390,8 @@ type Grant struct {
 	// Role viewer or editor.
 	Role    string `json:"role"`
 	TeamUid string `json:"team_uid,omitempty,omitzero"`
+
+	// UserUid A person; in requests also their e-mail address.
 	UserUid string `json:"user_uid,omitempty,omitzero"`
 }
 
@@ -1910,8 +1917,12 @@ type RunExtension struct {
 	// ReadyAt When the run may be placed on a worker.
 	ReadyAt *time.Time `json:"ready_at,omitempty"`
 
+	// Requester Who sent the request on behalf of the creator.
+	Requester *UserProfile `json:"requester,omitempty"`
+
 	// RunTimeMs Working time of ended executions, in milliseconds.
 	RunTimeMs int64        `json:"run_time_ms"`
+	Sharing   *Sharing     `json:"sharing,omitempty"`
 	Usage     []ModelUsage `json:"usage,omitempty,omitzero"`
 }
 
@@ -2207,26 +2218,26 @@ type UpdateAgentRequest struct {
 	BaseModel   *string `json:"base_model,omitempty"`
 
 	// CredentialStrategy CREATOR or EXECUTOR.
-	CredentialStrategy *string           `json:"credential_strategy,omitempty"`
-	DefaultRunnerUid   *string           `json:"default_runner_uid,omitempty"`
-	Description        *string           `json:"description,omitempty"`
-	EnvironmentId      *string           `json:"environment_id,omitempty"`
-	FactoryUid         *string           `json:"factory_uid,omitempty"`
-	Harness            *Harness          `json:"harness,omitempty"`
-	HarnessAuthSecrets map[string]string `json:"harness_auth_secrets,omitempty,omitzero"`
+	CredentialStrategy *string            `json:"credential_strategy,omitempty"`
+	DefaultRunnerUid   *string            `json:"default_runner_uid,omitempty"`
+	Description        *string            `json:"description,omitempty"`
+	EnvironmentId      *string            `json:"environment_id,omitempty"`
+	FactoryUid         *string            `json:"factory_uid,omitempty"`
+	Harness            *Harness           `json:"harness,omitempty"`
+	HarnessAuthSecrets *map[string]string `json:"harness_auth_secrets,omitempty"`
 
 	// InferenceProviders Stored and given back as it came.
-	InferenceProviders JSON                       `json:"inference_providers,omitempty,omitzero"`
-	McpServers         map[string]McpServerConfig `json:"mcp_servers,omitempty,omitzero"`
+	InferenceProviders JSON                        `json:"inference_providers,omitempty,omitzero"`
+	McpServers         *map[string]McpServerConfig `json:"mcp_servers,omitempty"`
 
 	// Memory Stored and given back as it came.
-	Memory            JSON        `json:"memory,omitempty,omitzero"`
-	Name              *string     `json:"name,omitempty"`
-	OnBehalfOfEnabled *bool       `json:"on_behalf_of_enabled,omitempty"`
-	Prompt            *string     `json:"prompt,omitempty"`
-	Secrets           []SecretRef `json:"secrets,omitempty,omitzero"`
-	Skills            []string    `json:"skills,omitempty,omitzero"`
-	WorkerHost        *string     `json:"worker_host,omitempty"`
+	Memory            JSON         `json:"memory,omitempty,omitzero"`
+	Name              *string      `json:"name,omitempty"`
+	OnBehalfOfEnabled *bool        `json:"on_behalf_of_enabled,omitempty"`
+	Prompt            *string      `json:"prompt,omitempty"`
+	Secrets           *[]SecretRef `json:"secrets,omitempty"`
+	Skills            *[]string    `json:"skills,omitempty"`
+	WorkerHost        *string      `json:"worker_host,omitempty"`
 }
 
 // UpdateEnvironmentRequest defines model for UpdateEnvironmentRequest.

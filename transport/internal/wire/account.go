@@ -9,24 +9,24 @@ import (
 
 // Key gives an API key's record; the key itself is not part of it.
 func Key(k access.Key) api.APIKey {
-	return api.APIKey{Uid: k.UID, Name: k.Name, Type: api.APIKeyType(k.Type), Owner: scope(k.Owner), Creator: profile(k.Creator),
+	return api.APIKey{Uid: k.UID, Name: k.Name, Type: api.APIKeyType(k.Type), Owner: scope(k.Owner), Agent: k.Agent, Creator: profile(k.Creator),
 		Suffix: k.Suffix, CreatedAt: k.CreatedAt.UTC(), ExpiresAt: optionalTime(k.ExpiresAt), LastUsedAt: optionalTime(k.LastUsedAt)}
 }
 
 // KeyOf reads an API key's record.
 func KeyOf(k api.APIKey) access.Key {
-	return access.Key{UID: k.Uid, Name: k.Name, Type: access.KeyType(k.Type), Owner: scopeOf(&k.Owner), Creator: principal(k.Creator),
+	return access.Key{UID: k.Uid, Name: k.Name, Type: access.KeyType(k.Type), Owner: scopeOf(&k.Owner), Agent: k.Agent, Creator: principal(k.Creator),
 		Suffix: k.Suffix, CreatedAt: k.CreatedAt, ExpiresAt: timeOf(k.ExpiresAt), LastUsedAt: timeOf(k.LastUsedAt)}
 }
 
 // KeySpec asks for an API key.
 func KeySpec(s access.KeySpec) api.CreateAPIKeyRequest {
-	return api.CreateAPIKeyRequest{Name: s.Name, Type: string(s.Type), Team: s.Team, ExpiresAt: optionalTime(s.ExpiresAt)}
+	return api.CreateAPIKeyRequest{Name: s.Name, Type: string(s.Type), Team: s.Team, Agent: s.Agent, ExpiresAt: optionalTime(s.ExpiresAt)}
 }
 
 // KeySpecOf reads what an API key is to be.
 func KeySpecOf(s api.CreateAPIKeyRequest) access.KeySpec {
-	return access.KeySpec{Name: s.Name, Type: access.KeyType(s.Type), Team: s.Team, ExpiresAt: timeOf(s.ExpiresAt)}
+	return access.KeySpec{Name: s.Name, Type: access.KeyType(s.Type), Team: s.Team, Agent: s.Agent, ExpiresAt: timeOf(s.ExpiresAt)}
 }
 
 // Secret gives what may be known of a secret.

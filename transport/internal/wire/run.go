@@ -80,6 +80,10 @@ func extend(t *task.Task, x api.RunExtension) {
 	t.LastSeq, t.LastInput, t.PrunedTo, t.Executions, t.Attempts = x.LastSeq, x.LastInput, x.PrunedTo, x.Executions, x.Attempts
 	t.RunTime, t.BegunAt, t.ReadyAt = time.Duration(x.RunTimeMs)*time.Millisecond, timeOf(x.BegunAt), timeOf(x.ReadyAt)
 	t.Execution, t.Mode, t.Interactive = task.ExecutionID(x.ExecutionId), task.Mode(x.Mode), x.Interactive
+	t.Requester = principal(x.Requester)
+	if x.Sharing != nil {
+		t.Sharing = SharingOf(*x.Sharing)
+	}
 	t.Origins, t.Environment, t.Usage = maps.Clone(x.Origins), slices.Clone(x.Environment), usageOf(x.Usage)
 	for _, a := range x.Attachments {
 		t.Attachments = append(t.Attachments, task.Attachment{FileName: a.FileName, MIMEType: a.MimeType, SizeBytes: a.SizeBytes})
@@ -97,7 +101,7 @@ func extension(t task.Task) *api.RunExtension {
 		LastSeq: t.LastSeq, LastInput: t.LastInput, PrunedTo: t.PrunedTo, Executions: t.Executions, Attempts: t.Attempts,
 		RunTimeMs: t.RunTime.Milliseconds(), BegunAt: optionalTime(t.BegunAt), ReadyAt: optionalTime(t.ReadyAt),
 		ExecutionId: string(t.Execution), Mode: api.RunMode(t.Mode), Interactive: t.Interactive,
-		Origins: maps.Clone(t.Origins), Environment: slices.Clone(t.Environment),
+		Origins: maps.Clone(t.Origins), Environment: slices.Clone(t.Environment), Sharing: optionalSharing(t), Requester: profile(t.Requester),
 	}
 	for _, a := range t.Attachments {
 		x.Attachments = append(x.Attachments, api.AttachmentInfo{FileName: a.FileName, MimeType: a.MIMEType, SizeBytes: a.SizeBytes})
