@@ -478,17 +478,20 @@ func (c *Client) creatorOf(ctx context.Context, r Request, owner task.Scope, age
 	case owner.Type != task.ScopeTeam:
 		return task.Principal{}, task.Invalid("on_behalf_of", "is for team runs only")
 	}
-	u, err := c.p.registry.User(ctx, r.OnBehalfOf)
-	if errors.Is(err, task.ErrNotFound) {
-		u, err = c.p.registry.UserByEmail(ctx, r.OnBehalfOf)
+	uid := r.OnBehalfOf
+	if u, err := c.p.registry.UserByEmail(ctx, uid); err == nil {
+		uid = u.UID
+	} else if !errors.Is(err, task.ErrNotFound) {
+		return task.Principal{}, err
 	}
+	u, err := c.p.registry.Caller(ctx, uid)
 	if err != nil && !errors.Is(err, task.ErrNotFound) {
 		return task.Principal{}, err
 	}
 	if on := func(m access.Membership) bool { return m.UID == owner.UID }; err != nil || !slices.ContainsFunc(u.Teams, on) {
 		return task.Principal{}, task.Invalid("on_behalf_of", "nobody on the team has the uid or e-mail address %q", r.OnBehalfOf)
 	}
-	return u.Principal(), nil
+	return u.Principal, nil
 }
 
 // withAgent completes a resolved configuration by what does not go by the

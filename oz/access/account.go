@@ -113,11 +113,10 @@ func (r *Registry) Caller(ctx context.Context, userUID string) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
-	return Caller{Principal: u.Principal(), Teams: u.Teams}, nil
+	return Caller{Principal: u.principal(), Teams: u.Teams}, nil
 }
 
-// Principal is the person as one who acts.
-func (u User) Principal() task.Principal {
+func (u User) principal() task.Principal {
 	return task.Principal{Type: task.PrincipalUser, UID: u.UID, DisplayName: u.DisplayName, Email: u.Email}
 }
 

@@ -235,7 +235,7 @@ func (r *Registry) objects(ctx context.Context, k Key) ([]Object, error) {
 		return objects, nil
 	}
 	for _, m := range u.Teams {
-		objects = append(objects, Object{Owner: task.Scope{Type: task.ScopeTeam, UID: m.UID}, Creator: u.Principal()})
+		objects = append(objects, Object{Owner: task.Scope{Type: task.ScopeTeam, UID: m.UID}, Creator: u.principal()})
 	}
 	return objects, err
 }

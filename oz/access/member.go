@@ -130,7 +130,7 @@ func (r *Registry) Members(ctx context.Context, by Caller, team string) (Team, [
 	}
 	members := []Member{}
 	for _, u := range users {
-		members = append(members, Member{User: u.Principal(), Role: u.role(team)})
+		members = append(members, Member{User: u.principal(), Role: u.role(team)})
 	}
 	slices.SortStableFunc(members, func(a, b Member) int { return strings.Compare(a.User.DisplayName, b.User.DisplayName) })
 	return t.Team, members, nil
@@ -187,9 +187,9 @@ func (r *Registry) AddMember(ctx context.Context, by Caller, team string, spec N
 		}
 	}
 	if spec.IssueKey {
-		key, _, err = r.CreateKey(ctx, Caller{Principal: u.Principal()}, KeySpec{Name: "first key"})
+		key, _, err = r.CreateKey(ctx, Caller{Principal: u.principal()}, KeySpec{Name: "first key"})
 	}
-	return Member{User: u.Principal(), Role: spec.Role}, key, err
+	return Member{User: u.principal(), Role: spec.Role}, key, err
 }
 
 // SetRole changes a member's role. Only an owner makes or unmakes owners, and
@@ -209,7 +209,7 @@ func (r *Registry) SetRole(ctx context.Context, by Caller, team, user string, ro
 	if err := r.act(ctx, change, func() error { return r.changeRole(ctx, team, u, role) }); err != nil {
 		return Member{}, err
 	}
-	return Member{User: u.Principal(), Role: role}, nil
+	return Member{User: u.principal(), Role: role}, nil
 }
 
 // RemoveMember takes a person off a team. Everybody may leave, and leaders may

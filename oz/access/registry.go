@@ -99,7 +99,7 @@ func (r *Registry) ensureKey(ctx context.Context, raw string) (created bool, err
 		return false, err
 	}
 	k := Key{UID: newUID(), Name: "bootstrap", Type: KeyPersonal, Owner: task.Scope{Type: task.ScopeUser, UID: admin.UID},
-		Creator: admin.Principal(), Suffix: suffix(raw), CreatedAt: r.now()}
+		Creator: admin.principal(), Suffix: suffix(raw), CreatedAt: r.now()}
 	if err := r.putKey(ctx, raw, k, known.revision); err != nil && !errors.Is(err, task.ErrConflict) {
 		return false, err
 	}
