@@ -53,7 +53,7 @@ func (s Sharing) IsZero() bool { return s.Visibility == "" && s.LinkRole == "" &
 
 // Clone shares no memory with s.
 func (s Sharing) Clone() Sharing {
-	s.Grants = slices.Clone(s.Grants)
+	s.Grants = append([]Grant(nil), s.Grants...) // nil when there are none
 	return s
 }
 

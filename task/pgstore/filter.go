@@ -49,8 +49,8 @@ func (f filter) cond() cond {
 
 // filtersOf gives the filters of a query. The first one with an index says
 // which one a list in order of update walks; those that mostly find few runs
-// come first.
-func filtersOf(q task.Query) []filter {
+// come first. shared says that something is shared with its viewer by name.
+func filtersOf(q task.Query, shared bool) []filter {
 	var out []filter
 	add := func(f ...filter) { out = append(out, f...) }
 	if q.AncestorID != "" {
@@ -70,7 +70,7 @@ func filtersOf(q task.Query) []filter {
 	}
 	add(equal("creator", q.CreatorUID)...)
 	add(equal("executor", q.ExecutorUID)...)
-	add(ownersAndStates(q)...)
+	add(ownersAndStates(q, shared)...)
 	add(equal("model", q.ModelID)...)
 	add(equal("source", string(q.Source))...)
 	add(equal("location", string(q.Where))...)
@@ -97,18 +97,16 @@ const stateColumn = `{state}`
 
 // ownersAndStates filters by both, with an index for the two together. States
 // stand in the text as literals, so that no plan forgets how rare some are.
-func ownersAndStates(q task.Query) []filter {
-	var owners, states []cond
-	for _, o := range distinct(q.Owners) {
-		owners = append(owners, cond{`r.owner = ?`, []any{bounded(o.String())}})
-	}
+func ownersAndStates(q task.Query, shared bool) []filter {
+	owners := ofOwners(q, shared)
+	var states []cond
 	for _, s := range distinct(q.States) { // checked by Validate, so they hold no quotes
 		states = append(states, cond{stateColumn + ` = '` + string(s) + `'`, nil})
 	}
-	switch {
-	case q.Owners == nil && len(states) == 0:
+	switch everybody := q.Owners == nil && q.Viewer == nil; {
+	case everybody && len(states) == 0:
 		return nil
-	case q.Owners == nil:
+	case everybody:
 		return []filter{{any: states}}
 	case len(states) == 0:
 		return []filter{{any: owners}}

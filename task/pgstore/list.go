@@ -134,7 +134,11 @@ func (s *Store) listStatements(ctx context.Context, q *task.Query) ([]func(limit
 	if err != nil {
 		return nil, err
 	}
-	filters := filtersOf(*q)
+	shared, err := s.sharesAny(ctx, q.Viewer)
+	if err != nil {
+		return nil, err
+	}
+	filters := filtersOf(*q, shared)
 	for i, f := range filters {
 		if len(f.any) == 0 {
 			return nil, nil

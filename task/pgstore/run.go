@@ -72,7 +72,7 @@ func (tx *transaction) command(id task.ID, c task.Command, data [][]byte) (task.
 
 // copyHead makes a head that shares nothing with another.
 func copyHead(h task.Head) task.Head {
-	h.Usage.Models = slices.Clone(h.Usage.Models)
+	h.Usage.Models, h.Sharing = slices.Clone(h.Usage.Models), h.Sharing.Clone()
 	return h
 }
 

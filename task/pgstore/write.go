@@ -63,6 +63,7 @@ func (tx *transaction) queueWrites(b *pgx.Batch) {
 	queueExecutions(b, all)
 	queueEvents(b, all)
 	queueTags(b, all)
+	queueSharing(b, all)
 	queueArtifacts(b, all)
 	tx.queueKeys(b)
 	tx.queueRecords(b)

@@ -116,6 +116,9 @@ func (w *writer) create(c task.Creation, b *building) (earlier task.ID, err erro
 			return "", err
 		}
 	}
+	if err := w.writeSharing(p); err != nil {
+		return "", err
+	}
 	w.indexer.made(p.next.n, c.ID, p.next.head, b.text)
 	if c.Key != nil {
 		if err := w.keep(c.Key, c.ID, c.Now); err != nil {

@@ -25,7 +25,7 @@ func (s *Store) Do(ctx context.Context, id task.ID, c task.Command) (task.Head, 
 	if err != nil {
 		return task.Head{}, err
 	}
-	head.Usage.Models = slices.Clone(head.Usage.Models)
+	head.Usage.Models, head.Sharing = slices.Clone(head.Usage.Models), head.Sharing.Clone()
 	return head, nil
 }
 

@@ -12,6 +12,8 @@ type filter struct {
 	// any are alternatives of which a run fulfils at most one; without any,
 	// the filter admits nothing.
 	any []cond
+	// loose is one more alternative, which no index serves; nil for none.
+	loose *cond
 	// index serves each alternative in order of idle_at.
 	index string
 	// from finds the runs of the only alternative by itself, in no order.
@@ -22,12 +24,16 @@ type filter struct {
 
 // cond gives the filter as one condition.
 func (f filter) cond() cond {
-	if len(f.any) == 1 {
-		return f.any[0]
+	alternatives := f.any
+	if f.loose != nil {
+		alternatives = append(slices.Clone(f.any), *f.loose)
+	}
+	if len(alternatives) == 1 {
+		return alternatives[0]
 	}
 	var parts []string
 	var args []any
-	for _, c := range f.any {
+	for _, c := range alternatives {
 		parts = append(parts, c.sql)
 		args = append(args, c.args...)
 	}
@@ -35,8 +41,8 @@ func (f filter) cond() cond {
 }
 
 // filtersOf gives the filters of a query but for its text, those that find few
-// runs first.
-func filtersOf(q task.Query) []filter {
+// runs first. shared says that something is shared with its viewer by name.
+func filtersOf(q task.Query, shared bool) []filter {
 	var out []filter
 	add := func(f ...filter) { out = append(out, f...) }
 	if q.AncestorID != "" {
@@ -55,7 +61,7 @@ func filtersOf(q task.Query) []filter {
 	}
 	add(equal("creator", q.CreatorUID, true)...)
 	add(equal("executor", q.ExecutorUID, true)...)
-	add(ownersAndStates(q)...)
+	add(ownersAndStates(q, shared)...)
 	add(equal("model", q.ModelID, false)...)
 	if q.ArtifactType != "" {
 		add(tagged("a:"+string(q.ArtifactType), false))
@@ -79,20 +85,18 @@ func equal(column, value string, few bool) []filter {
 }
 
 // ownersAndStates filters by both, with an index for the two together.
-func ownersAndStates(q task.Query) []filter {
-	var owners, states []cond
-	for _, o := range distinct(q.Owners) {
-		owners = append(owners, cond{`r.owner = ?`, []any{o.String()}})
-	}
+func ownersAndStates(q task.Query, shared bool) []filter {
+	owners, loose := ofOwners(q, shared)
+	var states []cond
 	for _, s := range distinct(q.States) {
 		states = append(states, cond{`r.state = ?`, []any{string(s)}})
 	}
-	byOwner := filter{any: owners, index: "runs_owner"}
+	byOwner := filter{any: owners, loose: loose, index: "runs_owner"}
 	byState := filter{any: states, index: "runs_state"}
-	switch {
-	case q.Owners == nil && len(states) == 0:
+	switch everybody := q.Owners == nil && q.Viewer == nil; {
+	case everybody && len(states) == 0:
 		return nil
-	case q.Owners == nil:
+	case everybody:
 		return []filter{byState}
 	case len(states) == 0:
 		return []filter{byOwner}
@@ -102,8 +106,12 @@ func ownersAndStates(q task.Query) []filter {
 	both := filter{index: "runs_owner_state"}
 	for _, o := range owners {
 		for _, s := range states {
-			both.any = append(both.any, cond{o.sql + ` AND ` + s.sql, []any{o.args[0], s.args[0]}})
+			both.any = append(both.any, all{o, s}.join())
 		}
+	}
+	if loose != nil {
+		c := all{*loose, byState.cond()}.join()
+		both.loose = &c
 	}
 	return []filter{both}
 }

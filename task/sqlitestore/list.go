@@ -153,12 +153,16 @@ func (s *Store) listStatements(ctx context.Context, q task.Query, found []int64)
 	if err != nil {
 		return nil, err
 	}
-	filters := filtersOf(q)
+	shared, err := s.sharesAny(ctx, q.Viewer)
+	if err != nil {
+		return nil, err
+	}
+	filters := filtersOf(q, shared)
 	if found != nil {
 		filters = append([]filter{among(found)}, filters...)
 	}
 	for _, f := range filters {
-		if len(f.any) == 0 {
+		if len(f.any) == 0 && f.loose == nil {
 			return nil, nil
 		}
 	}
@@ -218,6 +222,9 @@ func (b *lister) arms() []cond {
 	out := b.straddling()
 	for _, value := range driver.any {
 		out = append(out, b.idle(*driver, value, without(b.filters, driver)))
+	}
+	if driver.loose != nil {
+		out = append(out, b.loose(*driver.loose, without(b.filters, driver)))
 	}
 	return append(out, b.live())
 }
@@ -287,6 +294,15 @@ func (b *lister) idle(f filter, value cond, rest []filter) cond {
 	}
 	n := strings.TrimSuffix(idle, "idle_at") + "n"
 	return b.arm(from, key, n, where, rest)
+}
+
+// loose selects idle runs by an alternative that no index serves.
+func (b *lister) loose(value cond, rest []filter) cond {
+	where := all{{`r.idle_at IS NOT NULL`, nil}, value}
+	if b.splits() {
+		where = append(where, cond{`r.idle_at < ?`, []any{nanos(b.q.CreatedBefore)}})
+	}
+	return b.arm(`runs r NOT INDEXED`, b.key(), "r.n", where, rest)
 }
 
 // spans are the longest times from creation to the last change of the classes

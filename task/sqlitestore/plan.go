@@ -93,6 +93,9 @@ func (w *writer) write(p plan) error {
 	if err := w.writeHead(&p); err != nil {
 		return err
 	}
+	if err := w.writeSharing(p); err != nil {
+		return err
+	}
 	return w.writeRest(p)
 }
 

@@ -21,6 +21,7 @@ var listCases = []testCase{
 	{name: "Filters", run: listFilters},
 	{name: "FiltersCombined", run: listCombined},
 	{name: "Text", run: listText},
+	{name: "FollowsSharing", run: listShared},
 	{name: "FollowsChanges", run: listFollows},
 	{name: "PagesWhileRunsChange", run: listWhileChanging},
 }
@@ -139,6 +140,7 @@ func (f *fixture) population(n int) (tasks []task.Task) {
 			end := []task.State{task.StateSucceeded, task.StateFailed, task.StateBlocked, task.StateError}[i%8-4]
 			commands = append(commands, task.End{Execution: x, State: end, SeenInput: 2})
 		}
+		commands = append(commands, sharings(i)...)
 		metadata := map[string]string{"n": fmt.Sprint(i % 3), "shared": "yes"}
 		if i%5 == 0 {
 			metadata["schedule_id"] = "s" + fmt.Sprint(i%2)
@@ -161,6 +163,39 @@ func (f *fixture) population(n int) (tasks []task.Task) {
 		tasks = append(tasks, f.get(id))
 	}
 	return tasks
+}
+
+// sharings are how the population's run i is shared, most not at all.
+func sharings(i int) []task.Command {
+	grant := func(t task.ScopeType, uid string) task.Grant {
+		return task.Grant{To: task.Scope{Type: t, UID: uid}, Role: task.RoleViewer}
+	}
+	switch i % 7 {
+	case 1:
+		return []task.Command{task.Share{Sharing: task.Sharing{Visibility: task.VisibilityPrivate}}}
+	case 3:
+		return []task.Command{task.Share{Sharing: task.Sharing{Visibility: task.VisibilityLink, Grants: []task.Grant{grant(task.ScopeTeam, "o3"), grant(task.ScopeUser, "ada")}}}}
+	case 5:
+		return []task.Command{task.Share{Sharing: task.Sharing{Visibility: task.VisibilityPrivate, Grants: []task.Grant{grant(task.ScopeTeam, "o1")}}}}
+	}
+	return nil
+}
+
+// viewers are those whose lists are read: a member, a leader, somebody on two
+// teams, and one who sees only what was shared.
+func viewers() map[string]*task.Viewer {
+	team := func(uid string) task.Scope { return task.Scope{Type: task.ScopeTeam, UID: uid} }
+	user := func(uid string) task.Scope { return task.Scope{Type: task.ScopeUser, UID: uid} }
+	viewer := func(uid string, leads []task.Scope, owners ...task.Scope) *task.Viewer {
+		return &task.Viewer{UID: uid, Owners: owners, Leads: leads, Grantees: owners}
+	}
+	return map[string]*task.Viewer{
+		"member":     viewer("bob", nil, user("bob"), team("o1")),
+		"leader":     viewer("bob", []task.Scope{team("o1")}, user("bob"), team("o1")),
+		"two teams":  viewer("ada", []task.Scope{team("o2"), user("ada")}, user("ada"), team("o1"), team("o2"), team("o1")),
+		"no creator": viewer("", nil, team("o2")),
+		"guest":      viewer("ada", nil, user("ada")),
+	}
 }
 
 func listSorts(f *fixture) {
@@ -191,6 +226,7 @@ func matches(q task.Query, t task.Task, byID map[task.ID]task.Task) bool {
 		equal(q.ExecutorUID, t.Executor.UID) && equal(string(q.Source), string(t.Source)) && equal(string(q.Where), string(t.Where)) &&
 		equal(q.Skill, t.Config.SkillSpec) && equal(q.ScheduleID, t.Metadata["schedule_id"])
 	ok = ok && (equal(q.EnvironmentID, env) || (q.EnvironmentID == task.EmptyEnvironment && env == ""))
+	ok = ok && (q.Viewer == nil || q.Viewer.Sees(t))
 	ok = ok && (q.Owners == nil || slices.Contains(q.Owners, t.Owner)) && (len(q.States) == 0 || slices.Contains(q.States, t.State))
 	ok = ok && (q.CreatedAfter.IsZero() || t.CreatedAt.After(q.CreatedAfter)) && (q.CreatedBefore.IsZero() || t.CreatedAt.Before(q.CreatedBefore))
 	ok = ok && (q.UpdatedAfter.IsZero() || t.UpdatedAt.After(q.UpdatedAfter))
@@ -235,7 +271,15 @@ func (f *fixture) checkQuery(q task.Query, everything []task.Task) (found int) {
 // singles has one query for every filter, with values that find some.
 func singles(everything []task.Task) map[string]task.Query {
 	mid := everything[len(everything)/2]
+	who := viewers()
 	return map[string]task.Query{
+		"member":           {Viewer: who["member"]},
+		"leader":           {Viewer: who["leader"]},
+		"two teams":        {Viewer: who["two teams"]},
+		"no creator":       {Viewer: who["no creator"]},
+		"guest":            {Viewer: who["guest"]},
+		"guest of a team":  {Viewer: who["guest"], Owners: []task.Scope{{Type: task.ScopeTeam, UID: "o2"}, {Type: task.ScopeUser, UID: "o3"}}},
+		"viewer and state": {Viewer: who["two teams"], States: []task.State{task.StateSucceeded, task.StateInProgress, task.StateQueued}},
 		"owner":            {Owners: []task.Scope{{Type: task.ScopeTeam, UID: "o1"}}},
 		"owners":           {Owners: []task.Scope{{Type: task.ScopeTeam, UID: "o1"}, {Type: task.ScopeUser, UID: "o2"}, {Type: task.ScopeTeam, UID: "o1"}}},
 		"state":            {States: []task.State{task.StateSucceeded}},
@@ -303,6 +347,9 @@ func listCombined(f *fixture) {
 func merge(q *task.Query, o task.Query) {
 	if o.Owners != nil {
 		q.Owners = o.Owners
+	}
+	if o.Viewer != nil {
+		q.Viewer = o.Viewer
 	}
 	if o.States != nil {
 		q.States = o.States
@@ -378,6 +425,42 @@ func listFollows(f *fixture) {
 		assert.Equal(f, len(f.all(task.Query{ArtifactType: task.ArtifactFile})), boolInt(wantArtifact), "step %d", i)
 		assert.Equal(f, len(f.all(task.Query{ArtifactType: task.ArtifactFile, Sort: task.SortTitle})), boolInt(wantArtifact))
 	}
+}
+
+// listShared checks that lists show each change of who may see a run at once,
+// whether it works or rests.
+func listShared(f *fixture) {
+	bob, ada, red := task.Scope{Type: task.ScopeUser, UID: "bob"}, task.Scope{Type: task.ScopeUser, UID: "ada"}, task.Scope{Type: task.ScopeTeam, UID: "red"}
+	who := []task.Viewer{
+		{UID: "bob", Owners: []task.Scope{bob, red}, Leads: []task.Scope{bob}, Grantees: []task.Scope{bob, red}},
+		{UID: "cat", Owners: []task.Scope{red}, Grantees: []task.Scope{red}},
+		{UID: "dan", Owners: []task.Scope{red}, Leads: []task.Scope{red}, Grantees: []task.Scope{red}},
+		{UID: "ada", Owners: []task.Scope{ada}, Leads: []task.Scope{ada}, Grantees: []task.Scope{ada}},
+	}
+	made := func(c *task.Creation) {
+		c.Spec.Owner, c.Spec.Creator = red, task.Principal{Type: task.PrincipalUser, UID: "bob"}
+	}
+	id, other := f.create(made).ID, f.create(made).ID
+	grant := func(to task.Scope) []task.Grant { return []task.Grant{{To: to, Role: task.RoleEditor}} }
+	for i, c := range []task.Command{
+		task.Share{Sharing: task.Sharing{Visibility: task.VisibilityPrivate}}, offer("x"), task.Begin{Execution: "x"},
+		task.Share{Sharing: task.Sharing{Visibility: task.VisibilityPrivate, Grants: grant(ada)}},
+		task.Share{Sharing: task.Sharing{Visibility: task.VisibilityTeam, Grants: grant(ada)}}, task.End{Execution: "x", State: task.StateFailed},
+		task.Share{Sharing: task.Sharing{Visibility: task.VisibilityPrivate, Grants: grant(red)}},
+		task.Share{Sharing: task.Sharing{Visibility: task.VisibilityLink}}, task.Share{Sharing: task.Sharing{Visibility: task.VisibilityPrivate}}, task.Share{},
+	} {
+		h := f.do(id, c)
+		t := f.get(id)
+		assert.DeepEqual(f, t.Sharing, h.Sharing)
+		for _, v := range who {
+			for _, sort := range sortKeys {
+				got := idsOf(f.all(task.Query{Viewer: &v, Sort: sort}))
+				assert.Equal(f, slices.Contains(got, id), v.Sees(t), "step %d %+v: viewer %s, sort %q", i, c, v.UID, sort)
+				assert.Equal(f, slices.Contains(got, other), v.UID != "ada")
+			}
+		}
+	}
+	assert.Equal(f, len(f.all(task.Query{Viewer: &task.Viewer{}})), 0, "nobody sees nothing")
 }
 
 // listWhileChanging reads pages while runs are made and changed: runs that
