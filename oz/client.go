@@ -59,7 +59,8 @@ func noRun(id task.ID) error {
 	return task.Errorf(task.CodeNotFound, "run %q does not exist, or you may not see it", string(id))
 }
 
-// List implements Service. Query.Owners narrows the list further.
+// List implements Service. The list has what the caller may see, and of that
+// what was shared by name but not by link; Query.Viewer is ignored.
 func (c *Client) List(ctx context.Context, q task.Query) (task.Page, error) {
 	if err := c.allow(ctx, access.RunList, access.Object{}); err != nil {
 		return task.Page{}, err
@@ -67,12 +68,7 @@ func (c *Client) List(ctx context.Context, q task.Query) (task.Page, error) {
 	if err := c.checkCursor(ctx, q.After); err != nil {
 		return task.Page{}, err
 	}
-	if !c.caller.System {
-		q.Owners = narrow(c.caller.Scopes(), q.Owners)
-		if len(q.Owners) == 0 {
-			return task.Page{}, q.Validate()
-		}
-	}
+	q.Viewer = c.caller.Viewer()
 	if q.AncestorID != "" {
 		if _, err := c.run(ctx, q.AncestorID, access.RunView); err != nil {
 			if errors.Is(err, task.ErrNotFound) {

@@ -59,24 +59,29 @@ type AgentInput struct {
 // task.CodeNotAuthorized unless the caller is a person, and with
 // task.CodeInvalidRequest for one who is on no team or on several.
 func (c *Client) CreateAgent(ctx context.Context, in AgentInput) (access.Agent, error) {
-	team, err := c.agentTeam()
+	team, err := c.agentTeam(ctx)
 	if err != nil {
 		return access.Agent{}, err
 	}
 	a := access.Agent{Team: team, Creator: c.caller.Principal}
-	if err := access.Allow(c.caller, access.AgentCreate, agentObject(a)); err != nil {
+	if err := c.allow(ctx, access.AgentCreate, agentObject(a)); err != nil {
 		return access.Agent{}, err
 	}
 	if err := c.applyAgent(ctx, in, &a); err != nil {
 		return access.Agent{}, err
 	}
-	return c.p.registry.CreateAgent(ctx, a)
+	d := agentDeed(access.AgentCreate, a)
+	return doing(ctx, c, d, func() (access.Agent, error) {
+		made, err := c.p.registry.CreateAgent(ctx, a)
+		d.id = made.UID
+		return made, err
+	})
 }
 
 // Agents lists the agent identities of the caller's only team, by name. It
 // fails as CreateAgent does.
 func (c *Client) Agents(ctx context.Context) ([]access.Agent, error) {
-	team, err := c.agentTeam()
+	team, err := c.agentTeam(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +105,7 @@ func (c *Client) UpdateAgent(ctx context.Context, uid string, in AgentInput) (ac
 		if err := c.applyAgent(ctx, in, &a); err != nil {
 			return access.Agent{}, err
 		}
-		a, err = c.p.registry.PutAgent(ctx, a)
+		a, err = doing(ctx, c, agentDeed(access.AgentManage, a), func() (access.Agent, error) { return c.p.registry.PutAgent(ctx, a) })
 		if !errors.Is(err, task.ErrConflict) || try == changeTries {
 			return a, err
 		}
@@ -115,7 +120,9 @@ func (c *Client) DeleteAgent(ctx context.Context, uid string) error {
 		if err != nil {
 			return err
 		}
-		err = c.p.registry.DeleteAgent(ctx, a)
+		d := agentDeed(access.AgentManage, a)
+		d.details = act("delete")
+		err = c.audited(ctx, d, func() error { return c.p.registry.DeleteAgent(ctx, a) })
 		if !errors.Is(err, task.ErrConflict) || try == changeTries {
 			return err
 		}
@@ -131,6 +138,11 @@ func agentObject(a access.Agent) access.Object {
 	return access.Object{Owner: a.Scope(), Creator: a.Creator}
 }
 
+// agentDeed is an act on an agent identity.
+func agentDeed(what access.Action, a access.Agent) *deed {
+	return &deed{action: what, kind: "agent", id: a.UID, owner: a.Scope()}
+}
+
 // agent reads an agent identity and checks that the caller may do what to it.
 func (c *Client) agent(ctx context.Context, uid string, what access.Action) (access.Agent, error) {
 	a, err := c.p.registry.Agent(ctx, uid)
@@ -140,7 +152,7 @@ func (c *Client) agent(ctx context.Context, uid string, what access.Action) (acc
 	} else if !errors.Is(err, task.ErrNotFound) {
 		return access.Agent{}, err
 	}
-	if denied := access.Allow(c.caller, what, object); err == nil || !errors.Is(denied, task.ErrNotFound) {
+	if denied := c.allow(ctx, what, object); err == nil || !errors.Is(denied, task.ErrNotFound) {
 		err = cmp.Or(denied, err)
 	}
 	if errors.Is(err, task.ErrNotFound) { // the same words for none and for a hidden one
@@ -166,8 +178,8 @@ func (c *Client) checkPerson() error {
 }
 
 // agentTeam is the team whose agents a person means who does not say.
-func (c *Client) agentTeam() (string, error) {
-	if err := access.Allow(c.caller, access.AgentView, access.Object{}); err != nil {
+func (c *Client) agentTeam(ctx context.Context) (string, error) {
+	if err := c.allow(ctx, access.AgentView, access.Object{}); err != nil {
 		return "", err
 	}
 	if err := c.checkPerson(); err != nil {

@@ -29,7 +29,10 @@ func (c *Client) Share(ctx context.Context, id task.ID, s task.Sharing) (task.Sh
 	if s, err = c.p.checkSharing(ctx, t.Owner, s); err != nil {
 		return task.Sharing{}, err
 	}
-	t.Head, err = c.p.store.Do(ctx, id, task.Share{By: c.caller.Principal, Sharing: s})
+	err = c.audited(ctx, runDeed(access.RunShare, t), func() (err error) {
+		t.Head, err = c.p.store.Do(ctx, id, task.Share{By: c.caller.Principal, Sharing: s})
+		return err
+	})
 	return t.Sharing.Of(t.Owner), err
 }
 

@@ -48,11 +48,12 @@ func (c *Client) Watch(ctx context.Context, id task.ID, after int64) iter.Seq2[t
 // goroutine of its own, so that many may wait at little cost. It is for one
 // goroutine at a time.
 type Follower struct {
-	feeds *feeds
-	id    task.ID
-	after int64
-	ended bool // by what was given so far
-	feed  *feed
+	client *Client
+	feeds  *feeds
+	id     task.ID
+	after  int64
+	ended  bool // by what was given so far
+	feed   *feed
 }
 
 // Follow is Watch for those who send the events on, and wait for other things
@@ -66,7 +67,7 @@ func (c *Client) Follow(ctx context.Context, id task.ID, after int64) (*Follower
 	if after < 0 {
 		return nil, task.Invalid("after", "must be 0 or the number of an event")
 	}
-	f := &Follower{feeds: &c.p.feeds, id: id, after: after, ended: t.State.Ended()}
+	f := &Follower{client: c, feeds: &c.p.feeds, id: id, after: after, ended: t.State.Ended()}
 	if !f.ended {
 		f.feed = f.feeds.join(ctx, id, max(after, t.LastSeq))
 	}
@@ -95,11 +96,28 @@ func (f *Follower) Next(ctx context.Context, limit int) (frames []Frame, more <-
 	}
 	switch {
 	case len(frames) > 0:
-		return f.pass(within(frames, limit)), nil, nil
+		frames = within(frames, limit)
+		if err := f.judge(ctx, frames); err != nil {
+			return nil, nil, err
+		}
+		return f.pass(frames), nil, nil
 	case f.ended:
 		return nil, nil, io.EOF
 	}
 	return nil, more, nil
+}
+
+// judge looks again whether the caller may see the run, where the log says
+// that this has changed. It fails for one who may not any more, with
+// task.ErrNotFound.
+func (f *Follower) judge(ctx context.Context, frames []Frame) error {
+	for i := range frames {
+		if _, ok := frames[i].Event.Payload.(*task.Shared); ok {
+			_, err := f.client.run(ctx, f.id, access.RunView)
+			return err
+		}
+	}
+	return nil
 }
 
 // wait is Next that waits until there are events.

@@ -118,7 +118,8 @@ func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
 		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner,
-		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam).Replace(op.Path)
+		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
+		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
 	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x"}[op.ID]
 	if !op.Outside {
 		path = "/api/v1" + path
@@ -140,8 +141,12 @@ func body(op operation, e *transporttest.Env) any {
 		"createPrompt": map[string]any{"name": "x", "prompt": "x"}, "updatePrompt": map[string]any{"description": "x"},
 		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
 		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"), "createArtifact": []byte("x"),
-		"endExecution": map[string]any{"state": "SUCCEEDED"},
-		"putBudget":    map[string]any{"limit_usd": 1}, "reserveBudget": map[string]any{"call_id": "1"},
+		"createAgent": map[string]any{"name": "x"}, "updateAgent": map[string]any{"description": "x"},
+		"createTeam": map[string]any{"name": "x"}, "updateTeam": map[string]any{"name": "x"},
+		"addMember": map[string]any{"email": "new@example.com"}, "updateMember": map[string]any{"role": "owner"},
+		"updateSharing": map[string]any{"visibility": "team"},
+		"endExecution":  map[string]any{"state": "SUCCEEDED"},
+		"putBudget":     map[string]any{"limit_usd": 1}, "reserveBudget": map[string]any{"call_id": "1"},
 	}
 	if !op.Body {
 		return nil

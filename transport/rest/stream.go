@@ -49,25 +49,38 @@ func (s *stream) VisitListRunEventsResponse(w http.ResponseWriter) error {
 // copy sends what the log has and waits when it has nothing, until the client
 // or the server has enough.
 func (s *stream) copy(out *streamWriter) {
-	heartbeat := s.h.opts.Clock.After(s.h.opts.StreamHeartbeat)
-	for {
+	pause, looks := s.h.opts.looks()
+	tick := s.h.opts.Clock.After(pause)
+	for n := 1; ; {
 		more, ok := s.next(out)
 		if !ok {
 			return
 		}
 		select {
 		case <-more:
-		case <-heartbeat:
-			heartbeat = s.h.opts.Clock.After(s.h.opts.StreamHeartbeat)
-			if !s.allowed() || out.send([]byte(": heartbeat\n\n")) != nil {
+		case <-tick:
+			tick = s.h.opts.Clock.After(pause)
+			if !s.allowed() || n%looks == 0 && out.send([]byte(": heartbeat\n\n")) != nil {
 				return
 			}
+			n++
 		case <-s.h.stopped:
 			return
 		case <-s.ctx.Done():
 			return
 		}
 	}
+}
+
+// maxUnseen is how long a stream may go on for one who may not see the run any
+// more. What the log itself says of that ends it at once.
+const maxUnseen = 4 * time.Second
+
+// looks gives the pause between two looks at the caller's rights, and how many
+// of them make the pause between two heartbeats.
+func (o Options) looks() (pause time.Duration, perHeartbeat int) {
+	perHeartbeat = int((o.StreamHeartbeat + maxUnseen - 1) / maxUnseen)
+	return o.StreamHeartbeat / time.Duration(perHeartbeat), perHeartbeat
 }
 
 // next sends the next events of the log, or its end. It gives what to wait for
@@ -79,7 +92,7 @@ func (s *stream) next(out *streamWriter) (more <-chan struct{}, ok bool) {
 		_ = out.send([]byte("event: end\ndata: {}\n\n"))
 		return nil, false
 	case err != nil:
-		if !isEnd(err) {
+		if !isEnd(err) && !errors.Is(err, task.ErrNotFound) { // that is for one who may not see it any more
 			s.h.opts.Logger.Warn("stream ended early", zap.String("task_id", string(s.id)), zap.Error(err))
 		}
 		return nil, false
