@@ -89,7 +89,7 @@ func TestSubmitValidates(t *testing.T) {
 		{"long key", oz.Request{Prompt: "x", IdempotencyKey: strings.Repeat("k", 256)}, task.CodeInvalidRequest, "Idempotency-Key"},
 		{"unknown conversation", oz.Request{ConversationID: "c"}, task.CodeNotFound, "conversation_id"},
 		{"foreign conversation", oz.Request{ConversationID: string(foreign.ID)}, task.CodeNotFound, "conversation_id"},
-		{"known conversation", oz.Request{ConversationID: string(parent.ID)}, task.CodeFeatureNotAvailable, "conversation_id"},
+		{"known conversation", oz.Request{ConversationID: string(parent.ID)}, task.CodeInvalidRequest, "conversation_id"},
 		{"unknown parent", oz.Request{Prompt: "x", ParentRunID: "p"}, task.CodeInvalidRequest, "parent_run_id"},
 		{"foreign parent", oz.Request{Prompt: "x", ParentRunID: foreign.ID}, task.CodeInvalidRequest, "parent_run_id"},
 		{"grandchild", oz.Request{Prompt: "x", ParentRunID: child.ID}, task.CodeInvalidRequest, "parent_run_id"},

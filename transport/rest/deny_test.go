@@ -221,6 +221,9 @@ func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
 		denied(t, a)
 		return
 	}
+	if op.ID == "listAgents" && a.Code() == task.CodeInvalidRequest {
+		return // they have made a second team by now, and do not say which they mean
+	}
 	assert.Assert(t, a.Status < 300, "%d %s", a.Status, a.Body) // their own affair
 	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner, th.message} {
 		if op.ID == "listAudit" && mine == th.secret {
