@@ -23,7 +23,7 @@ const (
 	// spending are shared between stores; all lock them in the same order, and
 	// after everything else.
 	addUsage = `WITH u AS (
-			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+			SELECT *, row_number() OVER (PARTITION BY n ORDER BY model) AS nth FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
 				$9::float8[], $10::boolean[], $11::bigint[])
 				AS u (n, day, model, calls, input, cache_read, cache_write, output, cost, unpriced, run_time)
 		), known AS (
@@ -33,11 +33,14 @@ const (
 			FROM u WHERE x.n = u.n AND x.day = u.day AND x.model = u.model
 			RETURNING x.n, x.day, x.model, x.owner, x.person
 		), fresh AS (
-			INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time)
+			INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time,
+				run, model_run)
 			SELECT u.n, u.day, u.model, r.owner,
 				CASE WHEN convert_from(s.spec, 'UTF8')::json #>> '{creator,type}' = 'user' THEN r.creator ELSE '' END,
 				CASE WHEN convert_from(s.spec, 'UTF8')::json #>> '{executor,type}' = 'service_account' THEN r.executor ELSE '' END,
-				r.source, r.created_at, u.calls, u.input, u.cache_read, u.cache_write, u.output, u.cost, u.unpriced, u.run_time
+				r.source, r.created_at, u.calls, u.input, u.cache_read, u.cache_write, u.output, u.cost, u.unpriced, u.run_time,
+				(u.nth = 1 AND NOT EXISTS (SELECT 1 FROM usage x WHERE x.n = u.n))::int,
+				(NOT EXISTS (SELECT 1 FROM usage x WHERE x.n = u.n AND x.model = u.model))::int
 			FROM u JOIN runs r ON r.n = u.n JOIN specs s ON s.n = u.n
 			WHERE NOT EXISTS (SELECT 1 FROM usage x WHERE x.n = u.n AND x.day = u.day AND x.model = u.model)
 			RETURNING n, day, model, owner, person
@@ -103,8 +106,7 @@ func (s *Store) SumUsage(ctx context.Context, q task.UsageQuery) ([]task.UsageSu
 	return out, nil
 }
 
-// usageStatement first adds up what each run has used, so that a run counts
-// once in each group.
+// usageStatement reads the table once.
 func usageStatement(q task.UsageQuery) (string, []any) {
 	var parts []string
 	var args []any
@@ -133,12 +135,14 @@ func usageStatement(q task.UsageQuery) (string, []any) {
 	if len(parts) > 0 {
 		where = ` WHERE ` + strings.Join(parts, ` AND `)
 	}
-	return `SELECT key, count(*), sum(calls)::bigint, sum(input)::bigint, sum(cache_read)::bigint, sum(cache_write)::bigint, sum(output)::bigint,
-			sum(cost), bool_or(unpriced), sum(run_time)::bigint
-		FROM (SELECT ` + usageKeys[q.Group] + ` AS key, sum(calls) AS calls, sum(input) AS input, sum(cache_read) AS cache_read,
-				sum(cache_write) AS cache_write, sum(output) AS output, sum(cost) AS cost, bool_or(unpriced) AS unpriced, sum(run_time) AS run_time
-			FROM usage` + where + ` GROUP BY n, 1) each
-		GROUP BY key ORDER BY sum(cost) DESC, sum(input + cache_read + cache_write + output) DESC, key
+	runs := `run`
+	if q.Group == task.UsageByModel {
+		runs = `model_run`
+	}
+	return `SELECT ` + usageKeys[q.Group] + ` AS key, sum(` + runs + `)::bigint, sum(calls)::bigint, sum(input)::bigint, sum(cache_read)::bigint,
+			sum(cache_write)::bigint, sum(output)::bigint, sum(cost), bool_or(unpriced), sum(run_time)::bigint
+		FROM usage` + where + ` GROUP BY 1
+		ORDER BY sum(cost) DESC, sum(input + cache_read + cache_write + output) DESC, 1
 		LIMIT ` + strconv.Itoa(q.Limit), args
 }
 

@@ -12,10 +12,12 @@ import (
 // and model: only then must the run's specification be read.
 const (
 	hasUsage    = `SELECT 1 FROM usage WHERE n = ? AND day = ? AND model = ?`
-	insertUsage = `INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time)
+	insertUsage = `INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time,
+			run, model_run)
 		SELECT r.n, ?2, ?3, r.owner, iif(CAST(s.spec AS TEXT) ->> '$.creator.type' = 'user', r.creator, ''),
 			iif(CAST(s.spec AS TEXT) ->> '$.executor.type' = 'service_account', r.executor, ''), r.source, r.created_at,
-			?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM runs r JOIN specs s ON s.n = r.n WHERE r.n = ?1`
+			?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+			NOT EXISTS (SELECT 1 FROM usage WHERE n = ?1), NOT EXISTS (SELECT 1 FROM usage WHERE n = ?1 AND model = ?3) FROM runs r JOIN specs s ON s.n = r.n WHERE r.n = ?1`
 	updateUsage = `UPDATE usage SET calls = calls + ?4, input = input + ?5, cache_read = cache_read + ?6, cache_write = cache_write + ?7,
 			output = output + ?8, cost = cost + ?9, unpriced = max(unpriced, ?10), run_time = run_time + ?11
 		WHERE n = ?1 AND day = ?2 AND model = ?3`
@@ -78,15 +80,17 @@ func (s *Store) SumUsage(ctx context.Context, q task.UsageQuery) ([]task.UsageSu
 	return out, s.explainRead(ctx, "sum up usage", err)
 }
 
-// usageStatement first adds up what each run has used, which the order of the
-// table makes cheap, so that a run counts once in each group.
+// usageStatement reads the table once.
 func usageStatement(q task.UsageQuery) (string, []any) {
 	where, args := usageConditions(q)
-	return `SELECT key, count(*), sum(calls), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(cost), max(unpriced), sum(run_time)
-		FROM (SELECT ` + usageKeys[q.Group] + ` AS key, sum(calls) AS calls, sum(input) AS input, sum(cache_read) AS cache_read,
-				sum(cache_write) AS cache_write, sum(output) AS output, sum(cost) AS cost, max(unpriced) AS unpriced, sum(run_time) AS run_time
-			FROM usage` + where + ` GROUP BY n, key)
-		GROUP BY key ORDER BY sum(cost) DESC, sum(input + cache_read + cache_write + output) DESC, key LIMIT ?`, append(args, q.Limit)
+	runs := `run`
+	if q.Group == task.UsageByModel {
+		runs = `model_run`
+	}
+	return `SELECT ` + usageKeys[q.Group] + ` AS key, sum(` + runs + `), sum(calls), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(cost),
+			max(unpriced), sum(run_time)
+		FROM usage` + where + ` GROUP BY 1
+		ORDER BY sum(cost) DESC, sum(input + cache_read + cache_write + output) DESC, 1 LIMIT ?`, append(args, q.Limit)
 }
 
 func usageConditions(q task.UsageQuery) (string, []any) {

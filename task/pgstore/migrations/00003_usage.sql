@@ -20,6 +20,10 @@ CREATE TABLE usage (
     cost        double precision NOT NULL, -- USD
     unpriced    boolean NOT NULL,
     run_time    bigint NOT NULL, -- nanoseconds
+    -- 1 on one row of the run, and on one of the run and model, else 0: their
+    -- sums count runs.
+    run         bigint NOT NULL,
+    model_run   bigint NOT NULL,
     PRIMARY KEY (n, day, model)
 ) WITH (fillfactor = 80);
 
@@ -56,9 +60,9 @@ WITH used AS (
            (head ->> 'run_time')::bigint
     FROM used WHERE (head ->> 'run_time')::bigint > 0
 )
-INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time)
+INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time, run, model_run)
 SELECT n, day, model, owner, person, agent, source, created_at, sum(calls), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(cost),
-       bool_or(unpriced), sum(run_time)
+       bool_or(unpriced), sum(run_time), (row_number() OVER (PARTITION BY n ORDER BY model) = 1)::int, 1
 FROM parts GROUP BY n, day, model, owner, person, agent, source, created_at;
 
 INSERT INTO spending (scope, day, shard, tokens, cost, unpriced)

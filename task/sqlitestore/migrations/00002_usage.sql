@@ -20,6 +20,10 @@ CREATE TABLE usage (
     cost        REAL    NOT NULL, -- USD
     unpriced    INTEGER NOT NULL,
     run_time    INTEGER NOT NULL, -- nanoseconds
+    -- 1 on one row of the run, and on one of the run and model, else 0: their
+    -- sums count runs.
+    run         INTEGER NOT NULL,
+    model_run   INTEGER NOT NULL,
     PRIMARY KEY (n, day, model)
 ) STRICT, WITHOUT ROWID;
 
@@ -35,7 +39,7 @@ CREATE TABLE spending (
 ) STRICT, WITHOUT ROWID;
 
 -- What runs of before have used counts for the day they were last changed.
-INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time)
+INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time, run, model_run)
 SELECT r.n, r.updated_at / 86400000000000, m.value ->> 'model', r.owner,
        iif(s.spec ->> '$.creator.type' = 'user', r.creator, ''), iif(s.spec ->> '$.executor.type' = 'service_account', r.executor, ''),
        r.source, r.created_at, sum(m.value ->> 'calls'),
@@ -43,16 +47,16 @@ SELECT r.n, r.updated_at / 86400000000000, m.value ->> 'model', r.owner,
        sum(m.value ->> '$.tokens.input_cache_write'), sum(m.value ->> '$.tokens.output'),
        sum((m.value ->> '$.cost_usd.input_cost_usd') + (m.value ->> '$.cost_usd.input_cache_read_cost_usd')
          + (m.value ->> '$.cost_usd.input_cache_write_cost_usd') + (m.value ->> '$.cost_usd.output_cost_usd') + 0.0),
-       max(coalesce(m.value ->> 'unpriced', 0)), 0
+       max(coalesce(m.value ->> 'unpriced', 0)), 0, min(m.key) = 0, 1
 FROM runs r
 JOIN (SELECT n, CAST(spec AS TEXT) AS spec FROM specs) s ON s.n = r.n
 JOIN json_each(CAST(r.head AS TEXT), '$.usage.models') m
 GROUP BY r.n, m.value ->> 'model';
 
-INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time)
+INSERT INTO usage (n, day, model, owner, person, agent, source, created_at, calls, input, cache_read, cache_write, output, cost, unpriced, run_time, run, model_run)
 SELECT r.n, r.updated_at / 86400000000000, coalesce(CAST(r.head AS TEXT) ->> '$.usage.models[#-1].model', ''), r.owner,
        iif(s.spec ->> '$.creator.type' = 'user', r.creator, ''), iif(s.spec ->> '$.executor.type' = 'service_account', r.executor, ''),
-       r.source, r.created_at, 0, 0, 0, 0, 0, 0.0, 0, CAST(r.head AS TEXT) ->> '$.run_time'
+       r.source, r.created_at, 0, 0, 0, 0, 0, 0.0, 0, CAST(r.head AS TEXT) ->> '$.run_time', 1, 1
 FROM runs r
 JOIN (SELECT n, CAST(spec AS TEXT) AS spec FROM specs) s ON s.n = r.n
 WHERE CAST(r.head AS TEXT) ->> '$.run_time' > 0
