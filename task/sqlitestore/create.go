@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -85,8 +84,7 @@ func (b *building) result() (task.Task, error) {
 			return t, err
 		}
 	}
-	t.Head = b.plan.next.head
-	t.Usage.Models = slices.Clone(t.Usage.Models)
+	t.Head = unsharedHead(b.plan.next.head)
 	for _, e := range b.plan.artifacts {
 		var a task.Artifact
 		if err := json.Unmarshal([]byte(e.data), &a); err != nil {

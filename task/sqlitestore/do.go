@@ -25,8 +25,13 @@ func (s *Store) Do(ctx context.Context, id task.ID, c task.Command) (task.Head, 
 	if err != nil {
 		return task.Head{}, err
 	}
-	head.Usage.Models, head.Sharing = slices.Clone(head.Usage.Models), head.Sharing.Clone()
-	return head, nil
+	return unsharedHead(head), nil
+}
+
+// unsharedHead copies what a head refers to.
+func unsharedHead(h task.Head) task.Head {
+	h.Usage.Models, h.Sharing = slices.Clone(h.Usage.Models), h.Sharing.Clone()
+	return h
 }
 
 // command decides c and writes what follows from it.

@@ -109,3 +109,31 @@ func TestCreateAnswersWithWhatIsStored(t *testing.T) {
 		}
 	}
 }
+
+// TestHeadsThatAreHandedOutShareNothing holds for each field of a head, also
+// those to come.
+func TestHeadsThatAreHandedOutShareNothing(t *testing.T) {
+	var h task.Head
+	fill(t, "x", reflect.ValueOf(&h).Elem())
+	copied := sqlitestore.UnsharedHead(h)
+	assert.DeepEqual(t, copied, h)
+	checkUnshared(t, "head", reflect.ValueOf(h), reflect.ValueOf(copied))
+}
+
+func checkUnshared(t *testing.T, name string, a, b reflect.Value) {
+	t.Helper()
+	switch a.Kind() {
+	case reflect.Slice:
+		assert.Assert(t, a.Pointer() != b.Pointer(), "%s is shared", name)
+		for i := range a.Len() {
+			checkUnshared(t, name, a.Index(i), b.Index(i))
+		}
+	case reflect.Struct:
+		if a.Type() == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for i := range a.NumField() {
+			checkUnshared(t, name+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i))
+		}
+	}
+}

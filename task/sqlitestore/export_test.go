@@ -102,3 +102,6 @@ func Statements() []string {
 		selectMail, selectMails, selectUnread, selectSignals, selectSignal, selectOldest, selectJournal, selectJournalHead, selectSpent,
 		selectFound, indexRuns, indexTags, selectIdle, selectFresh}
 }
+
+// UnsharedHead is what callers get of a head.
+func UnsharedHead(h task.Head) task.Head { return unsharedHead(h) }
