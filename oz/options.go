@@ -15,6 +15,7 @@ import (
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/task/laws"
+	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
 // Options holds what a Platform can do without. The zero value is ready to use.
@@ -68,6 +69,10 @@ type Options struct {
 	// (see Client.PutBudget): of a scope without UID, for all of its type.
 	// Default: none.
 	Budgets []Budget
+
+	// Schedules says how schedules are carried out. Its Logger defaults to this
+	// one. Default: see schedule.Options.
+	Schedules schedule.Options
 
 	// RepositoryBase is put before "owner/name" of repositories without a URL.
 	// Default "https://github.com".
@@ -170,6 +175,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if r.Logger == nil {
 		r.Logger = zap.NewNop()
+	}
+	if r.Schedules.Logger == nil {
+		r.Schedules.Logger = r.Logger
 	}
 	r.Owner = cmp.Or(r.Owner, task.Scope{Type: task.ScopeTeam, UID: access.DefaultTeam})
 	r.Workers, r.Secrets = slices.Clone(r.Workers), slices.Clone(r.Secrets)

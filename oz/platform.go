@@ -10,6 +10,7 @@ import (
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
 // Platform is the orchestrator. The Client in it acts as the embedding
@@ -21,6 +22,8 @@ type Platform struct {
 	opts         Options
 	registry     *access.Registry
 	environments *environment.Store
+	schedules    *schedule.Store
+	scheduler    *schedule.Scheduler
 	fences       fences
 	feeds        feeds
 	audits       audits
@@ -57,6 +60,10 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 		feeds:        feeds{store: store},
 		poke:         make(chan struct{}, 1),
 		ready:        map[string]bool{},
+	}
+	p.schedules = schedule.NewStore(store, o.Clock)
+	if p.scheduler, err = schedule.New(p.schedules, scheduleHost{p}, &p.opts.Schedules); err != nil {
+		return nil, fmt.Errorf("options: %w", err)
 	}
 	p.registry = access.NewRegistry(store, o.Clock, p.registryOptions())
 	p.Client = p.As(access.System())

@@ -182,7 +182,9 @@ func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redact
 	}
 	request := secrets.Request{Owner: t.Owner, Allow: t.Config.Secrets}
 	if t.Creator.IsPerson() && t.Requester.UID == "" {
-		request.Person = t.Creator.UID
+		if !withoutPerson(t) {
+			request.Person = t.Creator.UID
+		}
 		if request.Team, err = p.onlyTeam(ctx, t); err != nil {
 			return nil, nil, err
 		}

@@ -2037,10 +2037,10 @@ type ScheduleInfo struct {
 
 // ScheduleOptions Ours: what the Oz API has no member for.
 type ScheduleOptions struct {
-	// CatchUpMinutes How late one missed tick is still fired; default 0, never.
+	// CatchUpMinutes How late one missed tick is still fired, the newest; default 0, never.
 	CatchUpMinutes int `json:"catch_up_minutes,omitempty,omitzero"`
 
-	// JitterSeconds Spreads the start; default 0.
+	// JitterSeconds Starts later by a part of it that is the schedule's own; default 0.
 	JitterSeconds int `json:"jitter_seconds,omitempty,omitzero"`
 
 	// Overlap What a tick does while the run before it is active; default allow.
@@ -2284,7 +2284,7 @@ type UpdateScheduledAgentRequest struct {
 	AgentUid     *string             `json:"agent_uid,omitempty"`
 	CronSchedule string              `json:"cron_schedule"`
 	Enabled      bool                `json:"enabled"`
-	Metadata     map[string]string   `json:"metadata,omitempty,omitzero"`
+	Metadata     *map[string]string  `json:"metadata,omitempty"`
 	Mode         *RunMode            `json:"mode,omitempty"`
 	Name         string              `json:"name"`
 	Oz           *ScheduleOptions    `json:"oz,omitempty"`
@@ -2678,6 +2678,18 @@ type ListRunEventsParams struct {
 
 	// LastEventID Same as `after`, which it overrides.
 	LastEventID string `json:"Last-Event-ID,omitempty,omitzero"`
+}
+
+// RunScheduleParams defines parameters for RunSchedule.
+type RunScheduleParams struct {
+	// IdempotencyKey Names this request; a repeat within a day answers with the first result.
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+
+	// Prefer `return=representation` adds the run to the answer (RFC 7240).
+	Prefer Prefer `json:"Prefer,omitempty,omitzero"`
+
+	// OzSource What made the run, when it is this server's own CLI or page: `CLI`, `WEB_APP`, `CLOUD_MODE`, and for local runs `LOCAL` or `GITHUB_ACTION`. Default `API`, or `LOCAL`.
+	OzSource Source `json:"Oz-Source,omitempty,omitzero"`
 }
 
 // ListScheduleTicksParams defines parameters for ListScheduleTicks.
@@ -4053,8 +4065,10 @@ type ClientInterface interface {
 
 	// RunSchedule Run a schedule now
 	//
+	// Also a paused one. It is no tick, so that the list of ticks does not tell of it.
+	//
 	// Corresponds with POST /oz/schedules/{scheduleId}/run (the `RunSchedule` operationId).
-	RunSchedule(ctx context.Context, scheduleId ScheduleId, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RunSchedule(ctx context.Context, scheduleId ScheduleId, params *RunScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListScheduleTicks Tell what became of each tick
 	//
@@ -6165,9 +6179,11 @@ func (c *Client) UpdateSharing(ctx context.Context, runId RunId, body UpdateShar
 
 // RunSchedule Run a schedule now
 //
+// Also a paused one. It is no tick, so that the list of ticks does not tell of it.
+//
 // Corresponds with POST /oz/schedules/{scheduleId}/run (the `RunSchedule` operationId).
-func (c *Client) RunSchedule(ctx context.Context, scheduleId ScheduleId, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRunScheduleRequest(c.Server, scheduleId)
+func (c *Client) RunSchedule(ctx context.Context, scheduleId ScheduleId, params *RunScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunScheduleRequest(c.Server, scheduleId, params)
 	if err != nil {
 		return nil, err
 	}
@@ -10440,7 +10456,7 @@ func NewUpdateSharingRequestWithBody(server string, runId RunId, contentType str
 }
 
 // NewRunScheduleRequest constructs an http.Request for the RunSchedule method
-func NewRunScheduleRequest(server string, scheduleId ScheduleId) (*http.Request, error) {
+func NewRunScheduleRequest(server string, scheduleId ScheduleId, params *RunScheduleParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -10468,6 +10484,37 @@ func NewRunScheduleRequest(server string, scheduleId ScheduleId) (*http.Request,
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+		var headerParam1 string
+
+		headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Prefer", headerParam1)
+
+		var headerParam2 string
+
+		headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Oz-Source", params.OzSource, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Oz-Source", headerParam2)
+
 	}
 
 	return req, nil
@@ -12141,10 +12188,12 @@ type ClientWithResponsesInterface interface {
 
 	// RunScheduleWithResponse Run a schedule now
 	//
+	// Also a paused one. It is no tick, so that the list of ticks does not tell of it.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /oz/schedules/{scheduleId}/run (the `RunSchedule` operationId).
-	RunScheduleWithResponse(ctx context.Context, scheduleId ScheduleId, reqEditors ...RequestEditorFn) (*RunScheduleAnswer, error)
+	RunScheduleWithResponse(ctx context.Context, scheduleId ScheduleId, params *RunScheduleParams, reqEditors ...RequestEditorFn) (*RunScheduleAnswer, error)
 
 	// ListScheduleTicksWithResponse Tell what became of each tick
 	//
@@ -18825,11 +18874,13 @@ func (c *ClientWithResponses) UpdateSharingWithResponse(ctx context.Context, run
 
 // RunScheduleWithResponse Run a schedule now
 //
+// Also a paused one. It is no tick, so that the list of ticks does not tell of it.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /oz/schedules/{scheduleId}/run (the `RunSchedule` operationId).
-func (c *ClientWithResponses) RunScheduleWithResponse(ctx context.Context, scheduleId ScheduleId, reqEditors ...RequestEditorFn) (*RunScheduleAnswer, error) {
-	rsp, err := c.RunSchedule(ctx, scheduleId, reqEditors...)
+func (c *ClientWithResponses) RunScheduleWithResponse(ctx context.Context, scheduleId ScheduleId, params *RunScheduleParams, reqEditors ...RequestEditorFn) (*RunScheduleAnswer, error) {
+	rsp, err := c.RunSchedule(ctx, scheduleId, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -22806,7 +22857,7 @@ type ServerInterface interface {
 	UpdateSharing(w http.ResponseWriter, r *http.Request, runId RunId)
 	// RunSchedule Run a schedule now
 	// (POST /oz/schedules/{scheduleId}/run)
-	RunSchedule(w http.ResponseWriter, r *http.Request, scheduleId ScheduleId)
+	RunSchedule(w http.ResponseWriter, r *http.Request, scheduleId ScheduleId, params RunScheduleParams)
 	// ListScheduleTicks Tell what became of each tick
 	// (GET /oz/schedules/{scheduleId}/ticks)
 	ListScheduleTicks(w http.ResponseWriter, r *http.Request, scheduleId ScheduleId, params ListScheduleTicksParams)
@@ -25741,8 +25792,70 @@ func (siw *ServerInterfaceWrapper) RunSchedule(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RunScheduleParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = Prefer
+
+	}
+
+	// ------------- Optional header parameter "Oz-Source" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Oz-Source")]; found {
+		var OzSource Source
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Oz-Source", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Oz-Source", valueList[0], &OzSource, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Oz-Source", Err: err})
+			return
+		}
+
+		params.OzSource = OzSource
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.RunSchedule(w, r, scheduleId)
+		siw.Handler.RunSchedule(w, r, scheduleId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -29898,6 +30011,7 @@ func (response UpdateSharingdefaultApplicationProblemPlusJSONResponse) VisitUpda
 
 type RunScheduleRequestObject struct {
 	ScheduleId ScheduleId `json:"scheduleId"`
+	Params     RunScheduleParams
 }
 
 type RunScheduleResponseObject interface {
@@ -33329,10 +33443,11 @@ func (sh *strictHandler) UpdateSharing(w http.ResponseWriter, r *http.Request, r
 }
 
 // RunSchedule operation middleware
-func (sh *strictHandler) RunSchedule(w http.ResponseWriter, r *http.Request, scheduleId ScheduleId) {
+func (sh *strictHandler) RunSchedule(w http.ResponseWriter, r *http.Request, scheduleId ScheduleId, params RunScheduleParams) {
 	var request RunScheduleRequestObject
 
 	request.ScheduleId = scheduleId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.RunSchedule(ctx, request.(RunScheduleRequestObject))

@@ -21,6 +21,7 @@ import (
 	"github.com/oz-platform/cloudagents/transport/api"
 	"github.com/oz-platform/cloudagents/transport/client"
 	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
 // operation is one of the contract, as a caller sees it.
@@ -79,7 +80,7 @@ func pendingOperations(t *testing.T) []string {
 // things are one of each kind, owned by the admin's team.
 type things struct {
 	run, environment, secret, artifact, key string
-	mcp, prompt, runner, message            string
+	mcp, prompt, runner, message, schedule  string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
@@ -98,6 +99,8 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	assert.NilError(t, err)
 	runner, err := admin.CreateRunner(ctx, oz.RunnerInput{Name: "large"})
 	assert.NilError(t, err)
+	s, err := admin.CreateSchedule(ctx, oz.ScheduleInput{Spec: schedule.Spec{Name: "nightly", Cron: "0 3 * * *", Prompt: "look after the house"}})
+	assert.NilError(t, err)
 	run, err := admin.Submit(ctx, oz.Request{Prompt: "the admin's own business"})
 	assert.NilError(t, err)
 	link, err := client.NewLink(e.Claimed(), nil)
@@ -110,14 +113,14 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mails, err := admin.SendMail(ctx, task.Letter{From: run.ID, To: []task.ID{run.ID}, Subject: "note", Body: "confidential"})
 	assert.NilError(t, err)
 	return things{message: string(mails[0]), run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
-		mcp: mcp.UID, prompt: prompt.UID, runner: runner.UID}, link
+		mcp: mcp.UID, prompt: prompt.UID, runner: runner.UID, schedule: s.ID}, link
 }
 
 // fill puts real ids into an operation's path.
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner,
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner, "{scheduleId}", th.schedule,
 		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
 		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
 	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x"}[op.ID]
@@ -144,9 +147,11 @@ func body(op operation, e *transporttest.Env) any {
 		"createAgent": map[string]any{"name": "x"}, "updateAgent": map[string]any{"description": "x"},
 		"createTeam": map[string]any{"name": "x"}, "updateTeam": map[string]any{"name": "x"},
 		"addMember": map[string]any{"email": "new@example.com"}, "updateMember": map[string]any{"role": "owner"},
-		"updateSharing": map[string]any{"visibility": "team"},
-		"endExecution":  map[string]any{"state": "SUCCEEDED"},
-		"putBudget":     map[string]any{"limit_usd": 1}, "reserveBudget": map[string]any{"call_id": "1"},
+		"updateSharing":  map[string]any{"visibility": "team"},
+		"createSchedule": map[string]any{"name": "x", "cron_schedule": "0 3 * * *", "prompt": "x"},
+		"updateSchedule": map[string]any{"name": "x", "cron_schedule": "0 3 * * *", "enabled": false},
+		"endExecution":   map[string]any{"state": "SUCCEEDED"},
+		"putBudget":      map[string]any{"limit_usd": 1}, "reserveBudget": map[string]any{"call_id": "1"},
 	}
 	if !op.Body {
 		return nil
@@ -225,7 +230,7 @@ func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
 		return // they have made a second team by now, and do not say which they mean
 	}
 	assert.Assert(t, a.Status < 300, "%d %s", a.Status, a.Body) // their own affair
-	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner, th.message} {
+	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner, th.message, th.schedule} {
 		if op.ID == "listAudit" && mine == th.secret {
 			continue // they asked for one of that name in their own team
 		}

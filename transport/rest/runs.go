@@ -43,6 +43,11 @@ func (o operations) create(ctx context.Context, body api.RunAgentRequest) (api.R
 	if err != nil {
 		return api.RunAgentResponse{}, err
 	}
+	return o.created(c, t)
+}
+
+// created answers for a run that was made.
+func (o operations) created(c *call, t task.Task) (api.RunAgentResponse, error) {
 	answer := wire.Created(t)
 	answer.AtCapacity = t.State == task.StateQueued && o.platform.AtCapacity()
 	if wantsRun(c.request) {

@@ -41,7 +41,7 @@ func RunItem(t task.Task, v RunView) (api.RunItem, error) {
 		RunTime:           runTime(t.Head, v.Now),
 		ExecutionLocation: api.ExecutionLocation(t.Where), Source: api.RunSourceType(t.Source),
 		StatusMessage: statusMessage(t.Status),
-		Schedule:      schedule(t.Metadata),
+		Schedule:      scheduleInfo(t.Metadata),
 		SessionLink:   sessionLink(v.PublicURL, id), TriggerUrl: t.TriggerURL,
 		Creator: profile(t.Creator), Executor: profile(t.Executor), Scope: optionalScope(t.Owner),
 		RequestUsage: requestUsage(t.Usage), AgentConfig: &config, AgentSkill: agentSkill(t.Skill),
@@ -132,9 +132,9 @@ func statusOf(m *api.RunStatusMessage) task.Status {
 	return task.Status{Message: m.Message, ErrorCode: task.Code(m.ErrorCode), Retryable: m.Retryable != nil && *m.Retryable}
 }
 
-// schedule shows the schedule that made a run; its trigger keeps the three
+// scheduleInfo shows the schedule that made a run; its trigger keeps the three
 // facts in the run's metadata.
-func schedule(metadata map[string]string) *api.ScheduleInfo {
+func scheduleInfo(metadata map[string]string) *api.ScheduleInfo {
 	id := metadata["schedule_id"]
 	if id == "" {
 		return nil
