@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // schedules have time zones, and a bare host or image has none
 
 	"github.com/spf13/cobra"
 

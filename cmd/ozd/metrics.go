@@ -12,6 +12,7 @@ import (
 	"github.com/oz-platform/cloudagents/internal/version"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task/laws"
+	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
 // scrapeTimeout bounds what the store may take for one scrape.
@@ -21,6 +22,8 @@ const scrapeTimeout = 5 * time.Second
 type metrics struct {
 	registry   *prometheus.Registry
 	violations *prometheus.CounterVec
+	ticks      *prometheus.CounterVec
+	silent     prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -28,17 +31,32 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		violations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "oz_invariant_violations_total", Help: "Runs whose record broke a law of the store after their end. Anything but 0 is a fault to report."}, []string{"law"}),
+		ticks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oz_schedule_ticks_total", Help: "Ticks of schedules that this server has decided, by what became of them."}, []string{"outcome"}),
+		silent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "oz_schedule_silent_total", Help: "Ticks of schedules that nobody decided for minutes. Anything but 0 means that schedules do not run: see the log."}),
 	}
 	for _, law := range laws.All() {
 		m.violations.WithLabelValues(string(law)) // shown as 0, not missing
 	}
+	for _, o := range schedule.Outcomes() {
+		m.ticks.WithLabelValues(string(o))
+	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "oz_build_info", Help: "Always 1.",
 		ConstLabels: prometheus.Labels{"version": version.Number}}, func() float64 { return 1 })
-	m.registry.MustRegister(m.violations, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.violations, m.ticks, m.silent, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 func (m *metrics) violation(v laws.Violation) { m.violations.WithLabelValues(string(v.Law)).Inc() }
+
+// schedules counts what becomes of ticks.
+func (m *metrics) schedules() schedule.Options {
+	return schedule.Options{
+		OnTick:    func(_ string, t schedule.Tick) { m.ticks.WithLabelValues(string(t.Outcome)).Inc() },
+		OnSilence: func(string, time.Time) { m.silent.Inc() },
+	}
+}
 
 // watch adds what the platform knows.
 func (m *metrics) watch(p *oz.Platform) { m.registry.MustRegister(loadCollector{p}) }
