@@ -292,7 +292,7 @@ func (c *Client) judgeSchedule(ctx context.Context, owner task.Scope, spec sched
 		err = c.configure(ctx, r.Config, &draft)
 	}
 	if err == nil {
-		err = c.configureSkills(ctx, r, &draft)
+		err = c.configureSkills(ctx, access.RunCreate, r, &draft)
 	}
 	if err == nil {
 		err = c.p.checkPolicy(ctx, r)
