@@ -282,14 +282,15 @@ func (c *Client) judgeSchedule(ctx context.Context, owner task.Scope, spec sched
 			return task.Invalid("metadata", "the key %s is set by the schedule itself; choose another name", key)
 		}
 	}
-	if err := c.judgeAgent(ctx, owner, spec.AgentUID); err != nil {
+	agent, err := c.scheduleAgent(ctx, owner, spec.AgentUID)
+	if err != nil {
 		return err
 	}
 	r := scheduleRequest(owner, spec)
-	err := r.check(c.p.opts.MaxAttachmentBytes)
+	err = r.check(c.p.opts.MaxAttachmentBytes)
 	draft := task.Spec{Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: c.caller.Principal}
 	if err == nil {
-		err = c.configure(ctx, r.Config, &draft)
+		err = c.configure(ctx, r.Config, agent, &draft)
 	}
 	if err == nil {
 		err = c.configureSkills(ctx, access.RunCreate, r, &draft)
@@ -300,22 +301,19 @@ func (c *Client) judgeSchedule(ctx context.Context, owner task.Scope, spec sched
 	return scheduleField(err)
 }
 
-// judgeAgent checks that a schedule may be carried out by an agent.
-func (c *Client) judgeAgent(ctx context.Context, owner task.Scope, uid string) error {
+// scheduleAgent is the agent that is to carry out a schedule; nil for none.
+func (c *Client) scheduleAgent(ctx context.Context, owner task.Scope, uid string) (*access.Agent, error) {
 	if uid == "" {
-		return nil
+		return nil, nil
 	}
 	if owner.Type != task.ScopeTeam {
-		return task.Invalid("agent_uid", "an agent carries out team schedules only; leave team out or set it to true")
+		return nil, task.Invalid("agent_uid", "an agent carries out team schedules only; leave team out or set it to true")
 	}
-	a, err := c.p.registry.Agent(ctx, uid)
-	if err == nil {
-		err = access.Allow(c.caller, access.AgentView, access.Object{Owner: a.Scope(), Creator: a.Creator})
-	}
+	a, err := c.agent(ctx, uid, access.AgentView)
 	if errors.Is(err, task.ErrNotFound) || err == nil && a.Scope() != owner {
-		return &task.Error{Code: task.CodeNotFound, Field: "agent_uid", Message: "there is no such agent in the schedule's team"}
+		return nil, &task.Error{Code: task.CodeNotFound, Field: "agent_uid", Message: "there is no such agent in the schedule's team"}
 	}
-	return err
+	return &a, err
 }
 
 // scheduleField names the field of a refused run as schedules call it.
