@@ -28,6 +28,7 @@ type app struct {
 
 	apiKey, server, format string
 	debug                  bool
+	filter                 filter // of --jq
 	// parsed says that the command line was understood and a command runs.
 	parsed bool
 	wire   *wireLog
@@ -95,7 +96,7 @@ func (a *app) client() (*client.Client, error) {
 }
 
 // json reports that the output is for programs.
-func (a *app) json() bool { return a.format == "json" || a.format == "ndjson" }
+func (a *app) json() bool { return a.filter.code != nil || a.format == "json" || a.format == "ndjson" }
 
 // color reports that the output is a terminal that wants colours.
 func (a *app) color() bool {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,9 @@ import (
 
 // emit prints a value for programs: indented JSON, or one line in ndjson.
 func (a *app) emit(v any) error {
+	if a.filter.code != nil {
+		return a.filter.print(a.out, v)
+	}
 	enc := json.NewEncoder(a.out)
 	enc.SetEscapeHTML(false)
 	if a.format != "ndjson" {
@@ -24,7 +28,7 @@ func (a *app) emit(v any) error {
 
 // emitEach prints a list: whole in json, an element a line in ndjson.
 func emitEach[T any](a *app, whole any, list []T) error {
-	if a.format != "ndjson" {
+	if a.format != "ndjson" || a.filter.code != nil {
 		return a.emit(whole)
 	}
 	for _, v := range list {
@@ -38,18 +42,14 @@ func emitEach[T any](a *app, whole any, list []T) error {
 // emitRaw prints the server's own answer. In ndjson the elements of the member
 // list, if it is named, come one a line.
 func (a *app) emitRaw(raw json.RawMessage, list string) error {
-	if a.format != "ndjson" || list == "" {
+	if a.format != "ndjson" || a.filter.code != nil || list == "" && !bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")) {
 		return a.emit(raw)
 	}
-	var whole map[string]json.RawMessage
-	var elements []json.RawMessage
-	if err := json.Unmarshal(raw, &whole); err != nil {
+	items, err := elements(raw, list)
+	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(whole[list], &elements); err != nil {
-		return err
-	}
-	return emitEach(a, raw, elements)
+	return emitEach(a, raw, items)
 }
 
 // table prints rows in columns under a head.
