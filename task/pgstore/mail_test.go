@@ -117,3 +117,63 @@ func TestJournalAcrossReplicas(t *testing.T) {
 	}
 	assert.Equal(t, last.Seq, done.Load())
 }
+
+// TestJournalOutlivesTerminatedBackends breaks all connections of two stores
+// while they append: what was acknowledged is in the chain once, what was
+// refused is not, and the chain has no break.
+func TestJournalOutlivesTerminatedBackends(t *testing.T) {
+	const writers, kills = 4, 10
+	stores, dsn := replicas(t, nil)
+	conn := admin(t, dsn)
+	var stop atomic.Bool
+	progress := make(chan struct{}, writers)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	want := map[string]int{} // how often each body must be there
+	for w := range writers {
+		all.Go(func() {
+			for i := 0; !stop.Load(); i++ {
+				body := fmt.Sprint(w, " ", i)
+				_, err := stores[(w+i)%2].AppendJournal(t.Context(), []byte(body))
+				assert.Check(t, err == nil || task.CodeOf(err) == task.CodeResourceUnavailable, "%v", err)
+				mu.Lock()
+				want[body] = 0
+				if err == nil {
+					want[body] = 1
+				}
+				mu.Unlock()
+				if err == nil {
+					select {
+					case progress <- struct{}{}:
+					default:
+					}
+				}
+			}
+		})
+	}
+	for range kills {
+		for range 2 * writers { // in the middle of work
+			<-progress
+		}
+		run(t, conn, terminateAll)
+	}
+	stop.Store(true)
+	all.Wait()
+	var page []task.JournalEntry
+	eventually(t, func() (err error) {
+		page, err = stores[0].Journal(t.Context(), 0, 1_000_000)
+		return err
+	})
+	got := map[string]int{}
+	for body := range want {
+		got[body] = 0
+	}
+	var last task.JournalEntry
+	for _, e := range page {
+		next := task.Chain(last, e.Body)[0]
+		assert.Assert(t, e.Seq == next.Seq && e.Hash == next.Hash, "the chain breaks at %d", e.Seq)
+		got[string(e.Body)]++
+		last = e
+	}
+	assert.DeepEqual(t, got, want)
+}
