@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const require = "OZ_TEST_REQUIRE"
 
 // cases are those of conformance.mjs.
-var cases = []string{"create", "list", "cancel", "followups", "environments", "errors", "retriedCreate"}
+var cases = []string{"create", "list", "cancel", "followups", "environments", "errors", "skills", "schedules", "identities", "messages",
+	"handoffAndRedirects", "errorClasses", "retriedCreate"}
 
 // TestPublishedSDK runs the TypeScript SDK as npm has it.
 func TestPublishedSDK(t *testing.T) {
@@ -37,12 +39,17 @@ func TestPublishedSDK(t *testing.T) {
 	unlucky := transporttest.StartProxy(t, e.URL, func(n int, _ *http.Request) transporttest.Fault {
 		return transporttest.Fault{Lose: n == 0}
 	})
+	failing := transporttest.StartProxy(t, e.URL, func(_ int, r *http.Request) transporttest.Fault {
+		status, err := strconv.Atoi(strings.Split(r.URL.Path, "/")[1])
+		assert.Check(t, err)
+		return transporttest.Fault{Status: status}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "conformance.mjs")
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "OZ_API_BASE_URL=" + e.URL + "/api/v1", "WARP_API_KEY=" + transporttest.AdminKey,
-		"UNLUCKY=" + unlucky.URL + "/api/v1", "ENVIRONMENT=" + env.UID}
+		"UNLUCKY=" + unlucky.URL + "/api/v1", "FAILING=" + failing.URL, "ENVIRONMENT=" + env.UID}
 	out, err := cmd.CombinedOutput()
 	assert.NilError(t, err, "%s", out)
 	for _, name := range cases {

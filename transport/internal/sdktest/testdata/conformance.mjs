@@ -111,6 +111,114 @@ const cases = {
     await assert.rejects(client.withOptions({ apiKey: 'wrong' }).agent.runs.list(), OzAPI.AuthenticationError);
   },
 
+  async skills() {
+    const { agents } = await client.agent.list({ sort_by: 'last_run', include_malformed_skills: true });
+    assert.ok(Array.isArray(agents));
+    await assert.rejects(client.agent.list({ repo: 'no-owner' }), OzAPI.BadRequestError);
+  },
+
+  async schedules() {
+    const made = await client.agent.schedules.create({
+      name: 'nightly',
+      cron_schedule: '0 3 * * *',
+      prompt: 'Update the dependencies',
+      agent_config: { environment_id: process.env.ENVIRONMENT, name: 'updater' },
+    });
+    assert.equal(made.enabled, true);
+    assert.equal(made.agent_config.name, 'updater');
+    assert.ok(Date.parse(made.history.next_run) > Date.now());
+    assert.equal(new Date(made.history.next_run).getUTCHours(), 3);
+    assert.equal((await client.agent.schedules.retrieve(made.id)).prompt, 'Update the dependencies');
+    await client.agent.schedules.create({ name: 'a first one', cron_schedule: '*/5 * * * *', prompt: 'x' });
+    assert.deepEqual((await client.agent.schedules.list()).schedules.map((s) => s.name), ['a first one', 'nightly']);
+    const changed = await client.agent.schedules.update(made.id, { name: 'nightly', cron_schedule: '30 4 * * 1-5', enabled: true });
+    assert.equal(changed.cron_schedule, '30 4 * * 1-5');
+    assert.equal(changed.prompt, 'Update the dependencies'); // what is not sent stays
+    assert.equal(changed.agent_config.environment_id, process.env.ENVIRONMENT);
+    const paused = await client.agent.schedules.pause(made.id);
+    assert.equal(paused.enabled, false);
+    assert.equal(paused.history?.next_run ?? null, null);
+    assert.equal((await client.agent.schedules.pause(made.id)).enabled, false);
+    assert.equal((await client.agent.schedules.resume(made.id)).enabled, true);
+    for (const cron of ['every day', '0 3 30 2 *', '* * * * * *', '']) {
+      await assert.rejects(client.agent.schedules.create({ name: 'bad', cron_schedule: cron, prompt: 'x' }), (e) => {
+        assert.ok(e instanceof OzAPI.BadRequestError);
+        assert.equal(e.error.field, 'cron_schedule');
+        return true;
+      });
+    }
+    await assert.rejects(client.agent.schedules.create({ name: 'idle', cron_schedule: '0 3 * * *' }), OzAPI.BadRequestError);
+    assert.deepEqual(await client.agent.schedules.delete(made.id), { success: true });
+    await assert.rejects(client.agent.schedules.delete(made.id), OzAPI.NotFoundError);
+    await assert.rejects(client.agent.schedules.retrieve(made.id), OzAPI.NotFoundError);
+  },
+
+  // What this version of the SDK has no methods for, through its own client.
+  async identities() {
+    const agent = await client.post('/agent/identities', { body: { name: 'reviewer', prompt: 'Be kind.', environment_id: process.env.ENVIRONMENT } });
+    assert.equal(agent.name, 'reviewer');
+    assert.equal(agent.available, true);
+    assert.deepEqual(agent.skills, []);
+    const { agents } = await client.get('/agent/identities');
+    assert.ok(agents.some((a) => a.uid === agent.uid));
+    const changed = await client.put(`/agent/identities/${agent.uid}`, { body: { description: 'reads code', environment_id: '' } });
+    assert.equal(changed.description, 'reads code');
+    assert.equal(changed.prompt, 'Be kind.');
+    assert.equal(changed.environment_id ?? '', '');
+    const run = await client.agent.run({ prompt: 'review it', agent_identity_uid: agent.uid, team: true });
+    const item = await client.agent.runs.retrieve(run.run_id);
+    assert.equal(item.executor.type, 'service_account');
+    assert.equal(item.executor.uid, agent.uid);
+    assert.equal(await client.delete(`/agent/identities/${agent.uid}`), null);
+    await assert.rejects(client.get(`/agent/identities/${agent.uid}`), OzAPI.NotFoundError);
+    await assert.rejects(client.post('/agent/identities', { body: { name: '' } }), OzAPI.BadRequestError);
+  },
+
+  async messages() {
+    const sender = (await client.agent.run({ prompt: 'sends' })).run_id;
+    const receiver = (await client.agent.run({ prompt: 'receives' })).run_id;
+    const { message_ids } = await client.post('/agent/messages', { body: { to: [receiver], subject: 'hello', body: 'how are you', sender_run_id: sender } });
+    assert.equal(message_ids.length, 1);
+    const inbox = await client.get(`/agent/messages/${receiver}`, { query: { unread: true } });
+    assert.deepEqual(inbox.map((m) => [m.message_id, m.read_at]), [[message_ids[0], null]]);
+    assert.equal((await client.post(`/agent/messages/${message_ids[0]}/read`)).body, 'how are you');
+    assert.equal(await client.post(`/agent/messages/${message_ids[0]}/delivered`), null);
+    assert.equal((await client.get(`/agent/messages/${receiver}`, { query: { unread: true } })).length, 0);
+    const events = await client.get('/agent/events', { query: { run_ids: [receiver, sender], since: 0 } });
+    assert.ok(events.some((e) => e.event_type === 'new_message' && e.ref_id === message_ids[0]));
+    await client.agent.runs.cancel(receiver);
+    await assert.rejects(
+      client.post('/agent/messages', { body: { to: [receiver], subject: 'x', body: 'x', sender_run_id: sender } }),
+      OzAPI.UnprocessableEntityError,
+    );
+    const later = await client.get('/agent/events', { query: { run_ids: [receiver], since: events.at(-1).sequence } });
+    assert.deepEqual(later.map((e) => e.event_type), ['run_cancelled']);
+  },
+
+  async handoffAndRedirects() {
+    const { run_id } = await client.agent.run({ prompt: 'to be handed over' });
+    assert.deepEqual(await client.get(`/agent/runs/${run_id}/handoff/attachments`), { attachments: [] });
+    for (const path of [`conversations/${run_id}`, 'sessions/5f1a2f0e-0000-4000-8000-000000000000']) {
+      const answer = await fetch(`${process.env.OZ_API_BASE_URL}/agent/${path}/redirect`); // newer versions send no key
+      assert.equal(answer.status, 200);
+      assert.deepEqual(await answer.json(), {});
+    }
+    await assert.rejects(client.get('/agent/artifacts/nothing'), OzAPI.NotFoundError);
+  },
+
+  // Every class of error, as a proxy before the server gives it, and what the
+  // SDK makes of each: it repeats what may be repeated, and nothing else.
+  async errorClasses() {
+    const classes = {
+      400: OzAPI.BadRequestError, 401: OzAPI.AuthenticationError, 403: OzAPI.PermissionDeniedError, 404: OzAPI.NotFoundError,
+      409: OzAPI.ConflictError, 422: OzAPI.UnprocessableEntityError, 429: OzAPI.RateLimitError, 500: OzAPI.InternalServerError,
+    };
+    for (const [status, type] of Object.entries(classes)) {
+      const failing = client.withOptions({ baseURL: `${process.env.FAILING}/${status}`, maxRetries: 0 });
+      await assert.rejects(failing.agent.runs.list(), type, status);
+    }
+  },
+
   // The proxy before the server loses the first answer: the SDK sends the
   // create again by itself, without an idempotency key.
   async retriedCreate() {
