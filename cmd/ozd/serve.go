@@ -57,7 +57,7 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	ln, err := listen(c.Listen)
+	ln, err := listen(ctx, c.Listen)
 	if err != nil {
 		return err
 	}
@@ -137,9 +137,21 @@ func bootstrapError(chosen string, err error) error {
 	return err
 }
 
+// inheritTime is how long an address may be in use at a start: what a killed
+// server was just starting has its sockets until it runs a program of its own.
+const inheritTime = 2 * time.Second
+
 // listen says what to do about the usual obstacles.
-func listen(address string) (net.Listener, error) {
+func listen(ctx context.Context, address string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", address)
+	for until := time.Now().Add(inheritTime); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(until); {
+		select {
+		case <-time.After(inheritTime / 100):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		ln, err = net.Listen("tcp", address)
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("listen: %s is in use, perhaps by another ozd: stop that one, or choose another address with --listen (port 0 takes a free one)", address)
@@ -214,7 +226,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 	return oz.New(store, &oz.Options{
 		Entitlements: plan, Budgets: c.budgets(),
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: secrets,
-		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
+		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation,
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
 		RepositoryBase: c.RepositoryBase, GitCredentials: s.credentials, Skills: s.skills,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
@@ -268,7 +280,7 @@ func (s *server) serveMetrics(ctx context.Context) error {
 	if s.config.MetricsListen == "" {
 		return nil
 	}
-	ln, err := listen(s.config.MetricsListen)
+	ln, err := listen(ctx, s.config.MetricsListen)
 	if err != nil {
 		return fmt.Errorf("metrics_listen: %w", err)
 	}

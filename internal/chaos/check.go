@@ -340,9 +340,26 @@ func (c *checker) checkFollower(t *tale, events []task.Event) {
 			end = e.Seq
 		}
 	}
-	if t.followed < end {
+	if t.followed < end && !t.wentInTime(events) {
 		c.report.violate(LawFollower, t.id, "the follower has seen %d events, the run ended with %d", t.followed, end)
 	}
+}
+
+// wentInTime reports that the follower had seen the run end, and that what
+// began it again is a message whose answer was lost: it may have arrived when
+// nobody looked for it any more.
+func (t *tale) wentInTime(events []task.Event) bool {
+	if t.followed < 1 || t.followed >= int64(len(events)) {
+		return false
+	}
+	last, ok := events[t.followed-1].Payload.(*task.StateChanged)
+	if !ok || !last.To.Ended() {
+		return false
+	}
+	next, ok := events[t.followed].Payload.(*task.Input)
+	return ok && slices.ContainsFunc(t.messages, func(m message) bool {
+		return !m.acked && markPattern.FindString(next.Text) == t.story.mark(m.number)
+	})
 }
 
 // checkLeft looks for what the servers have left behind at their end.

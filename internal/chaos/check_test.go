@@ -101,6 +101,20 @@ func TestCheckerFindsEachFault(t *testing.T) {
 	}
 }
 
+// TestFollowerAndFollowUps: who has seen the run end must look again after a
+// message that was acknowledged, and need not after one whose answer was lost.
+func TestFollowerAndFollowUps(t *testing.T) {
+	for _, acked := range []bool{true, false} {
+		s := newScene(t)
+		s.tale.messages = append(s.tale.messages, message{2, acked})
+		for _, p := range []task.Payload{&task.Input{Text: s.tale.story.text(2)}, &task.StateChanged{To: task.StateQueued}, &task.StateChanged{To: task.StateSucceeded}} {
+			s.events = append(s.events, task.Event{Seq: int64(len(s.events) + 1), Payload: p})
+		}
+		s.checker.checkFollower(s.tale, s.events)
+		assert.Equal(t, s.checker.report.broken(LawFollower) > 0, acked)
+	}
+}
+
 // leave makes a directory among the servers' data.
 func (s *scene) leave(t *testing.T, path ...string) {
 	s.checker.rig.servers = []*server{{}}
