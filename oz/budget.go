@@ -24,11 +24,16 @@ const (
 	BudgetTotal   BudgetPeriod = "total" // never begins anew
 )
 
+// ScopeRun is the scope of a run's own budget, which its children share. The run
+// was made with it (task.Limits); one that is set later takes its place from
+// the run's next execution on.
+const ScopeRun task.ScopeType = "Run"
+
 // Budget limits what is spent on models: by a team's runs, or by the runs that
-// a person owns or asked for. It counts what was used in its period, whenever
-// the run was made.
+// a person owns or asked for, or by one run. It counts what was used in its
+// period, whenever the run was made.
 type Budget struct {
-	// Scope is the team or the person.
+	// Scope is the team, the person or the run.
 	Scope task.Scope `json:"scope"`
 	// LimitUSD and LimitTokens are what may be spent in a period; at least one
 	// is set. With a limit in money, models without a known price are refused,
@@ -59,25 +64,52 @@ const kindBudget = "oz.budget"
 
 // check judges a budget and fills in its defaults.
 func (b Budget) check() (Budget, error) {
+	if b.Scope.Type == ScopeRun {
+		return b.checkOfRun()
+	}
 	b.Period = cmp.Or(b.Period, BudgetMonthly)
 	switch {
 	case b.Scope.UID == "" || b.Scope.Type != task.ScopeUser && b.Scope.Type != task.ScopeTeam:
-		return b, task.Invalid("scope", "a budget is a User's or a Team's, with the uid")
-	case b.LimitUSD == nil && b.LimitTokens == nil:
-		return b, task.Invalid("limit_usd", "set limit_usd, limit_tokens or both; delete the budget to lift it")
-	case b.LimitUSD != nil && (math.IsNaN(*b.LimitUSD) || *b.LimitUSD < 0 || *b.LimitUSD > maxBudgetUSD):
-		return b, task.Invalid("limit_usd", "must be 0 to %d", maxBudgetUSD)
-	case b.LimitTokens != nil && (*b.LimitTokens < 0 || *b.LimitTokens > maxBudgetTokens):
-		return b, task.Invalid("limit_tokens", "must be 0 to %d", int64(maxBudgetTokens))
+		return b, task.Invalid("scope", "a budget is a User's, a Team's or a Run's, with the uid")
 	case b.Period != BudgetDaily && b.Period != BudgetMonthly && b.Period != BudgetTotal:
 		return b, task.Invalid("period", "%q is none of day, month, total", string(b.Period))
 	}
-	return b, nil
+	return b, b.checkLimits()
+}
+
+// checkOfRun is check for the budget of a run: as in task.Limits, there is no
+// limit of nothing.
+func (b Budget) checkOfRun() (Budget, error) {
+	b.Period = cmp.Or(b.Period, BudgetTotal)
+	switch {
+	case b.Period != BudgetTotal:
+		return b, task.Invalid("period", "a run's budget is for its whole life: leave it out, or say total")
+	case b.LimitUSD != nil && *b.LimitUSD == 0:
+		return b, task.Invalid("limit_usd", "must be above 0 for a run; cancel the run to stop it")
+	case b.LimitTokens != nil && *b.LimitTokens == 0:
+		return b, task.Invalid("limit_tokens", "must be above 0 for a run; cancel the run to stop it")
+	}
+	return b, b.checkLimits()
+}
+
+func (b Budget) checkLimits() error {
+	switch {
+	case b.LimitUSD == nil && b.LimitTokens == nil:
+		return task.Invalid("limit_usd", "set limit_usd, limit_tokens or both; delete the budget to lift it")
+	case b.LimitUSD != nil && (math.IsNaN(*b.LimitUSD) || *b.LimitUSD < 0 || *b.LimitUSD > maxBudgetUSD):
+		return task.Invalid("limit_usd", "must be 0 to %d", maxBudgetUSD)
+	case b.LimitTokens != nil && (*b.LimitTokens < 0 || *b.LimitTokens > maxBudgetTokens):
+		return task.Invalid("limit_tokens", "must be 0 to %d", int64(maxBudgetTokens))
+	}
+	return nil
 }
 
 // Validate checks a budget of Options.Budgets, whose scope may lack the UID. It
 // fails with task.CodeInvalidRequest.
 func (b Budget) Validate() error {
+	if b.Scope.Type == ScopeRun {
+		return task.Invalid("scope", "the limits of all runs are Options.Limits")
+	}
 	b.Scope.UID = cmp.Or(b.Scope.UID, "every")
 	_, err := b.check()
 	return err
@@ -143,7 +175,8 @@ func (p *Platform) budget(ctx context.Context, s task.Scope) (b Budget, found bo
 }
 
 // Budgets lists those that concern the caller: their own, those of their teams
-// and, for who leads a team, those of its members that have one.
+// and, for who leads a team, those of its members that have one. Those of runs
+// are not in it.
 func (c *Client) Budgets(ctx context.Context) ([]BudgetStatus, error) {
 	if err := c.allow(ctx, access.BudgetView, access.Object{}); err != nil {
 		return nil, err
@@ -181,7 +214,7 @@ func (c *Client) budgetScopes(ctx context.Context) ([]task.Scope, error) {
 		return nil, fmt.Errorf("list budgets: %w", err)
 	}
 	for _, r := range records {
-		if slices.Contains(scopes, r.Owner) {
+		if r.Owner.Type == ScopeRun || slices.Contains(scopes, r.Owner) {
 			continue
 		}
 		err := c.mayManageBudget(ctx, r.Owner)
@@ -197,7 +230,7 @@ func (c *Client) budgetScopes(ctx context.Context) ([]task.Scope, error) {
 }
 
 // PutBudget sets or replaces a budget. Who leads a team sets the team's and
-// those of its members. Calls under way go on; new ones keep to it at once.
+// those of its members, who may cancel a run sets the run's. Calls under way go on; new ones keep to it at once.
 func (c *Client) PutBudget(ctx context.Context, b Budget) (BudgetStatus, error) {
 	if err := c.mayManageBudget(ctx, b.Scope); err != nil {
 		c.refused(ctx, *budgetDeed(b.Scope, "put"), err)
@@ -252,8 +285,8 @@ func budgetDeed(s task.Scope, what string) *deed {
 	return &deed{action: access.BudgetManage, kind: "budget", id: s.String(), owner: s, details: act(what)}
 }
 
-// mayManageBudget asks the access table: about the team, or about the teams of
-// the person.
+// mayManageBudget asks the access table: about the team, about the teams of the
+// person, or about the run, whose budget is for those who may cancel it.
 func (c *Client) mayManageBudget(ctx context.Context, s task.Scope) error {
 	if s.Type == task.ScopeTeam {
 		if _, err := c.p.registry.Team(ctx, s.UID); err != nil {
@@ -261,8 +294,13 @@ func (c *Client) mayManageBudget(ctx context.Context, s task.Scope) error {
 		}
 		return access.Allow(c.caller, access.BudgetManage, access.Object{Owner: s})
 	}
-	if s.Type != task.ScopeUser {
-		return task.Invalid("scope", "%q is neither User nor Team", string(s.Type))
+	switch s.Type {
+	case task.ScopeUser:
+	case ScopeRun:
+		_, err := c.run(ctx, task.ID(s.UID), access.RunCancel)
+		return err
+	default:
+		return task.Invalid("scope", "%q is none of User, Team, Run", string(s.Type))
 	}
 	u, err := c.p.registry.User(ctx, s.UID)
 	if err != nil {

@@ -62,8 +62,6 @@ const (
 	kindHolds = "oz.budget.holds"
 	// maxHolds bounds a ledger; each is some 80 bytes of its record.
 	maxHolds = 8192
-	// scopeRun is the scope of a run's own budget, which its children share.
-	scopeRun task.ScopeType = "Run"
 	// holdWait is when a runner asks again whose call would fit if others
 	// used less than they may.
 	holdWait = 250 * time.Millisecond
@@ -91,7 +89,20 @@ func (p *Platform) limitOf(b Budget) limit {
 	l.spent = func(ctx context.Context) (task.Spending, error) {
 		return p.store.Spent(ctx, b.Scope, b.since(p.opts.Clock.Now()))
 	}
+	if b.Scope.Type == ScopeRun {
+		l.name = fmt.Sprintf("the budget that run %s shares with its children", b.Scope.UID)
+		l.spent = func(ctx context.Context) (task.Spending, error) { return p.spentByFamily(ctx, task.ID(b.Scope.UID)) }
+	}
 	return l
+}
+
+// spentByFamily is what a run and its descendants have spent.
+func (p *Platform) spentByFamily(ctx context.Context, id task.ID) (task.Spending, error) {
+	sums, err := p.store.SumUsage(ctx, task.UsageQuery{Family: id})
+	if err != nil || len(sums) == 0 {
+		return task.Spending{}, err
+	}
+	return task.Spending{Tokens: sums[0].Tokens.Total(), USD: sums[0].CostUSD, Unpriced: sums[0].Unpriced}, nil
 }
 
 func (p BudgetPeriod) words() string {
@@ -106,24 +117,37 @@ func (p BudgetPeriod) words() string {
 
 // limitOfRun is a run's own budget, of which its descendants' calls are taken
 // as well; ok is false when it has none.
-func (p *Platform) limitOfRun(t task.Task) (l limit, ok bool) {
-	own := p.limits(t)
-	l = limit{scope: task.Scope{Type: scopeRun, UID: string(t.ID)}, name: fmt.Sprintf("the budget that run %s shares with its children", t.ID)}
+func (p *Platform) limitOfRun(ctx context.Context, t task.Task) (l limit, ok bool, err error) {
+	own, err := p.runLimits(ctx, t)
+	if err != nil || own.MaxTokens == 0 && own.MaxCostUSD == 0 {
+		return l, false, err
+	}
+	b := Budget{Scope: task.Scope{Type: ScopeRun, UID: string(t.ID)}, Period: BudgetTotal}
 	if own.MaxTokens > 0 {
-		l.tokens = &own.MaxTokens
+		b.LimitTokens = &own.MaxTokens
 	}
 	if own.MaxCostUSD > 0 {
-		money := nanosOf(own.MaxCostUSD)
-		l.money = &money
+		b.LimitUSD = &own.MaxCostUSD
 	}
-	l.spent = func(ctx context.Context) (task.Spending, error) {
-		sums, err := p.store.SumUsage(ctx, task.UsageQuery{Family: t.ID})
-		if err != nil || len(sums) == 0 {
-			return task.Spending{}, err
-		}
-		return task.Spending{Tokens: sums[0].Tokens.Total(), USD: sums[0].CostUSD, Unpriced: sums[0].Unpriced}, nil
+	return p.limitOf(b), true, nil
+}
+
+// runLimits are the limits of a run, with the budget that was set for it since
+// it was made.
+func (p *Platform) runLimits(ctx context.Context, t task.Task) (task.Limits, error) {
+	l := p.limits(t)
+	b, found, err := p.budget(ctx, task.Scope{Type: ScopeRun, UID: string(t.ID)})
+	if err != nil || !found {
+		return l, err
 	}
-	return l, l.tokens != nil || l.money != nil
+	l.MaxTokens, l.MaxCostUSD = 0, 0
+	if b.LimitTokens != nil {
+		l.MaxTokens = *b.LimitTokens
+	}
+	if b.LimitUSD != nil {
+		l.MaxCostUSD = *b.LimitUSD
+	}
+	return l, nil
 }
 
 // payers are the owners and people whose budgets a run is paid from.
@@ -148,17 +172,31 @@ func (p *Platform) limitsOn(ctx context.Context, t task.Task) ([]limit, error) {
 			out = append(out, p.limitOf(b))
 		}
 	}
-	if l, ok := p.limitOfRun(t); ok && t.ID != "" {
-		_, _, err := p.holds(ctx, l.scope)
-		switch {
-		case err == nil:
-			out = append(out, l)
-		case !errors.Is(err, task.ErrNotFound):
+	if t.ID != "" {
+		own, err := p.sharedLimit(ctx, t)
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, own...)
 	}
 	above, err := p.limitsAbove(ctx, t)
 	return append(out, above...), err
+}
+
+// sharedLimit is the run's own budget, if it has one and children to share it
+// with: these have made the ledger.
+func (p *Platform) sharedLimit(ctx context.Context, t task.Task) ([]limit, error) {
+	l, ok, err := p.limitOfRun(ctx, t)
+	if err != nil || !ok {
+		return nil, err
+	}
+	switch _, _, err := p.holds(ctx, l.scope); {
+	case errors.Is(err, task.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return []limit{l}, nil
 }
 
 // limitsAbove gives the budgets of a run's ancestors.
@@ -169,7 +207,11 @@ func (p *Platform) limitsAbove(ctx context.Context, t task.Task) ([]limit, error
 		if err != nil {
 			return nil, fmt.Errorf("parent of run %s: %w", t.ID, err)
 		}
-		if l, ok := p.limitOfRun(parent); ok {
+		l, ok, err := p.limitOfRun(ctx, parent)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			out = append(out, l)
 		}
 		t = parent
@@ -202,7 +244,7 @@ func (p *Platform) checkResume(ctx context.Context, t task.Task) error {
 // the run's calls are counted as well.
 func (p *Platform) shareBudgets(ctx context.Context, limits []limit) error {
 	for _, l := range limits {
-		if l.scope.Type != scopeRun {
+		if l.scope.Type != ScopeRun {
 			continue
 		}
 		_, err := p.store.PutRecord(ctx, task.Record{Kind: kindHolds, Key: l.scope.String(), Owner: l.scope, Data: []byte("{}"), UpdatedAt: p.opts.Clock.Now()})

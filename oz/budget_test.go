@@ -243,6 +243,42 @@ func TestChildrenShareTheBudgetOfTheirParent(t *testing.T) {
 	exceeded(t, err, "shares with its children")
 }
 
+// TestBudgetOfARun: the limits that a run was made with can be raised, by who
+// may cancel it, and hold from its next execution on.
+func TestBudgetOfARun(t *testing.T) {
+	p, store := newPlatform(t, nil)
+	c := people(t, p)
+	run := submit(t, c["bob"], oz.Request{Prompt: "x", Config: task.Config{Limits: &task.Limits{MaxTokens: 100, MaxCostUSD: 1, MaxTurns: 7}}})
+	scope := task.Scope{Type: oz.ScopeRun, UID: string(run.ID)}
+	l, _ := at(t, store, p, run.ID)
+	assert.NilError(t, l.Append(t.Context(), 0, used("", 100, 0)))
+	assert.NilError(t, l.End(t.Context(), task.End{State: task.StateBlocked, SeenInput: run.LastSeq}))
+	for field, b := range map[string]oz.Budget{
+		"period": {LimitTokens: ptr(int64(1)), Period: oz.BudgetDaily}, "limit_tokens": {LimitTokens: ptr(int64(0))}, "limit_usd": {LimitUSD: ptr(0.0)},
+	} {
+		b.Scope = scope
+		_, err := c["bob"].PutBudget(t.Context(), b)
+		assert.ErrorIs(t, err, task.ErrInvalid)
+		assert.ErrorContains(t, err, field)
+	}
+	_, err := c["cid"].PutBudget(t.Context(), oz.Budget{Scope: scope, LimitTokens: ptr(int64(200))})
+	assert.ErrorIs(t, err, task.ErrNotFound)
+	status, err := c["bob"].PutBudget(t.Context(), oz.Budget{Scope: scope, LimitTokens: ptr(int64(200))})
+	assert.NilError(t, err)
+	assert.Equal(t, status.Spent.Tokens, int64(100))
+	assert.NilError(t, c["bob"].FollowUp(t.Context(), run.ID, oz.Message{Text: "go on"}))
+	l, _ = at(t, store, p, run.ID)
+	bundle, err := l.Bundle(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, bundle.Limits.MaxTokens, int64(200))
+	assert.Equal(t, bundle.Limits.MaxCostUSD, 0.0)
+	assert.Equal(t, bundle.Limits.MaxTurns, 7)
+	assert.Assert(t, !bundle.Reserve, "its own gateway keeps it")
+	list, err := c["bob"].Budgets(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, len(list), 0)
+}
+
 func TestBudgetRights(t *testing.T) {
 	p, _ := newPlatform(t, nil)
 	c := people(t, p)
@@ -257,7 +293,8 @@ func TestBudgetRights(t *testing.T) {
 		{"bob", red, task.CodeNotAuthorized}, {"bob", bob, task.CodeNotAuthorized}, {"bob", ann, task.CodeNotFound},
 		{"cid", red, task.CodeNotFound}, {"cid", bob, task.CodeNotFound}, {"dan", task.Scope{Type: task.ScopeUser, UID: "dan"}, task.CodeNotAuthorized},
 		{"ann", task.Scope{Type: task.ScopeTeam, UID: "blue"}, task.CodeNotFound}, {"ann", task.Scope{Type: task.ScopeTeam, UID: "nobody"}, task.CodeNotFound},
-		{"ann", task.Scope{Type: task.ScopeUser, UID: "nobody"}, task.CodeNotFound}, {"ann", task.Scope{Type: "Run", UID: "x"}, task.CodeInvalidRequest},
+		{"ann", task.Scope{Type: task.ScopeUser, UID: "nobody"}, task.CodeNotFound}, {"ann", task.Scope{Type: "Planet", UID: "x"}, task.CodeInvalidRequest},
+		{"ann", task.Scope{Type: oz.ScopeRun, UID: "x"}, task.CodeNotFound},
 	} {
 		_, err := c[tt.who].PutBudget(ctx, oz.Budget{Scope: tt.scope, LimitTokens: some})
 		if tt.code == "" {

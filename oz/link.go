@@ -77,9 +77,13 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for budgets: %w", err)
 	}
+	limits, err := l.p.runLimits(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	o := l.p.opts
 	e.TokenHash = nil
-	return &executor.Bundle{Task: t, Execution: e, Limits: l.p.limits(t), Reserve: reserve, Secrets: vars, MissingSecrets: missing,
+	return &executor.Bundle{Task: t, Execution: e, Limits: limits, Reserve: reserve, Secrets: vars, MissingSecrets: missing,
 		Snapshot: snapshot, Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
 }

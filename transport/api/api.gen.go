@@ -73,6 +73,27 @@ func (e ArtifactType) Valid() bool {
 	}
 }
 
+// Defines values for BudgetScopeType.
+const (
+	BudgetScopeTypeRun  BudgetScopeType = "Run"
+	BudgetScopeTypeTeam BudgetScopeType = "Team"
+	BudgetScopeTypeUser BudgetScopeType = "User"
+)
+
+// Valid indicates whether the value is a known member of the BudgetScopeType enum.
+func (e BudgetScopeType) Valid() bool {
+	switch e {
+	case BudgetScopeTypeRun:
+		return true
+	case BudgetScopeTypeTeam:
+		return true
+	case BudgetScopeTypeUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ConversationContentBlockCategory.
 const (
 	Command     ConversationContentBlockCategory = "command"
@@ -965,15 +986,15 @@ type AwsProviderConfig struct {
 
 // BudgetItem defines model for BudgetItem.
 type BudgetItem struct {
-	LimitTokens    *int64     `json:"limit_tokens,omitempty"`
-	LimitUsd       *float64   `json:"limit_usd,omitempty"`
-	Period         string     `json:"period"`
-	ReservedTokens int64      `json:"reserved_tokens"`
-	ReservedUsd    float64    `json:"reserved_usd"`
-	ResetsAt       *time.Time `json:"resets_at,omitempty"`
-	Scope          Scope      `json:"scope"`
-	SpentTokens    int64      `json:"spent_tokens"`
-	SpentUsd       float64    `json:"spent_usd"`
+	LimitTokens    *int64      `json:"limit_tokens,omitempty"`
+	LimitUsd       *float64    `json:"limit_usd,omitempty"`
+	Period         string      `json:"period"`
+	ReservedTokens int64       `json:"reserved_tokens"`
+	ReservedUsd    float64     `json:"reserved_usd"`
+	ResetsAt       *time.Time  `json:"resets_at,omitempty"`
+	Scope          BudgetScope `json:"scope"`
+	SpentTokens    int64       `json:"spent_tokens"`
+	SpentUsd       float64     `json:"spent_usd"`
 }
 
 // BudgetRequest At least one limit.
@@ -984,6 +1005,15 @@ type BudgetRequest struct {
 	// Period day, month (default) or total; days and months are those of UTC.
 	Period string `json:"period,omitempty,omitzero"`
 }
+
+// BudgetScope defines model for BudgetScope.
+type BudgetScope struct {
+	Type BudgetScopeType `json:"type"`
+	Uid  string          `json:"uid"`
+}
+
+// BudgetScopeType defines model for BudgetScope.Type.
+type BudgetScopeType string
 
 // Bundle All that a runner needs; given out on an execution's token only.
 type Bundle = executor.Bundle
@@ -3690,7 +3720,7 @@ type ClientInterface interface {
 
 	// PutBudgetWithBody Set a budget
 	//
-	// Leaders of a team set the team's and its members' budgets.
+	// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3699,7 +3729,7 @@ type ClientInterface interface {
 
 	// PutBudget Set a budget
 	//
-	// Leaders of a team set the team's and its members' budgets.
+	// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5284,7 +5314,7 @@ func (c *Client) DeleteBudget(ctx context.Context, scopeType string, scopeUid st
 
 // PutBudgetWithBody Set a budget
 //
-// Leaders of a team set the team's and its members' budgets.
+// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5303,7 +5333,7 @@ func (c *Client) PutBudgetWithBody(ctx context.Context, scopeType string, scopeU
 
 // PutBudget Set a budget
 //
-// Leaders of a team set the team's and its members' budgets.
+// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -11769,7 +11799,7 @@ type ClientWithResponsesInterface interface {
 
 	// PutBudgetWithBodyWithResponse Set a budget
 	//
-	// Leaders of a team set the team's and its members' budgets.
+	// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11778,7 +11808,7 @@ type ClientWithResponsesInterface interface {
 
 	// PutBudgetWithResponse Set a budget
 	//
-	// Leaders of a team set the team's and its members' budgets.
+	// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -18143,7 +18173,7 @@ func (c *ClientWithResponses) DeleteBudgetWithResponse(ctx context.Context, scop
 
 // PutBudgetWithBodyWithResponse Set a budget
 //
-// Leaders of a team set the team's and its members' budgets.
+// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -18158,7 +18188,7 @@ func (c *ClientWithResponses) PutBudgetWithBodyWithResponse(ctx context.Context,
 
 // PutBudgetWithResponse Set a budget
 //
-// Leaders of a team set the team's and its members' budgets.
+// Leaders of a team set the team's and its members' budgets. Who may cancel a run sets the run's, in place of the limits it was made with; its period is total, and its present execution keeps the old ones.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -81,14 +81,14 @@ func UsageReportOf(r api.UsageResponse) oz.UsageReport {
 
 // Budget is a budget and how far it is used up.
 func Budget(b oz.BudgetStatus) api.BudgetItem {
-	return api.BudgetItem{Scope: scope(b.Scope), LimitUsd: b.LimitUSD, LimitTokens: b.LimitTokens, Period: string(b.Period),
+	return api.BudgetItem{Scope: api.BudgetScope{Type: api.BudgetScopeType(b.Scope.Type), Uid: b.Scope.UID}, LimitUsd: b.LimitUSD, LimitTokens: b.LimitTokens, Period: string(b.Period),
 		SpentUsd: b.Spent.USD, SpentTokens: b.Spent.Tokens, ReservedUsd: b.Reserved.USD, ReservedTokens: b.Reserved.Tokens,
 		ResetsAt: optionalTime(b.ResetsAt)}
 }
 
 // BudgetOf reads what Budget wrote.
 func BudgetOf(b api.BudgetItem) oz.BudgetStatus {
-	return oz.BudgetStatus{Budget: oz.Budget{Scope: scopeOf(&b.Scope), LimitUSD: b.LimitUsd, LimitTokens: b.LimitTokens, Period: oz.BudgetPeriod(b.Period)},
+	return oz.BudgetStatus{Budget: oz.Budget{Scope: task.Scope{Type: task.ScopeType(b.Scope.Type), UID: b.Scope.Uid}, LimitUSD: b.LimitUsd, LimitTokens: b.LimitTokens, Period: oz.BudgetPeriod(b.Period)},
 		Spent:    task.Spending{USD: b.SpentUsd, Tokens: b.SpentTokens},
 		Reserved: task.Spending{USD: b.ReservedUsd, Tokens: b.ReservedTokens}, ResetsAt: timeOf(b.ResetsAt)}
 }
