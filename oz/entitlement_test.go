@@ -16,6 +16,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
 // planned makes a platform with a plan, on a store of its own.
@@ -57,7 +58,7 @@ func TestCreditsToStart(t *testing.T) {
 }
 
 func TestFeaturesOfAPlan(t *testing.T) {
-	p, _ := planned(t, oz.PlanOptions{TeamOnly: []oz.Feature{oz.FeatureIntegration, oz.FeatureWorker}, Missing: []oz.Feature{oz.FeatureComputerUse}})
+	p, _ := planned(t, oz.PlanOptions{TeamOnly: []oz.Feature{oz.FeatureIntegration, oz.FeatureWorker}, Missing: []oz.Feature{oz.FeatureComputerUse, oz.FeatureSchedule, oz.FeatureAgent}})
 	c := people(t, p)
 	dan := task.Scope{Type: task.ScopeUser, UID: "dan"}
 	for _, f := range []oz.Feature{oz.FeatureIntegration, oz.FeatureWorker} {
@@ -66,8 +67,16 @@ func TestFeaturesOfAPlan(t *testing.T) {
 		assert.ErrorContains(t, err, "for teams")
 		assert.NilError(t, c["bob"].Entitled(t.Context(), f, red))
 	}
+	err := c["dan"].Entitled(t.Context(), oz.FeatureRun, dan)
+	assert.NilError(t, err)
+	_, err = c["bob"].CreateSchedule(t.Context(), oz.ScheduleInput{Spec: schedule.Spec{Name: "nightly", Cron: "30 * * * *", Prompt: "x"}})
+	assert.Equal(t, task.CodeOf(err), task.CodeFeatureNotAvailable)
+	assert.ErrorContains(t, err, "schedule")
+	_, err = c["ann"].CreateAgent(t.Context(), oz.AgentInput{})
+	assert.Equal(t, task.CodeOf(err), task.CodeFeatureNotAvailable)
+	assert.ErrorContains(t, err, "agent")
 	on := true
-	_, err := c["bob"].Submit(t.Context(), oz.Request{Prompt: "x", Config: task.Config{ComputerUseEnabled: &on}})
+	_, err = c["bob"].Submit(t.Context(), oz.Request{Prompt: "x", Config: task.Config{ComputerUseEnabled: &on}})
 	assert.Equal(t, task.CodeOf(err), task.CodeFeatureNotAvailable)
 	assert.ErrorContains(t, err, "computer_use")
 	submit(t, c["bob"], oz.Request{Prompt: "x"})

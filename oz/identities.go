@@ -67,6 +67,9 @@ func (c *Client) CreateAgent(ctx context.Context, in AgentInput) (access.Agent, 
 	if err := c.allow(ctx, access.AgentCreate, agentObject(a)); err != nil {
 		return access.Agent{}, err
 	}
+	if err := c.Entitled(ctx, FeatureAgent, agentObject(a).Owner); err != nil {
+		return access.Agent{}, err
+	}
 	if err := c.applyAgent(ctx, in, &a); err != nil {
 		return access.Agent{}, err
 	}

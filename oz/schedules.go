@@ -63,6 +63,9 @@ func (c *Client) CreateSchedule(ctx context.Context, in ScheduleInput) (Schedule
 	if err := in.Validate(); err != nil {
 		return ScheduleItem{}, err
 	}
+	if err := c.Entitled(ctx, FeatureSchedule, owner); err != nil {
+		return ScheduleItem{}, err
+	}
 	if err := c.judgeSchedule(ctx, owner, in.Spec); err != nil {
 		return ScheduleItem{}, err
 	}
