@@ -438,7 +438,7 @@ func (l *link) Reserve(ctx context.Context, r executor.Reservation) (executor.Re
 	if err := checkReservation(r); err != nil {
 		return executor.Reserved{}, err
 	}
-	t, err := l.p.store.Get(ctx, l.id)
+	t, err := l.payer(ctx)
 	if err != nil {
 		return executor.Reserved{}, err
 	}
@@ -492,7 +492,7 @@ func (l *link) settle(ctx context.Context, events []task.Event) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	t, err := l.p.store.Get(ctx, l.id)
+	t, err := l.payer(ctx)
 	var limits []limit
 	if err == nil {
 		limits, err = l.p.limitsOn(ctx, t)
@@ -505,12 +505,27 @@ func (l *link) settle(ctx context.Context, events []task.Event) {
 	}
 }
 
-// reserves reports whether the calls of a run must be reserved here.
-func (p *Platform) reserves(ctx context.Context, id task.ID) (bool, error) {
-	t, err := p.store.Get(ctx, id)
+// payer is the run, as far as its budgets depend on it: without the prompt and
+// whatever else may be large, since every heartbeat asks.
+func (l *link) payer(ctx context.Context) (task.Task, error) {
+	if t := l.p.fences.payer(l.exec); t != nil {
+		return *t, nil
+	}
+	t, err := l.p.store.Get(ctx, l.id)
+	if err != nil {
+		return task.Task{}, err
+	}
+	lean := task.Task{ID: t.ID, Spec: task.Spec{Owner: t.Owner, Creator: t.Creator, ParentID: t.ParentID, Config: task.Config{Limits: t.Config.Limits}}}
+	l.p.fences.setPayer(l.exec, &lean)
+	return lean, nil
+}
+
+// reserves reports whether the run's calls must be reserved here.
+func (l *link) reserves(ctx context.Context) (bool, error) {
+	t, err := l.payer(ctx)
 	if err != nil {
 		return false, err
 	}
-	limits, err := p.limitsOn(ctx, t)
+	limits, err := l.p.limitsOn(ctx, t)
 	return len(limits) > 0, err
 }

@@ -27,6 +27,9 @@ type fence struct {
 	// together; guarded by fences.mu. Neither ever changes.
 	run   task.ID
 	token string
+	// payer is what of the run its budgets depend on, which never changes; nil
+	// until it is needed; guarded by fences.mu.
+	payer *task.Task
 
 	mu     sync.Mutex
 	loaded bool // the run's secrets are in it
@@ -61,6 +64,19 @@ func (f *fence) addToken() {
 	if f.token != "" {
 		_ = f.redactor.Add("run-token", f.token) // of 256 random bits: never refused
 	}
+}
+
+// payer gives what setPayer has kept, nil when it has not.
+func (f *fences) payer(id task.ExecutionID) *task.Task {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.entry(id).payer
+}
+
+func (f *fences) setPayer(id task.ExecutionID, t *task.Task) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.entry(id).payer = t
 }
 
 // token makes the execution's token, which was found good, one of its secrets.

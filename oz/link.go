@@ -73,7 +73,7 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	reserve, err := l.p.reserves(ctx, t.ID)
+	reserve, err := l.reserves(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for budgets: %w", err)
 	}
@@ -186,7 +186,7 @@ func (l *link) Heartbeat(ctx context.Context) (executor.Heartbeat, error) {
 	if err != nil {
 		return executor.Heartbeat{}, err
 	}
-	reserve, err := l.p.reserves(ctx, l.id)
+	reserve, err := l.reserves(ctx)
 	if err != nil { // the lease is renewed in any case; the next one may tell
 		l.p.opts.Logger.Warn("look for budgets", zap.String("task_id", string(l.id)), zap.Error(err))
 	}
