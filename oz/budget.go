@@ -230,7 +230,10 @@ func (c *Client) budgetScopes(ctx context.Context) ([]task.Scope, error) {
 }
 
 // PutBudget sets or replaces a budget. Who leads a team sets the team's and
-// those of its members, who may cancel a run sets the run's. Calls under way go on; new ones keep to it at once.
+// those of its members, who may cancel a run sets the run's. Calls under way go
+// on. A run at work that had no budget beyond its own until now keeps to the
+// first one from its next heartbeat on; so does one that gets its first child
+// to the budget that both share.
 func (c *Client) PutBudget(ctx context.Context, b Budget) (BudgetStatus, error) {
 	if err := c.mayManageBudget(ctx, b.Scope); err != nil {
 		c.refused(ctx, *budgetDeed(b.Scope, "put"), err)
