@@ -79,8 +79,8 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 		for _, away := range []time.Duration{time.Second, 7 * time.Minute} {
 			t.Run(fmt.Sprintf("%s %s", policy, away), func(t *testing.T) {
 				t.Parallel()
-				n := int64(1)
-				for killAt(t, policy, away, n) {
+				r, n := newRig(t), int64(1)
+				for r.killAt(policy, away, n) {
 					n++
 				}
 				assert.Assert(t, n > 15, "died at %d effects only", n-1)
@@ -91,8 +91,8 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 
 // killAt lives through some ticks, with a pause and edits among them, and
 // reports whether the process died at its n-th effect.
-func killAt(t *testing.T, policy schedule.Overlap, away time.Duration, n int64) bool {
-	r := newRig(t)
+func (r *rig) killAt(policy schedule.Overlap, away time.Duration, n int64) bool {
+	r.clock.set(at("2027-01-01 00:00"))
 	s := r.create(schedule.Spec{Cron: "*/5 * * * *", Enabled: true, Timing: schedule.Timing{Overlap: policy, CatchUp: 10 * time.Minute}})
 	begin := at("2027-01-01 02:30") // what was missed until then fills the ledger
 	r.clock.set(begin)
@@ -113,7 +113,7 @@ func killAt(t *testing.T, policy schedule.Overlap, away time.Duration, n int64) 
 			if err == nil {
 				return
 			}
-			assert.ErrorIs(t, err, errKilled)
+			assert.ErrorIs(r.t, err, errKilled)
 			revive()
 		}
 	}
@@ -135,6 +135,7 @@ func killAt(t *testing.T, policy schedule.Overlap, away time.Duration, n int64) 
 	r.end(s)
 	r.advance(sched, 2*time.Minute)
 	r.oneLineEach(s, 5*time.Minute)
+	assert.NilError(r.t, r.sched.Delete(r.ctx, s.ID))
 	return died
 }
 
