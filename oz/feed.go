@@ -67,9 +67,10 @@ type feed struct {
 	pages   *pages // of what is older
 }
 
-// join gives the feed of a run to a follower that has the log up to after.
-// Each follower must leave.
-func (s *feeds) join(ctx context.Context, id task.ID, after int64) *feed {
+// join gives the feed of a run, whose log had last as its newest event just
+// now: a feed must not begin behind that, or others who join it would miss
+// events. Each follower must leave.
+func (s *feeds) join(ctx context.Context, id task.ID, last int64) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.m[id]; f != nil && !f.failed() {
@@ -77,7 +78,7 @@ func (s *feeds) join(ctx context.Context, id task.ID, after int64) *feed {
 		return f
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives its first follower
-	f := &feed{id: id, refs: 1, stop: stop, done: make(chan struct{}), end: after + 1, changed: make(chan struct{}), pages: newPages()}
+	f := &feed{id: id, refs: 1, stop: stop, done: make(chan struct{}), end: last + 1, changed: make(chan struct{}), pages: newPages()}
 	if s.m == nil {
 		s.m = map[task.ID]*feed{}
 	}

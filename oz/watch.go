@@ -69,7 +69,7 @@ func (c *Client) Follow(ctx context.Context, id task.ID, after int64) (*Follower
 	}
 	f := &Follower{client: c, feeds: &c.p.feeds, id: id, after: after, ended: t.State.Ended()}
 	if !f.ended {
-		f.feed = f.feeds.join(ctx, id, max(after, t.LastSeq))
+		f.feed = f.feeds.join(ctx, id, t.LastSeq)
 	}
 	return f, nil
 }
@@ -86,7 +86,11 @@ func (f *Follower) Next(ctx context.Context, limit int) (frames []Frame, more <-
 			return nil, nil, err
 		}
 		if len(frames) == 0 && !f.ended { // it goes on after all
-			f.feed = f.feeds.join(ctx, f.id, f.after)
+			t, err := f.feeds.store.Get(ctx, f.id)
+			if err != nil {
+				return nil, nil, err
+			}
+			f.feed = f.feeds.join(ctx, f.id, t.LastSeq)
 		}
 	}
 	if f.feed != nil {
