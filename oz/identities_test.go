@@ -2,6 +2,7 @@ package oz_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,4 +213,41 @@ func TestSortKeys(t *testing.T) {
 		assert.Equal(t, got, want, "by %q", by)
 	}
 	assert.ErrorIs(t, oz.SortKeys(nil, "size"), task.ErrInvalid)
+}
+
+// TestOnBehalfOfGetsNoPersonalSecrets compares what runs get that bob asked
+// for himself, as himself and through an agent, with what an agent's key gets
+// that acts for him.
+func TestOnBehalfOfGetsNoPersonalSecrets(t *testing.T) {
+	s := newStage(t, nil)
+	ctx := t.Context()
+	ann, bob := s.clients["ann"], s.clients["bob"]
+	_, err := ann.CreateSecret(ctx, oz.SecretInput{Name: "SHARED", Value: "team-red-value-81723"})
+	assert.NilError(t, err)
+	_, err = bob.CreateSecret(ctx, oz.SecretInput{Name: "BOBS", Value: "bob-personal-value-4410", Team: ptr(false)})
+	assert.NilError(t, err)
+	agent, err := ann.CreateAgent(ctx, oz.AgentInput{Name: ptr("Bot"), OnBehalfOf: ptr(true), Secrets: &[]string{"SHARED"}})
+	assert.NilError(t, err)
+	key := acting(t, s.Platform, ann, agent.UID)
+	for _, tt := range []struct {
+		as   *oz.Client
+		r    oz.Request
+		want string
+	}{
+		{bob, oz.Request{AgentIdentityUID: agent.UID}, "BOBS SHARED"},
+		{key, oz.Request{}, "SHARED"},
+		{key, oz.Request{OnBehalfOf: "bob"}, "SHARED"},
+		{key, oz.Request{Config: task.Config{Secrets: &[]string{}}}, "SHARED"}, // the agent's are added
+	} {
+		tt.r.Prompt = "x"
+		_, l, _ := s.act(t, tt.as, tt.r)
+		b, err := l.Bundle(ctx)
+		assert.NilError(t, err)
+		var got []string
+		for _, v := range b.Secrets {
+			got = append(got, v.Name)
+		}
+		slices.Sort(got)
+		assert.Equal(t, strings.Join(got, " "), tt.want)
+	}
 }
