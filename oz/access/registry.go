@@ -28,6 +28,8 @@ type Registry struct {
 	prefix  string
 	auditor Auditor // may be nil
 
+	guesses guesses
+
 	mu   sync.Mutex
 	used map[string]time.Time // last use that was written down, by key uid
 }

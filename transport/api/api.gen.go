@@ -381,14 +381,26 @@ func (e ModelInfoProvider) Valid() bool {
 
 // Defines values for ProblemReason.
 const (
-	Fenced      ProblemReason = "fenced"
-	UnseenInput ProblemReason = "unseen_input"
+	AccessDenied         ProblemReason = "access_denied"
+	AuthorizationPending ProblemReason = "authorization_pending"
+	ExpiredToken         ProblemReason = "expired_token"
+	Fenced               ProblemReason = "fenced"
+	SlowDown             ProblemReason = "slow_down"
+	UnseenInput          ProblemReason = "unseen_input"
 )
 
 // Valid indicates whether the value is a known member of the ProblemReason enum.
 func (e ProblemReason) Valid() bool {
 	switch e {
+	case AccessDenied:
+		return true
+	case AuthorizationPending:
+		return true
+	case ExpiredToken:
+		return true
 	case Fenced:
+		return true
+	case SlowDown:
 		return true
 	case UnseenInput:
 		return true
@@ -2637,6 +2649,12 @@ type FinishLoginParams struct {
 	Error string `form:"error,omitempty" json:"error,omitempty,omitzero"`
 }
 
+// GetDevicePageParams defines parameters for GetDevicePage.
+type GetDevicePageParams struct {
+	// UserCode What the command line shows.
+	UserCode string `form:"user_code,omitempty" json:"user_code,omitempty,omitzero"`
+}
+
 // StartLoginParams defines parameters for StartLogin.
 type StartLoginParams struct {
 	// Next Where to go afterwards, a path of this server.
@@ -3647,6 +3665,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /oz/auth/config (the `GetAuthConfig` operationId).
 	GetAuthConfig(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDevicePage The page on which a person lets a command line in
+	//
+	// Sends whoever is not signed in to the sign-in first.
+	//
+	// Corresponds with GET /oz/auth/device (the `GetDevicePage` operationId).
+	GetDevicePage(ctx context.Context, params *GetDevicePageParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StartDeviceLoginWithBody Sign in a command line
 	//
@@ -5132,6 +5157,23 @@ func (c *Client) FinishLogin(ctx context.Context, params *FinishLoginParams, req
 // Corresponds with GET /oz/auth/config (the `GetAuthConfig` operationId).
 func (c *Client) GetAuthConfig(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetAuthConfigRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDevicePage The page on which a person lets a command line in
+//
+// Sends whoever is not signed in to the sign-in first.
+//
+// Corresponds with GET /oz/auth/device (the `GetDevicePage` operationId).
+func (c *Client) GetDevicePage(ctx context.Context, params *GetDevicePageParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDevicePageRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -8589,6 +8631,56 @@ func NewGetAuthConfigRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetDevicePageRequest constructs an http.Request for the GetDevicePage method
+func NewGetDevicePageRequest(server string, params *GetDevicePageParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/auth/device")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_code", params.UserCode, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewStartDeviceLoginRequest calls the generic StartDeviceLogin builder with application/json body
 func NewStartDeviceLoginRequest(server string, body StartDeviceLoginJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -11719,6 +11811,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /oz/auth/config (the `GetAuthConfig` operationId).
 	GetAuthConfigWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuthConfigAnswer, error)
 
+	// GetDevicePageWithResponse The page on which a person lets a command line in
+	//
+	// Sends whoever is not signed in to the sign-in first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/auth/device (the `GetDevicePage` operationId).
+	GetDevicePageWithResponse(ctx context.Context, params *GetDevicePageParams, reqEditors ...RequestEditorFn) (*GetDevicePageAnswer, error)
+
 	// StartDeviceLoginWithBodyWithResponse Sign in a command line
 	//
 	// RFC 8628: show `verification_uri_complete`, then poll for the key.
@@ -14386,6 +14487,54 @@ func (r GetAuthConfigAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetAuthConfigAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetDevicePageAnswer302Headers the declared response headers of an HTTP 302 response for GetDevicePage
+type GetDevicePageAnswer302Headers struct {
+	Location string
+}
+
+type GetDevicePageAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers302 the parsed response headers for an HTTP 302 response
+	Headers302 *GetDevicePageAnswer302Headers
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDevicePageAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDevicePageAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDevicePageAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDevicePageAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDevicePageAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -18033,6 +18182,21 @@ func (c *ClientWithResponses) GetAuthConfigWithResponse(ctx context.Context, req
 	return ParseGetAuthConfigAnswer(rsp)
 }
 
+// GetDevicePageWithResponse The page on which a person lets a command line in
+//
+// Sends whoever is not signed in to the sign-in first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/auth/device (the `GetDevicePage` operationId).
+func (c *ClientWithResponses) GetDevicePageWithResponse(ctx context.Context, params *GetDevicePageParams, reqEditors ...RequestEditorFn) (*GetDevicePageAnswer, error) {
+	rsp, err := c.GetDevicePage(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDevicePageAnswer(rsp)
+}
+
 // StartDeviceLoginWithBodyWithResponse Sign in a command line
 //
 // RFC 8628: show `verification_uri_complete`, then poll for the key.
@@ -20618,6 +20782,48 @@ func ParseGetAuthConfigAnswer(rsp *http.Response) (*GetAuthConfigAnswer, error) 
 	return response, nil
 }
 
+// ParseGetDevicePageAnswer parses an HTTP response from a GetDevicePageWithResponse call
+func ParseGetDevicePageAnswer(rsp *http.Response) (*GetDevicePageAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDevicePageAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 302:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 302:
+		var headers GetDevicePageAnswer302Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		response.Headers302 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseStartDeviceLoginAnswer parses an HTTP response from a StartDeviceLoginWithResponse call
 func ParseStartDeviceLoginAnswer(rsp *http.Response) (*StartDeviceLoginAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -22750,6 +22956,9 @@ type ServerInterface interface {
 	// GetAuthConfig Tell how people sign in
 	// (GET /oz/auth/config)
 	GetAuthConfig(w http.ResponseWriter, r *http.Request)
+	// GetDevicePage The page on which a person lets a command line in
+	// (GET /oz/auth/device)
+	GetDevicePage(w http.ResponseWriter, r *http.Request, params GetDevicePageParams)
 	// StartDeviceLogin Sign in a command line
 	// (POST /oz/auth/device)
 	StartDeviceLogin(w http.ResponseWriter, r *http.Request)
@@ -24576,6 +24785,39 @@ func (siw *ServerInterfaceWrapper) GetAuthConfig(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetAuthConfig(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetDevicePage operation middleware
+func (siw *ServerInterfaceWrapper) GetDevicePage(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetDevicePageParams
+
+	// ------------- Optional query parameter "user_code" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_code", r.URL.Query(), &params.UserCode, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "user_code"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "user_code", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetDevicePage(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -26544,6 +26786,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/auth/login", wrapper.StartLogin)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/auth/callback", wrapper.FinishLogin)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/logout", wrapper.Logout)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/auth/device", wrapper.GetDevicePage)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device", wrapper.StartDeviceLogin)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device/token", wrapper.PollDeviceLogin)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device/approve", wrapper.ApproveDeviceLogin)
@@ -28182,6 +28425,65 @@ type GetAuthConfigdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetAuthConfigdefaultApplicationProblemPlusJSONResponse) VisitGetAuthConfigResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDevicePageRequestObject struct {
+	Params GetDevicePageParams
+}
+
+type GetDevicePageResponseObject interface {
+	VisitGetDevicePageResponse(w http.ResponseWriter) error
+}
+
+type GetDevicePage200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetDevicePage200TexthtmlResponse) VisitGetDevicePageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetDevicePage302ResponseHeaders struct {
+	Location string
+}
+
+type GetDevicePage302Response struct {
+	Headers GetDevicePage302ResponseHeaders
+}
+
+func (response GetDevicePage302Response) VisitGetDevicePageResponse(w http.ResponseWriter) error {
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(302)
+	return nil
+}
+
+type GetDevicePagedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDevicePagedefaultApplicationProblemPlusJSONResponse) VisitGetDevicePageResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -30831,6 +31133,9 @@ type StrictServerInterface interface {
 	// GetAuthConfig Tell how people sign in
 	// (GET /oz/auth/config)
 	GetAuthConfig(ctx context.Context, request GetAuthConfigRequestObject) (GetAuthConfigResponseObject, error)
+	// GetDevicePage The page on which a person lets a command line in
+	// (GET /oz/auth/device)
+	GetDevicePage(ctx context.Context, request GetDevicePageRequestObject) (GetDevicePageResponseObject, error)
 	// StartDeviceLogin Sign in a command line
 	// (POST /oz/auth/device)
 	StartDeviceLogin(ctx context.Context, request StartDeviceLoginRequestObject) (StartDeviceLoginResponseObject, error)
@@ -32200,6 +32505,32 @@ func (sh *strictHandler) GetAuthConfig(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetAuthConfigResponseObject); ok {
 		if err := validResponse.VisitGetAuthConfigResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDevicePage operation middleware
+func (sh *strictHandler) GetDevicePage(w http.ResponseWriter, r *http.Request, params GetDevicePageParams) {
+	var request GetDevicePageRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDevicePage(ctx, request.(GetDevicePageRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDevicePage")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetDevicePageResponseObject); ok {
+		if err := validResponse.VisitGetDevicePageResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -183,6 +183,9 @@ func (h *Handler) mayUse(ctx context.Context, c access.Caller, rt route) error {
 func (h *Handler) authenticate(r *http.Request) (access.Caller, error) {
 	const scheme = "Bearer "
 	header := r.Header.Get("Authorization")
+	if header == "" {
+		return h.session(r)
+	}
 	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
 		return access.Caller{}, task.Errorf(task.CodeAuthenticationRequired, "send an API key in the header Authorization: Bearer <key>")
 	}

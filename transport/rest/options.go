@@ -54,6 +54,11 @@ type Options struct {
 	// 256 KiB at most, before it counts as gone. Default 30 s.
 	WriteTimeout time.Duration
 
+	// SignIn lets people sign in with a browser. Its sessions are cookies,
+	// which other sites can neither read nor make requests with. Default: none,
+	// so that API keys are the only way in.
+	SignIn *SignIn
+
 	// Clock tells the time. Default: the machine's.
 	Clock task.Clock
 
@@ -87,6 +92,11 @@ func (o *Options) withDefaults() (Options, error) {
 	r.MaxStreams = cmp.Or(r.MaxStreams, 10_000)
 	r.StreamHeartbeat = cmp.Or(r.StreamHeartbeat, 15*time.Second)
 	r.WriteTimeout = cmp.Or(r.WriteTimeout, 30*time.Second)
+	if r.SignIn != nil {
+		s := *r.SignIn
+		s.Name = cmp.Or(s.Name, "single sign-on")
+		r.SignIn = &s
+	}
 	if r.Clock == nil {
 		r.Clock = task.SystemClock()
 	}
@@ -104,6 +114,9 @@ func (o Options) check() error {
 		return task.Invalid("SigningKey", "must have at least %d bytes", minSigningKey)
 	case o.LinkLifetime < 0 || o.MaxBodyBytes < 0 || o.MaxCreateBytes < 0 || o.MaxStreams < 0 || o.StreamHeartbeat < 0 || o.WriteTimeout < 0:
 		return task.Invalid("MaxBodyBytes", "bounds and durations may not be negative")
+	}
+	if o.SignIn != nil && o.SignIn.Provider == nil {
+		return task.Invalid("SignIn", "needs a Provider")
 	}
 	if _, err := url.Parse(o.ErrorTypeBase); err != nil {
 		return task.Invalid("ErrorTypeBase", "must be a URL")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
 )
@@ -30,6 +31,12 @@ func Problem(err error) api.Problem {
 		}
 	case errors.Is(err, task.ErrUnseenInput):
 		p.Reason = api.UnseenInput
+	default:
+		for reason, known := range deviceReasons() {
+			if errors.Is(err, known) {
+				p.Reason = reason
+			}
+		}
 	}
 	retryable := code.Retryable() && p.Reason == ""
 	p.Status, p.Title, p.ErrorCode, p.Retryable = code.HTTPStatus(), code.Title(), api.ErrorCode(code), &retryable
@@ -54,8 +61,16 @@ func Error(p api.Problem, status int) error {
 		e.Err = task.ErrFenced
 	case api.UnseenInput:
 		e.Err = task.ErrUnseenInput
+	default:
+		e.Err = deviceReasons()[p.Reason]
 	}
 	return e
+}
+
+// deviceReasons say why a command line has no key yet (RFC 8628).
+func deviceReasons() map[api.ProblemReason]error {
+	return map[api.ProblemReason]error{api.AuthorizationPending: access.ErrAuthorizationPending, api.SlowDown: access.ErrSlowDown,
+		api.AccessDenied: access.ErrAccessDenied, api.ExpiredToken: access.ErrExpiredToken}
 }
 
 func helpOf(p api.Problem) *task.Help {
