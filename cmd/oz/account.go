@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -17,46 +18,27 @@ func (a *app) keyCommand() *cobra.Command {
 }
 
 func (a *app) keyListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List API keys, masked", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			keys, err := c.Keys(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if a.json() {
-				return emitEach(a, keys, keys)
-			}
-			var rows [][]string
-			for _, k := range keys {
-				rows = append(rows, []string{k.UID, k.Name, string(k.Type), "**" + k.Suffix, when(k.CreatedAt, ""), when(k.LastUsedAt, "never"), when(k.ExpiresAt, "never")})
-			}
-			return table(a.out, "UID|NAME|TYPE|KEY|CREATED|LAST USED|EXPIRES", rows)
-		},
-	}
-}
-
-func when(t time.Time, zero string) string {
-	if t.IsZero() {
-		return zero
-	}
-	return t.Local().Format(time.DateTime)
+	return a.sortedList(listing{use: "list", short: "List API keys, masked", path: "/oz/api-keys", member: "keys", none: "No API keys.",
+		example: "  oz api-key list --sort-by last-used-at --sort-order desc",
+		columns: []column{{"UID", ".uid"}, {"NAME", ".name"}, {"TYPE", ".type"}, {"KEY", `"wk-**" + (.suffix // "")`}, {"SCOPE", ".owner.type"}, {"CREATED", ".created_at"},
+			{"LAST USED", `.last_used_at // "never"`}, {"EXPIRES", `.expires_at // "never"`}}},
+		sortKey{"name", ".name"}, sortKey{"created-at", ".created_at"}, sortKey{"last-used-at", ".last_used_at"}, sortKey{"expires-at", ".expires_at"},
+		sortKey{"scope", ".owner.type"})
 }
 
 func (a *app) keyCreateCommand() *cobra.Command {
 	var expiresIn time.Duration
-	var expiresAt string
+	var expiresAt, agent string
 	var never, team bool
 	cmd := &cobra.Command{
 		Use: "create <NAME>", Short: "Make an API key; it is shown once", Args: oneArg("name"),
-		Example: "  oz api-key create ci --team --expires-in 720h",
+		Example: "  oz api-key create ci --team --expires-in 720h\n  oz api-key create triage --agent AGENT_UID --no-expiration --jq .key",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec := access.KeySpec{Name: args[0], Type: access.KeyPersonal}
-			if team {
+			switch {
+			case agent != "":
+				spec.Type, spec.Agent = access.KeyAgent, agent
+			case team:
 				spec.Type = access.KeyTeam
 			}
 			var err error
@@ -72,7 +54,7 @@ func (a *app) keyCreateCommand() *cobra.Command {
 				return err
 			}
 			if a.json() {
-				return a.emit(map[string]any{"key": raw, "uid": k.UID, "name": k.Name})
+				return a.emit(map[string]any{"key": raw, "uid": k.UID, "name": k.Name, "type": k.Type, "expires_at": optional(k.ExpiresAt)})
 			}
 			a.say("%s", raw)
 			fmt.Fprintln(a.err, "Keep it: it is not shown again.")
@@ -84,7 +66,17 @@ func (a *app) keyCreateCommand() *cobra.Command {
 	f.StringVar(&expiresAt, "expires-at", "", "RFC 3339 `time`")
 	f.BoolVar(&never, "no-expiration", false, "it never expires")
 	f.BoolVar(&team, "team", false, "a key of the team instead of yours")
-	return cmd
+	f.StringVar(&agent, "agent", "", "a key that acts as the agent identity of this `uid`")
+	cmd.MarkFlagsMutuallyExclusive("team", "agent")
+	return a.filterFlag(cmd)
+}
+
+// optional is a time for programs; none is null.
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // expiry settles the three ways to say when a key ends: exactly one is needed.
@@ -114,8 +106,10 @@ func expiry(in time.Duration, at string, never bool) (time.Time, error) {
 }
 
 func (a *app) keyExpireCommand() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use: "expire <NAME_OR_UID>", Aliases: []string{"delete"}, Short: "Make an API key invalid at once", Args: oneArg("key"),
+		Example: "  oz api-key expire ci --force",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -129,12 +123,17 @@ func (a *app) keyExpireCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.sure(force, "Make the key %s (%s) invalid?", k.Name, k.UID); err != nil {
+				return err
+			}
 			if err := c.RevokeKey(cmd.Context(), k.UID); err != nil {
 				return err
 			}
 			return a.done("Key %s (%s) is no longer valid.", k.Name, k.UID)
 		},
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "do not ask")
+	return a.filterFlag(cmd)
 }
 
 func findKey(keys []access.Key, name string) (access.Key, error) {
@@ -155,58 +154,28 @@ func findKey(keys []access.Key, name string) (access.Key, error) {
 }
 
 func (a *app) modelCommand() *cobra.Command {
-	list := &cobra.Command{
-		Use: "list", Short: "List the models that runs may name", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			models, def, err := c.Models(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if a.json() {
-				return emitEach(a, map[string]any{"default_model_id": def, "models": models}, models)
-			}
-			var rows [][]string
-			for _, m := range models {
-				mark := ""
-				if m.ID == def {
-					mark = "default"
-				}
-				rows = append(rows, []string{m.ID, m.DisplayName, m.Provider, mark})
-			}
-			return table(a.out, "ID|NAME|PROVIDER|", rows)
-		},
-	}
+	columns := []column{{"ID", ".id"}, {"NAME", ".display_name"}, {"PROVIDER", ".provider"}, {"VISION", `if .vision_supported then "yes" else "no" end`},
+		{"NOTE", `if .disable_reason then "disabled: " + .disable_reason else .note end`}}
+	list := a.list(listing{use: "list", short: "List the models that runs may name", path: "/agent/models", member: "models", none: "No models.",
+		example: "  oz model list --jq '.models[].id'", columns: columns, shape: `.default_model_id as $d | .models |= map(if .id == $d then .note = "default" else . end)`})
 	return group("model", "List models", nil, list)
 }
 
+// whoamiLines show the caller (Oz API, whoami).
+var whoamiLines = []column{
+	{"User ID", `.principal | select(.type == "user") | .uid`}, {"Service account ID", `.principal | select(.type != "user") | .uid`}, {"Name", ".principal.display_name"},
+	{"E-mail", ".principal.email"}, {"Team", `[.teams[] | .uid + " (" + .role + ")"] | join(", ")`}, {"Run", ".run_id"},
+}
+
 func (a *app) whoamiCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "whoami", Short: "Show whose API key this is", Args: noArgs,
+	return a.filterFlag(&cobra.Command{
+		Use: "whoami", Short: "Show whose API key this is", Args: noArgs, Example: "  oz whoami --jq .principal.uid",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
+			raw, err := a.call(cmd.Context(), http.MethodGet, "/oz/whoami", nil, nil)
 			if err != nil {
 				return err
 			}
-			me, err := c.Whoami(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if a.json() {
-				return a.emit(map[string]any{"principal": me.Principal, "teams": me.Teams})
-			}
-			kind := "User ID"
-			if me.Principal.Type == task.PrincipalServiceAccount {
-				kind = "Service account ID"
-			}
-			a.say("%-18s %s\n%-18s %s", kind, me.Principal.UID, "Name", oneLine(me.Principal.DisplayName))
-			for _, t := range me.Teams {
-				a.say("%-18s %s (%s)", "Team", t.UID, t.Role)
-			}
-			return nil
+			return a.showItem(raw, whoamiLines)
 		},
-	}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,8 +50,11 @@ in the command line; 130 interrupted.`,
 		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.parsed = true
+			if err := checkGroups(cmd); err != nil {
+				return err
+			}
 			return a.checkGlobals()
 		},
 		RunE:                       func(cmd *cobra.Command, args []string) error { return cmd.Help() },
@@ -65,8 +69,9 @@ in the command line; 130 interrupted.`,
 	cmd.Flags().BoolP("version", "V", false, "print the version")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.environmentCommand(), a.secretCommand(), a.keyCommand(),
-		a.modelCommand(), a.whoamiCommand(), a.completionsCommand())
+	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.environmentCommand(), a.scheduleCommand(), a.secretCommand(), a.mcpCommand(),
+		a.promptCommand(), a.artifactCommand(), a.modelCommand(), a.runnerCommand(), a.workerCommand(), a.usageCommand(), a.budgetCommand(), a.auditCommand(),
+		a.teamCommand(), a.keyCommand(), a.whoamiCommand(), a.completionsCommand())
 	return cmd
 }
 
@@ -127,6 +132,26 @@ func oneArg(name string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 || args[0] == "" {
 			return usageError{fmt.Errorf("exactly one %s is needed", name)}
+		}
+		return nil
+	}
+}
+
+// atMostOne allows one argument.
+func atMostOne(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 || slices.Contains(args, "") {
+			return usageError{fmt.Errorf("one %s at most can be named", name)}
+		}
+		return nil
+	}
+}
+
+// exactArgs asks for one argument of each name.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != len(names) || slices.Contains(args, "") {
+			return usageError{fmt.Errorf("exactly these arguments are needed: %s", strings.Join(names, ", "))}
 		}
 		return nil
 	}

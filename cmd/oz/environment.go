@@ -1,122 +1,63 @@
 package main
 
 import (
-	"errors"
+	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oz-platform/cloudagents/environment"
-	"github.com/oz-platform/cloudagents/oz"
 )
 
 func (a *app) environmentCommand() *cobra.Command {
 	return group("environment", "Manage environments: repositories and setup commands for runs", []string{"e"},
-		a.environmentListCommand(), a.environmentGetCommand(), a.environmentCreateCommand(), a.environmentUpdateCommand(), a.environmentDeleteCommand())
+		a.environmentListCommand(), a.environmentGetCommand(), a.environmentCreateCommand(), a.environmentUpdateCommand(), a.environmentDeleteCommand(), a.imageCommand())
 }
 
-// environmentView is an environment as the command prints it.
-type environmentView struct {
-	UID         string             `json:"uid"`
-	Config      environment.Config `json:"config"`
-	LastUpdated time.Time          `json:"last_updated"`
-	SetupFailed bool               `json:"setup_failed"`
-}
-
-func viewEnvironment(e oz.EnvironmentItem) environmentView {
-	return environmentView{e.UID, e.Config, e.UpdatedAt, e.SetupFailed}
+// environmentLines show an environment (Oz API, CloudEnvironment).
+var environmentLines = []column{
+	{"Environment", ".uid"}, {"Name", ".config.name"}, {"Description", ".config.description"}, {"Image", ".config.docker_image"}, {"Runner", ".config.default_runner_uid"},
+	{"Repositories", `[.config.github_repos[]? | [.owner + "/" + .repo, .url, .checkout_ref] | map(select(.)) | join(" ")] | join(", ")`},
+	{"Setup", `[.config.setup_commands // [] | to_entries[] | "\(.key + 1). \(.value)"] | join("; ")`}, {"Secrets", `.config.secrets // empty | join(", ")`}, {"Scope", ".scope.type"},
+	{"Creator", ".creator.display_name"}, {"Last edited", ".last_updated"}, {"Last run", ".last_task_run_timestamp"},
+	{"Setup failed", `if .setup_failed then "yes, in the last run" else "" end`},
 }
 
 func (a *app) environmentListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List environments", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			list, err := c.Environments(cmd.Context())
-			if err != nil {
-				return err
-			}
-			views := []environmentView{}
-			var rows [][]string
-			for _, e := range list {
-				views = append(views, viewEnvironment(e))
-				rows = append(rows, []string{e.UID, e.Config.Name, repoNames(e.Config), fmt.Sprint(len(e.Config.SetupCommands)), e.UpdatedAt.Local().Format(time.DateTime), string(e.Owner.Type)})
-			}
-			if a.json() {
-				return emitEach(a, views, views)
-			}
-			if len(rows) == 0 {
-				a.say("No environments. Make one with 'oz environment create --name ... --repo owner/repo'.")
-				return nil
-			}
-			return table(a.out, "ID|NAME|REPOSITORIES|SETUP|UPDATED|SCOPE", rows)
-		},
-	}
-}
-
-func repoNames(c environment.Config) string {
-	var names []string
-	for _, r := range c.Repos {
-		names = append(names, r.String())
-	}
-	return strings.Join(names, ", ")
+	return a.list(listing{use: "list", short: "List environments", path: "/agent/environments", member: "environments",
+		none: "No environments. Make one with 'oz environment create --name ... --repo owner/repo'.", example: "  oz environment list --jq '.environments[] | [.uid, .config.name] | @tsv'",
+		columns: []column{{"ID", ".uid"}, {"NAME", ".config.name"}, {"DESCRIPTION", ".config.description"}, {"IMAGE", ".config.docker_image"},
+			{"REPOSITORIES", `[.config.github_repos[]? | .owner + "/" + .repo] | join(", ")`}, {"SETUP", ".config.setup_commands // [] | length"},
+			{"CREATOR", ".creator.display_name"}, {"UPDATED", ".last_updated"}, {"SCOPE", ".scope.type"}}})
 }
 
 func (a *app) environmentGetCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "get <ID>", Short: "Show one environment", Args: oneArg("environment id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			e, err := c.Environment(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.showEnvironment(e)
-		},
-	}
+	return a.get(item{use: "get <ID>", short: "Show one environment", argument: "environment id", path: "/oz/environments/%s", lines: environmentLines,
+		example: "  oz environment get ENV_ID"})
 }
 
-func (a *app) showEnvironment(e environment.Environment) error {
-	if a.json() {
-		return a.emit(viewEnvironment(oz.EnvironmentItem{Environment: e}))
-	}
-	a.say("%-13s %s\n%-13s %s", "Environment", e.UID, "Name", oneLine(e.Config.Name))
-	if e.Config.Description != "" {
-		a.say("%-13s %s", "Description", oneLine(e.Config.Description))
-	}
-	if e.Config.DockerImage != "" {
-		a.say("%-13s %s", "Image", oneLine(e.Config.DockerImage))
-	}
-	for _, r := range e.Config.Repos {
-		a.say("%-13s %s", "Repository", oneLine(strings.TrimSpace(r.String()+" "+r.URL+" "+r.Ref)))
-	}
-	for i, s := range e.Config.SetupCommands {
-		a.say("%-13s %d. %s", "Setup", i+1, oneLine(s))
-	}
-	return nil
+// showEnvironment shows one that was made or changed, as the server has it.
+func (a *app) showEnvironment(ctx context.Context, uid string) error {
+	return a.showPath(ctx, "/oz/environments/%s", uid, environmentLines)
 }
 
 // environmentFlags are the fields of an environment.
 type environmentFlags struct {
-	name, description, image      string
-	repos, commands               []string
-	removeRepos, removeCommands   []string
-	team, personal, noDescription bool
+	name, description, image, runner string
+	repos, commands                  []string
+	removeRepos, removeCommands      []string
+	noDescription                    bool
 }
 
 func (f *environmentFlags) register(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.StringVarP(&f.name, "name", "n", "", "`name`")
 	s.StringVar(&f.description, "description", "", "description, at most 240 characters")
+	s.StringVar(&f.runner, "runner", "", "`uid` of the runner of runs that name none")
 	s.StringVarP(&f.image, "docker-image", "d", "", "`image` of the sandbox, where the worker uses containers")
 	s.StringArrayVarP(&f.repos, "repo", "r", nil, "repository: owner/repo, or the `URL` of any git host; repeat")
 	s.StringArrayVarP(&f.commands, "setup-command", "c", nil, "setup `command`, in order; repeat")
@@ -154,9 +95,8 @@ func (f *environmentFlags) addTo(c *environment.Config) error {
 	if f.description != "" || f.noDescription {
 		c.Description = f.description
 	}
-	if f.image != "" {
-		c.DockerImage = f.image
-	}
+	c.DockerImage = cmp.Or(f.image, c.DockerImage)
+	c.DefaultRunner = cmp.Or(f.runner, c.DefaultRunner)
 	if err := c.Validate(); err != nil {
 		return usageError{err}
 	}
@@ -165,13 +105,11 @@ func (f *environmentFlags) addTo(c *environment.Config) error {
 
 func (a *app) environmentCreateCommand() *cobra.Command {
 	var f environmentFlags
+	var team func() *bool
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make an environment", Args: noArgs,
 		Example: "  oz environment create --name api --repo acme/api --setup-command 'go mod download'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.team && f.personal {
-				return usageError{errors.New("--team and --personal exclude each other")}
-			}
 			var config environment.Config
 			if err := f.addTo(&config); err != nil {
 				return err
@@ -180,31 +118,23 @@ func (a *app) environmentCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e, err := c.CreateEnvironment(cmd.Context(), config, choice(f.team, f.personal))
+			e, err := c.CreateEnvironment(cmd.Context(), config, team())
 			if err != nil {
 				return err
 			}
-			return a.showEnvironment(e)
+			return a.showEnvironment(cmd.Context(), e.UID)
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&f.team, "team", false, "the team's")
-	cmd.Flags().BoolVar(&f.personal, "personal", false, "yours alone")
-	return cmd
-}
-
-// choice is the optional team flag of requests: nil leaves it to the server.
-func choice(team, personal bool) *bool {
-	if !team && !personal {
-		return nil
-	}
-	return &team
+	team = ownership(cmd)
+	return a.filterFlag(cmd)
 }
 
 func (a *app) environmentUpdateCommand() *cobra.Command {
 	var f environmentFlags
 	cmd := &cobra.Command{
 		Use: "update <ID>", Short: "Change an environment; later runs use it", Args: oneArg("environment id"),
+		Example: "  oz environment update ENV_ID --repo acme/web --remove-setup-command 'npm ci'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -223,7 +153,7 @@ func (a *app) environmentUpdateCommand() *cobra.Command {
 			if e, err = c.UpdateEnvironment(cmd.Context(), args[0], e.Config, e.Revision); err != nil {
 				return err
 			}
-			return a.showEnvironment(e)
+			return a.showEnvironment(cmd.Context(), e.UID)
 		},
 	}
 	f.register(cmd)
@@ -231,8 +161,9 @@ func (a *app) environmentUpdateCommand() *cobra.Command {
 	s.BoolVar(&f.noDescription, "remove-description", false, "remove the description")
 	s.StringArrayVar(&f.removeRepos, "remove-repo", nil, "remove `owner/repo`; repeat")
 	s.StringArrayVar(&f.removeCommands, "remove-setup-command", nil, "remove the `command` with exactly this text; repeat")
+	s.Bool("force", false, "for scripts: never ask (so far nothing is asked)")
 	cmd.MarkFlagsMutuallyExclusive("description", "remove-description")
-	return cmd
+	return a.filterFlag(cmd)
 }
 
 func (f *environmentFlags) removeFrom(c *environment.Config) error {
@@ -254,19 +185,41 @@ func (f *environmentFlags) removeFrom(c *environment.Config) error {
 }
 
 func (a *app) environmentDeleteCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "delete <ID>", Short: "Delete an environment; past runs keep what they say of it", Args: oneArg("environment id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
+	return a.remove(removal{use: "delete <ID>", short: "Delete an environment; past runs keep what they say of it", argument: "environment id", noun: "environment",
+		path: "/oz/environments/%s", example: "  oz environment delete ENV_ID --force"})
+}
+
+// image is a public one that runs can work in.
+type image struct {
+	Image string `json:"image"`
+	Holds string `json:"holds"`
+}
+
+// images are suggestions: official images with glibc and bash, which is what a
+// run needs (Oz platform, images).
+var images = []image{
+	{"debian:bookworm", "Debian"},
+	{"ubuntu:24.04", "Ubuntu"},
+	{"golang:1-bookworm", "Go"},
+	{"node:22-bookworm", "Node.js, Python 3"},
+	{"python:3-bookworm", "Python"},
+	{"rust:1-bookworm", "Rust"},
+	{"ruby:3-bookworm", "Ruby"},
+	{"eclipse-temurin:21-jdk", "Java"},
+	{"mcr.microsoft.com/dotnet/sdk:9.0", ".NET"},
+}
+
+func (a *app) imageCommand() *cobra.Command {
+	list := &cobra.Command{Use: "list", Short: "List images that suit as a start", Args: noArgs,
+		Long: `List public images that suit as a start. Any Linux image with glibc and bash does,
+for workers that use containers; Alpine's musl does not.`,
+		Example: "  oz environment image list\n  oz environment create --name api --docker-image golang:1-bookworm --repo acme/api",
+		RunE: func(*cobra.Command, []string) error {
+			raw, err := json.Marshal(images)
 			if err != nil {
 				return err
 			}
-			if err := c.DeleteEnvironment(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			return a.done("Environment %s is deleted.", args[0])
-		},
-	}
-	cmd.Flags().Bool("force", false, "for scripts: never ask (so far nothing is asked)")
-	return cmd
+			return a.showList(raw, listing{columns: []column{{"IMAGE", ".image"}, {"HOLDS", ".holds"}}})
+		}}
+	return group("image", "List suggested images", nil, a.filterFlag(list))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,15 +21,11 @@ var identityLines = []column{
 }
 
 func (a *app) identityCommands() []*cobra.Command {
-	var sortBy, order string
-	list := a.list(listing{use: "list", short: "List agent identities", path: "/agent/identities", member: "agents",
+	list := a.sortedList(listing{use: "list", short: "List agent identities", path: "/agent/identities", member: "agents",
 		example: "  oz agent list --sort-by created-at\n  oz agent list --jq '.agents[].uid'",
 		columns: []column{{"UID", ".uid"}, {"NAME", ".name"}, {"DESCRIPTION", ".description"}, {"MODEL", ".base_model"}, {"ENVIRONMENT", ".environment_id"},
 			{"AVAILABLE", `if .available then "yes" else "no" end`}, {"CREATED", ".created_at"}},
-		none: "No agents. Make one with 'oz agent create --name ...'."})
-	list.Flags().StringVar(&sortBy, "sort-by", "name", "name or created-at")
-	list.Flags().StringVar(&order, "sort-order", "asc", "asc or desc")
-	list.RunE = func(cmd *cobra.Command, _ []string) error { return a.listIdentities(cmd.Context(), sortBy, order) }
+		none: "No agents. Make one with 'oz agent create --name ...'."}, sortKey{"name", ".name"}, sortKey{"created-at", ".created_at"})
 	return []*cobra.Command{list,
 		a.get(item{use: "get <UID>", short: "Show an agent identity", argument: "agent uid", path: "/agent/identities/%s", lines: identityLines,
 			example: "  oz agent get AGENT_UID --output-format json"}),
@@ -39,59 +34,6 @@ func (a *app) identityCommands() []*cobra.Command {
 			path: "/agent/identities/%s", example: "  oz agent delete AGENT_UID --force"}),
 		a.skillsCommand(),
 	}
-}
-
-// identityList is what sorts agents: the server gives them in its own order.
-type identityList struct {
-	Agents []json.RawMessage `json:"agents"`
-}
-
-func (a *app) listIdentities(ctx context.Context, sortBy, order string) error {
-	key := map[string]string{"name": ".name", "created-at": ".created_at"}[sortBy]
-	if key == "" {
-		return usageError{fmt.Errorf("--sort-by: %q is neither name nor created-at", sortBy)}
-	}
-	if order != "asc" && order != "desc" {
-		return usageError{fmt.Errorf("--sort-order: %q is neither asc nor desc", order)}
-	}
-	raw, err := a.call(ctx, http.MethodGet, "/agent/identities", nil, nil)
-	if err != nil {
-		return err
-	}
-	var l identityList
-	if err := json.Unmarshal(raw, &l); err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
-	}
-	if err := sortItems(l.Agents, key, order == "desc"); err != nil {
-		return err
-	}
-	if raw, err = json.Marshal(l); err != nil {
-		return err
-	}
-	return a.showList(raw, listing{member: "agents", none: "No agents. Make one with 'oz agent create --name ...'.",
-		columns: []column{{"UID", ".uid"}, {"NAME", ".name"}, {"DESCRIPTION", ".description"}, {"MODEL", ".base_model"}, {"ENVIRONMENT", ".environment_id"},
-			{"AVAILABLE", `if .available then "yes" else "no" end`}, {"CREATED", ".created_at"}}})
-}
-
-// sortItems orders objects by what an expression gives for each.
-func sortItems(items []json.RawMessage, expr string, desc bool) error {
-	keys := map[string]string{}
-	for _, it := range items {
-		value, err := plain(it)
-		if err != nil {
-			return err
-		}
-		if keys[string(it)], err = evaluateRaw(expr, value); err != nil {
-			return err
-		}
-	}
-	slices.SortStableFunc(items, func(x, y json.RawMessage) int {
-		if desc {
-			x, y = y, x
-		}
-		return cmp.Compare(keys[string(x)], keys[string(y)])
-	})
-	return nil
 }
 
 // repositoryName gives owner/repo, of which people also have the URL.

@@ -99,22 +99,24 @@ func TestRunHere(t *testing.T) {
 // TestThingsAround: environments, secrets, keys, models, by their commands.
 func TestThingsAround(t *testing.T) {
 	d := newDesk(t)
-	assert.Equal(t, d.ok("whoami"), "User ID            admin\nName               Admin\nTeam               default (owner)\n")
+	assert.Equal(t, d.ok("whoami"), "User ID  admin\nName     Admin\nTeam     default (owner)\n")
 	assert.Assert(t, strings.Contains(d.ok("model", "list"), "scripted-model"))
 
-	assert.Equal(t, strings.TrimSpace(d.ok("environment", "list", "--output-format", "json")), "[]")
+	assert.Equal(t, d.ok("environment", "list", "--jq", ".environments"), "[]\n")
 	env := d.object("environment", "create", "-n", "api", "-r", "acme/api", "-r", "https://git.example.com/x/y.git", "-c", "go mod download")
 	id := env["uid"].(string)
 	d.ok("environment", "update", id, "--remove-repo", "acme/api", "--description", "ours", "-c", "go test ./...")
 	d.fails(exitUsage, `the environment has no "acme/api"`, "environment", "update", id, "--remove-repo", "acme/api")
-	assert.Equal(t, strings.ReplaceAll(d.ok("e", "get", id), id, "ID"), `Environment   ID
+	assert.Equal(t, steady(strings.ReplaceAll(d.ok("e", "get", id), id, "ID")), `Environment   ID
 Name          api
 Description   ours
-Repository    x/y https://git.example.com/x/y.git
-Setup         1. go mod download
-Setup         2. go test ./...
+Repositories  x/y https://git.example.com/x/y.git
+Setup         1. go mod download; 2. go test ./...
+Scope         Team
+Creator       Admin
+Last edited   TIME
 `)
-	d.ok("environment", "delete", id)
+	d.ok("environment", "delete", id, "--force")
 	d.fails(exitFailure, "does not exist", "environment", "get", id)
 
 	const value = "a-long-secret-value-7731"
@@ -138,6 +140,6 @@ Setup         2. go test ./...
 	d.ok("whoami", "--api-key", key)
 	list = d.ok("api-key", "list")
 	assert.Assert(t, strings.Contains(list, "ci") && !strings.Contains(list, key), list)
-	d.ok("api-key", "expire", "ci")
+	d.ok("api-key", "expire", "ci", "--force")
 	d.fails(exitFailure, "unknown or was revoked", "whoami", "--api-key", key)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/oz-platform/cloudagents/executor/harness"
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, s streams, env func(string) string)
 	a := &app{streams: s, env: env}
 	a.wire = &wireLog{app: a, base: http.DefaultTransport}
 	root := a.root()
-	root.SetArgs(args)
+	root.SetArgs(joined(args))
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
@@ -91,4 +92,25 @@ func (a *app) hint(err error) string {
 		return "The server is " + a.server + "; its key comes from --api-key or WARP_API_KEY.\n"
 	}
 	return ""
+}
+
+// joined writes "--flag value" as "--flag=value" for the flags whose value can
+// be left out (Oz command line, agent run): the flag library takes the value in
+// this form only.
+func joined(args []string) []string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		switch args[i] {
+		case "--":
+			return append(out, args[i:]...)
+		case "--share", "--idle-on-complete", "--idle-on-fail":
+			if i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
+				out = append(out, args[i]+"="+args[i+1])
+				i++
+				continue
+			}
+		}
+		out = append(out, args[i])
+	}
+	return out
 }

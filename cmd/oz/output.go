@@ -26,6 +26,16 @@ func (a *app) emit(v any) error {
 	return enc.Encode(v)
 }
 
+// emitLine prints a value of a stream: one line, in ndjson and json alike.
+func (a *app) emitLine(v any) error {
+	if a.filter.code != nil {
+		return a.filter.print(a.out, v)
+	}
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
 // emitEach prints a list: whole in json, an element a line in ndjson.
 func emitEach[T any](a *app, whole any, list []T) error {
 	if a.format != "ndjson" || a.filter.code != nil {
@@ -75,20 +85,28 @@ func oneLine(s string) string {
 	}, s)
 }
 
-func (a *app) showRuns(page task.Page) error {
-	if len(page.Tasks) == 0 {
-		a.say("No runs. Start one with 'oz agent run-cloud --prompt ...'.")
-		return nil
-	}
-	var rows [][]string
-	for _, t := range page.Tasks {
-		rows = append(rows, []string{string(t.ID), string(t.State), t.Title, t.Creator.DisplayName, t.CreatedAt.Local().Format(time.DateTime), t.WorkTime(time.Now()).Round(time.Second).String()})
-	}
-	if err := table(a.out, "RUN|STATE|TITLE|CREATOR|CREATED|TIME", rows); err != nil {
+// runColumns show runs in a list (Oz API, RunItem). The time of work is that
+// of the executions that have ended.
+var runColumns = []column{
+	{"RUN", ".run_id"}, {"STATE", ".state"}, {"TITLE", ".title"}, {"CREATOR", ".creator.display_name"}, {"SOURCE", ".source"}, {"CREATED", ".created_at"},
+	{"TIME", `(.oz.run_time_ms // 0) / 1000 | floor | if . >= 3600 then "\(. / 3600 | floor)h\(. % 3600 / 60 | floor)m" elif . >= 60 then "\(. / 60 | floor)m\(. % 60)s" else "\(.)s" end`},
+}
+
+func (a *app) showRuns(raw json.RawMessage) error {
+	err := a.showList(raw, listing{member: "runs", columns: runColumns, none: "No runs. Start one with 'oz agent run-cloud --prompt ...'."})
+	if err != nil || a.json() {
 		return err
 	}
-	if page.Next != nil {
-		a.say("\nMore: --cursor %s", page.Next)
+	var page struct {
+		Info struct {
+			Next string `json:"next_cursor"`
+		} `json:"page_info"`
+	}
+	if err := json.Unmarshal(raw, &page); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	if page.Info.Next != "" {
+		a.say("\nMore: --cursor %s", page.Info.Next)
 	}
 	return nil
 }

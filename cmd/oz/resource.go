@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type listing struct {
 	path, member        string // where, and the member of the answer that holds the list; "" if it is the answer
 	columns             []column
 	none                string // said when there is nothing
+	shape               string // jq that the answer passes before a table is made of it; may be empty
 	// query gives the command its flags, and what they ask for. May be nil.
 	query func(*cobra.Command) func() (url.Values, error)
 }
@@ -53,6 +55,10 @@ func (a *app) showList(raw json.RawMessage, l listing) error {
 	if a.json() {
 		return a.emitRaw(raw, l.member)
 	}
+	raw, err := shaped(raw, l.shape)
+	if err != nil {
+		return err
+	}
 	items, err := elements(raw, l.member)
 	if err != nil {
 		return err
@@ -72,6 +78,19 @@ func (a *app) showList(raw json.RawMessage, l listing) error {
 		}
 	}
 	return a.table(strings.Join(head, "|"), rows)
+}
+
+// shaped gives the answer as a jq expression makes it.
+func shaped(raw json.RawMessage, expr string) (json.RawMessage, error) {
+	if expr == "" {
+		return raw, nil
+	}
+	value, err := plain(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read the server's answer: %w", err)
+	}
+	text, err := evaluateRaw(expr, value)
+	return json.RawMessage(text), err
 }
 
 // elements gives the list in an answer.
@@ -204,8 +223,8 @@ func (a *app) remove(r removal) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{Use: r.use, Short: r.short, Example: r.example, Aliases: r.aliases, Args: oneArg(r.argument),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !force && !a.confirm("Delete the %s %s?", r.noun, args[0]) {
-				return usageError{errors.New("not deleted; --force deletes without asking")}
+			if err := a.sure(force, "Delete the %s %s?", r.noun, args[0]); err != nil {
+				return err
 			}
 			if _, err := a.call(cmd.Context(), http.MethodDelete, fmt.Sprintf(r.path, url.PathEscape(args[0])), nil, nil); err != nil {
 				return err
@@ -248,6 +267,21 @@ func (f fields) set(cmd *cobra.Command, flag, member string, value any) {
 	}
 }
 
+// own adds whose a new thing is, if that was said.
+func (f fields) own(team *bool) {
+	if team != nil {
+		f["team"] = *team
+	}
+}
+
+// choice is the optional team flag of requests: nil leaves it to the server.
+func choice(team, personal bool) *bool {
+	if !team && !personal {
+		return nil
+	}
+	return &team
+}
+
 // ownership gives a command --team and --personal.
 func ownership(cmd *cobra.Command) func() *bool {
 	var team, personal bool
@@ -275,4 +309,103 @@ func plainTable(w io.Writer, head string, rows [][]string) error {
 		}
 	}
 	return nil
+}
+
+// sortKey is one that a list can be sorted by: a word and a jq expression.
+type sortKey struct{ word, expr string }
+
+// sortedList is a list that is sorted here, by the first key unless told.
+func (a *app) sortedList(l listing, keys ...sortKey) *cobra.Command {
+	cmd := a.list(l)
+	var words []string
+	for _, k := range keys {
+		words = append(words, k.word)
+	}
+	by := cmd.Flags().String("sort-by", words[0], strings.Join(words, ", "))
+	order := cmd.Flags().String("sort-order", "asc", "asc or desc")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		i := slices.Index(words, *by)
+		if i < 0 {
+			return usageError{fmt.Errorf("--sort-by: %q is none of %s", *by, strings.Join(words, ", "))}
+		}
+		if *order != "asc" && *order != "desc" {
+			return usageError{fmt.Errorf("--sort-order: %q is neither asc nor desc", *order)}
+		}
+		raw, err := a.call(cmd.Context(), http.MethodGet, l.path, nil, nil)
+		if err != nil {
+			return err
+		}
+		if raw, err = sorted(raw, l.member, keys[i].expr, *order == "desc"); err != nil {
+			return err
+		}
+		return a.showList(raw, l)
+	}
+	return cmd
+}
+
+// sorted gives an answer with its list in order.
+func sorted(raw json.RawMessage, member, expr string, desc bool) (json.RawMessage, error) {
+	items, err := elements(raw, member)
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string]string{}
+	for _, it := range items {
+		value, err := plain(it)
+		if err != nil {
+			return nil, err
+		}
+		if keys[string(it)], err = evaluateRaw(expr, value); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(items, func(x, y json.RawMessage) int {
+		if desc {
+			x, y = y, x
+		}
+		return cmp.Compare(keys[string(x)], keys[string(y)])
+	})
+	whole := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &whole); err != nil {
+		return nil, err
+	}
+	if items == nil {
+		items = []json.RawMessage{}
+	}
+	if whole[member], err = json.Marshal(items); err != nil {
+		return nil, err
+	}
+	return json.Marshal(whole)
+}
+
+// showPath shows one thing of the API. path has %s for its id.
+func (a *app) showPath(ctx context.Context, path, id string, lines []column) error {
+	raw, err := a.call(ctx, http.MethodGet, fmt.Sprintf(path, url.PathEscape(id)), nil, nil)
+	if err != nil {
+		return err
+	}
+	return a.showItem(raw, lines)
+}
+
+// showText prints a text of a thing, behind what showItem said of it.
+func (a *app) showText(raw json.RawMessage, expr string) error {
+	value, err := plain(raw)
+	if err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	text, err := evaluateRaw(expr, value)
+	if err != nil || text == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(a.cleaned(), "\n%s\n", strings.TrimRight(text, "\n"))
+	return err
+}
+
+// listPath shows a list of the API. path has %s for the id of what it belongs to.
+func (a *app) listPath(ctx context.Context, path, id string, l listing) error {
+	raw, err := a.call(ctx, http.MethodGet, fmt.Sprintf(path, url.PathEscape(id)), nil, nil)
+	if err != nil {
+		return err
+	}
+	return a.showList(raw, l)
 }

@@ -4,27 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oz-platform/cloudagents/internal/console"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
 )
 
 func (a *app) runCommand() *cobra.Command {
 	return group("run", "List, read, follow, steer and cancel runs", []string{"task"},
-		a.runListCommand(), a.runGetCommand(), a.runFollowCommand(), a.runCancelCommand(), a.runMessageCommand(), a.runConversationCommand())
+		a.runListCommand(), a.runGetCommand(), a.runFollowCommand(), a.runSteerCommand(), a.runCancelCommand(), a.runMessageCommand(), a.runConversationCommand(),
+		a.runShareCommand(), a.runForkCommand())
 }
 
 // listFlags are the filters of `run list`.
 type listFlags struct {
-	limit                                                       int
-	states                                                      []string
-	source, location, creator, environment, skill, name, model  string
-	ancestor, artifact, createdAfter, createdBefore, updatedAft string
-	text, sortBy, sortOrder, cursor                             string
+	limit                                                                 int
+	states                                                                []string
+	source, location, creator, environment, skill, name, model            string
+	schedule, ancestor, artifact, createdAfter, createdBefore, updatedAft string
+	text, sortBy, sortOrder, cursor                                       string
 }
 
 func (a *app) runListCommand() *cobra.Command {
@@ -41,18 +44,11 @@ func (a *app) runListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json() {
-				raw, err := c.RunsJSON(cmd.Context(), q)
-				if err != nil {
-					return err
-				}
-				return a.emitRaw(raw, "runs")
-			}
-			page, err := c.List(cmd.Context(), q)
+			raw, err := c.RunsJSON(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
-			return a.showRuns(page)
+			return a.showRuns(raw)
 		},
 	}
 	f := cmd.Flags()
@@ -65,6 +61,7 @@ func (a *app) runListCommand() *cobra.Command {
 	f.StringVar(&l.skill, "skill", "", "skill `spec`")
 	f.StringVar(&l.name, "name", "", "config `name`")
 	f.StringVar(&l.model, "model", "", "model `id`")
+	f.StringVar(&l.schedule, "schedule", "", "`id` of the schedule that made it")
 	f.StringVar(&l.ancestor, "ancestor-run", "", "descendants of this `run`")
 	f.StringVar(&l.artifact, "artifact-type", "", "plan, pull-request, screenshot, file, external-reference")
 	f.StringVar(&l.createdAfter, "created-after", "", "RFC 3339 `time`")
@@ -74,7 +71,7 @@ func (a *app) runListCommand() *cobra.Command {
 	f.StringVar(&l.sortBy, "sort-by", "updated-at", "updated-at, created-at, title, agent")
 	f.StringVar(&l.sortOrder, "sort-order", "desc", "asc or desc")
 	f.StringVar(&l.cursor, "cursor", "", "next page, as the last one named it")
-	return cmd
+	return a.filterFlag(cmd)
 }
 
 // wire turns a flag's word into the wire's: "in-progress" is INPROGRESS.
@@ -95,7 +92,7 @@ func (l *listFlags) query() (task.Query, error) {
 	}
 	q := task.Query{Limit: l.limit, Source: task.Source(wire(l.source)), Where: task.Location(wire(l.location)), CreatorUID: l.creator,
 		EnvironmentID: l.environment, Skill: l.skill, Name: l.name, ModelID: l.model, AncestorID: task.ID(l.ancestor),
-		ArtifactType: task.ArtifactType(wire(l.artifact)), Text: l.text, Sort: task.SortKey(strings.ReplaceAll(l.sortBy, "-", "_"))}
+		ScheduleID: l.schedule, ArtifactType: task.ArtifactType(wire(l.artifact)), Text: l.text, Sort: task.SortKey(strings.ReplaceAll(l.sortBy, "-", "_"))}
 	for _, s := range l.states {
 		q.States = append(q.States, task.State(strings.ReplaceAll(wire(s), "_", "")))
 	}
@@ -135,6 +132,7 @@ func (a *app) runGetCommand() *cobra.Command {
 	var conversation bool
 	cmd := &cobra.Command{
 		Use: "get <RUN_ID>", Short: "Show one run", Args: oneArg("run id"),
+		Example: "  oz run get RUN_ID --jq .state\n  oz run get RUN_ID --conversation",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -158,12 +156,13 @@ func (a *app) runGetCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&conversation, "conversation", false, "show the conversation instead")
-	return cmd
+	return a.filterFlag(cmd)
 }
 
 func (a *app) runConversationCommand() *cobra.Command {
 	get := &cobra.Command{
 		Use: "get <CONVERSATION_ID>", Short: "Show a conversation by its id", Args: oneArg("conversation id"),
+		Example: "  oz run conversation get CONVERSATION_ID --output-format json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -173,10 +172,13 @@ func (a *app) runConversationCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.emit(conv)
+			if a.json() {
+				return a.emit(conv)
+			}
+			return conv.WriteMarkdown(a.cleaned(), "")
 		},
 	}
-	return group("conversation", "Read conversations", nil, get)
+	return group("conversation", "Read conversations", nil, a.filterFlag(get))
 }
 
 func (a *app) showConversation(ctx context.Context, c *client.Client, id task.ID) error {
@@ -187,12 +189,16 @@ func (a *app) showConversation(ctx context.Context, c *client.Client, id task.ID
 		}
 		return a.emit(conv)
 	}
-	return c.Transcript(ctx, id, a.out, "markdown")
+	return c.Transcript(ctx, id, a.cleaned(), "markdown")
 }
+
+// cleaned is standard output for what agents and others wrote: no control
+// character of theirs reaches a terminal.
+func (a *app) cleaned() io.Writer { return console.Clean(a.out) }
 
 func (a *app) runCancelCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "cancel <RUN_ID>", Short: "Cancel a run", Args: oneArg("run id"),
+		Use: "cancel <RUN_ID>", Short: "Cancel a run", Args: oneArg("run id"), Example: "  oz run cancel RUN_ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -216,6 +222,7 @@ func (a *app) runFollowCommand() *cobra.Command {
 		Use: "follow <RUN_ID>", Short: "Show a run's transcript live, until it ends", Args: oneArg("run id"),
 		Long: `Show what a run does, from its beginning and then live. A lost connection is
 made again where it stopped. The exit code is 0 if the run succeeded, else 1.`,
+		Example: "  oz run follow RUN_ID\n  oz run follow RUN_ID --output-format ndjson",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

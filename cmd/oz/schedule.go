@@ -127,9 +127,7 @@ func (a *app) scheduleCreateCommand(use, short string) *cobra.Command {
 		if o := f.options(cmd); len(o) > 0 {
 			body["oz"] = o
 		}
-		if t := team(); t != nil {
-			body["team"] = *t
-		}
+		body.own(team())
 		return a.change(cmd.Context(), http.MethodPost, "/agent/schedules", body, scheduleLines, "The schedule is made.")
 	}
 	return a.filterFlag(cmd)

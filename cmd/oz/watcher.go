@@ -20,7 +20,7 @@ type viewer interface {
 
 func (a *app) viewer() viewer {
 	if a.json() {
-		return console.NewStream(a.out)
+		return a.stream()
 	}
 	return console.NewPrinter(a.out, a.color())
 }

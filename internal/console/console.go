@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -285,4 +286,32 @@ func ArtifactTitle(a task.Artifact) string {
 		return strings.ReplaceAll(a.ReferenceType, "_", " ") + " " + strings.TrimSpace(a.Title+" "+a.URL)
 	}
 	return strings.ToLower(string(a.Type)) + " " + a.Path + a.Title
+}
+
+// Clean gives a writer that passes text on without control characters, as
+// Printer does. Tabs and newlines stay.
+func Clean(w io.Writer) io.Writer { return &cleaner{w: w} }
+
+type cleaner struct {
+	w    io.Writer
+	part []byte // of a character that the next write completes
+}
+
+// Write implements io.Writer.
+func (c *cleaner) Write(p []byte) (int, error) {
+	text := append(c.part, p...)
+	whole := len(text)
+	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
+		if b := text[len(text)-i]; utf8.RuneStart(b) {
+			if !utf8.FullRune(text[len(text)-i:]) {
+				whole = len(text) - i
+			}
+			break
+		}
+	}
+	c.part = append([]byte(nil), text[whole:]...)
+	if _, err := io.WriteString(c.w, clean(string(text[:whole]))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

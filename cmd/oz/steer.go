@@ -9,11 +9,11 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-func (a *app) runMessageCommand() *cobra.Command {
+func (a *app) runSteerCommand() *cobra.Command {
 	var text string
 	cmd := &cobra.Command{
 		Use: "steer <RUN_ID>", Aliases: []string{"followup"}, Short: "Send a message to a run: it steers an active one and resumes an ended one", Args: oneArg("run id"),
-		Example: "  oz run steer 0192... -m 'also update the README'",
+		Example: "  oz run steer RUN_ID -m 'also update the README'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if text == "" {
 				return usageError{errors.New("--message is needed")}
