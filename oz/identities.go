@@ -222,7 +222,31 @@ func (c *Client) applyAgent(ctx context.Context, in AgentInput, a *access.Agent)
 			return err
 		}
 	}
+	if in.Skills != nil { // those of before may be out of reach just now
+		if err := c.checkAgentReach(ctx, *a); err != nil {
+			return err
+		}
+	}
 	return c.checkAgentLinks(ctx, *a)
+}
+
+// checkAgentReach looks for each of the skills in its repository, where the
+// server can look.
+func (c *Client) checkAgentReach(ctx context.Context, a access.Agent) error {
+	if c.p.opts.Skills == nil {
+		return nil
+	}
+	for i, spec := range a.Config.Skills {
+		field := fmt.Sprintf("skills[%d]", i)
+		_, err := c.locate(ctx, wanted{field, spec}, nil, a.Scope())
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return task.Invalid(field, "%q cannot be used: %w", spec, err)
+		}
+	}
+	return nil
 }
 
 // apply changes what is given.
