@@ -39,7 +39,7 @@ func (c *config) check() error {
 	}
 	c.Data = data
 	_, err = c.plan(nil) // is made again once there is a store
-	return errors.Join(c.checkAddresses(), c.Limits.check(), c.Worker.check(), c.checkBudgets(), err)
+	return errors.Join(c.checkAddresses(), c.Limits.check(), c.Worker.check(), c.checkBudgets(), c.SignIn.check(c.PublicURL), err)
 }
 
 // checkAddresses looks at what must be an address of some kind.

@@ -61,6 +61,8 @@ type config struct {
 	Budgets []budgetConfig `yaml:"budgets"`
 	// Plan is what they are entitled to; without it, to everything.
 	Plan *planConfig `yaml:"plan"`
+	// SignIn lets people sign in with a browser; nil leaves API keys alone.
+	SignIn *signInConfig `yaml:"sign_in"`
 	// AllowedOrigins are the web origins that may call the API from a browser.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 

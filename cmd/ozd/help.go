@@ -62,6 +62,7 @@ All settings of the file, with their defaults:
       id: ""                      # name of the worker; default local, or a random one with a shared database
       env: []                     # variables of every sandbox: NAME=value, or NAME to pass it on
       server_url: ""              # where sandboxes reach the API; default the address above
+    sign_in: null                 # lets people sign in with a browser: see the example; null leaves API keys alone
     allowed_origins: null         # web origins that may call the API; null is all (keys are needed anyway)
 
 An example with providers and a git host:
@@ -95,6 +96,16 @@ An example with providers and a git host:
         - host: github.com
           username: x-access-token
           password_env: GITHUB_TOKEN
+    public_url: https://oz.example.com
+    sign_in:                      # OpenID Connect; register <public_url>/api/v1/oz/auth/callback at the provider
+      name: Example ID            # what people call it
+      issuer: https://id.example.com
+      client_id: oz
+      client_secret_env: OZ_CLIENT_SECRET
+      domains: [example.com]      # of verified e-mail addresses; their owners may come unasked
+      team: default               # that they join, as
+      role: member
+      link_email: true            # also whom a team has added by e-mail address
     worker:
       env: [GOPROXY]
 `

@@ -151,7 +151,7 @@ func TestHelpIsTrue(t *testing.T) {
 	assert.NilError(t, c.readFile(path))
 	c.Models[1].APIKeyFile = key // instead of one in /etc
 	assert.NilError(t, c.check())
-	env := vars("ANTHROPIC_API_KEY=k", "GITHUB_TOKEN=t", "GOPROXY=off")
+	env := vars("ANTHROPIC_API_KEY=k", "GITHUB_TOKEN=t", "GOPROXY=off", "OZ_CLIENT_SECRET=c")
 	models, err := c.models(env)
 	assert.NilError(t, err)
 	assert.Equal(t, models.Default, "claude-sonnet-4-5")
@@ -160,6 +160,9 @@ func TestHelpIsTrue(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, string(credentials[0].Password), "t")
 	assert.DeepEqual(t, c.sandboxEnv(env), []string{"GOPROXY=off"})
+	signIn, err := c.signIn(env)
+	assert.NilError(t, err)
+	assert.Equal(t, signIn.Policy.Team, "default")
 }
 
 // TestLayers: flags win over variables, these over the file, it over defaults.
@@ -247,6 +250,11 @@ func TestMistakes(t *testing.T) {
 		{name: "provider without models", file: "models: [{name: p, wire: openai}]", want: "models[0]: models: list the ids"},
 		{name: "provider's URL", file: "models: [{name: p, wire: openai, base_url: ':', models: [m]}]", want: "models[0]: base_url: must be an http"},
 		{name: "key's variable not set", file: "models: [{name: p, wire: openai, api_key_env: NOPE, models: [m]}]", want: "models[0]: api_key_env: the environment variable NOPE is not set"},
+		{name: "sign-in without address", file: "sign_in: {issuer: 'https://id.example.com', client_id: oz, domains: [a.example]}", want: "sign_in: needs public_url"},
+		{name: "sign-in without issuer", file: "public_url: https://oz.example.com\nsign_in: {client_id: oz, domains: [a.example]}", want: "sign_in: issuer and client_id"},
+		{name: "sign-in for nobody", file: "public_url: https://oz.example.com\nsign_in: {issuer: 'https://id.example.com', client_id: oz}", want: "nobody could sign in"},
+		{name: "sign-in with odd role", file: "public_url: https://oz.example.com\nsign_in: {issuer: 'https://id.example.com', client_id: oz, domains: [a.example], team: t, role: king}", want: "sign_in.role"},
+		{name: "sign-in over plain http", file: "public_url: https://oz.example.com\nsign_in: {issuer: 'http://id.example.com', client_id: oz, domains: [a.example]}", want: "must be https"},
 		{name: "key's file missing", file: "models: [{name: p, wire: openai, api_key_file: /nonexistent, models: [m]}]", want: "models[0]: api_key_file: open /nonexistent"},
 		{name: "key named twice", file: "models: [{name: p, wire: openai, api_key_env: A, api_key_file: b, models: [m]}]", want: "api_key_env and api_key_file: name a variable or a file, not both"},
 		{name: "key with a space", file: "models: [{name: p, wire: openai, api_key_env: K, models: [m]}]", env: []string{"K=a b"}, want: "models[0]: api_key_env or api_key_file: has a space"},

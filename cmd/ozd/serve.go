@@ -125,7 +125,7 @@ func (s *server) assemble(ctx context.Context, store task.Store, p *patience) (*
 		return nil, nil, err
 	}
 	s.metrics.watch(platform)
-	handler, err := rest.New(platform, &rest.Options{SigningKey: links, CORSOrigins: s.config.AllowedOrigins, Logger: s.log})
+	handler, err := rest.New(platform, &rest.Options{SigningKey: links, CORSOrigins: s.config.AllowedOrigins, SignIn: s.signIn, Logger: s.log})
 	return platform, handler, err
 }
 
@@ -174,6 +174,7 @@ type server struct {
 	models      executor.Models
 	credentials []executor.GitCredential
 	skills      skill.Source
+	signIn      *rest.SignIn // nil without an identity provider
 }
 
 // resolve reads what the configuration only names, before anything is opened.
@@ -181,7 +182,10 @@ func (s *server) resolve() (err error) {
 	if s.models, err = s.config.models(s.env); err != nil {
 		return err
 	}
-	s.credentials, err = s.config.credentials(s.env)
+	if s.credentials, err = s.config.credentials(s.env); err != nil {
+		return err
+	}
+	s.signIn, err = s.config.signIn(s.env)
 	return err
 }
 
