@@ -28,6 +28,9 @@ type app struct {
 	env func(string) string
 
 	apiKey, server, format string
+	keyFrom                string      // where apiKey comes from, for people
+	kept                   credentials // of 'oz login'
+	keptErr                error       // why they could not be read; only a problem where they are needed
 	debug                  bool
 	filter                 filter // of --jq
 	// parsed says that the command line was understood and a command runs.
@@ -43,7 +46,7 @@ func (a *app) root() *cobra.Command {
 what they need.
 
 It finds the server by --server-root-url or WARP_SERVER_ROOT_URL (default
-` + defaultServer + `) and signs in with --api-key or WARP_API_KEY.
+` + defaultServer + `) and signs in with --api-key, WARP_API_KEY or what 'oz login' keeps, in this order.
 
 Exit codes: 0 success; 1 an error, or a run that did not succeed; 2 a mistake
 in the command line; 130 interrupted.`,
@@ -64,6 +67,10 @@ in the command line; 130 interrupted.`,
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.apiKey, "api-key", "", "API `key` (env WARP_API_KEY)")
 	f.StringVar(&a.server, "server-root-url", "", "server `URL` (env WARP_SERVER_ROOT_URL)")
+	for _, name := range []string{"ws-server-url", "session-sharing-server-url"} { // one address serves it all here
+		f.String(name, "", "taken for the sake of older scripts, without effect")
+		_ = f.MarkHidden(name) // the flag exists
+	}
 	f.StringVar(&a.format, "output-format", "", "pretty, text, json or ndjson (env WARP_OUTPUT_FORMAT)")
 	f.BoolVar(&a.debug, "debug", false, "show each request to the server, without headers and bodies")
 	cmd.Flags().BoolP("version", "V", false, "print the version")
@@ -71,7 +78,8 @@ in the command line; 130 interrupted.`,
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.environmentCommand(), a.scheduleCommand(), a.secretCommand(), a.mcpCommand(),
 		a.promptCommand(), a.artifactCommand(), a.modelCommand(), a.runnerCommand(), a.workerCommand(), a.usageCommand(), a.budgetCommand(), a.auditCommand(),
-		a.teamCommand(), a.keyCommand(), a.whoamiCommand(), a.completionsCommand())
+		a.teamCommand(), a.keyCommand(), a.loginCommand(), a.logoutCommand(),
+		a.whoamiCommand(), a.debugInfoCommand(), a.completionsCommand())
 	return cmd
 }
 
@@ -83,21 +91,42 @@ func (a *app) checkGlobals() error {
 	default:
 		return usageError{fmt.Errorf("--output-format: %q is none of pretty, text, json, ndjson", a.format)}
 	}
-	a.server = strings.TrimRight(cmp.Or(a.server, a.env("WARP_SERVER_ROOT_URL"), defaultServer), "/")
+	a.kept, a.keptErr = loadCredentials()
+	a.server = strings.TrimRight(cmp.Or(a.server, a.env("WARP_SERVER_ROOT_URL"), a.kept.Server, defaultServer), "/")
 	u, err := url.Parse(a.server)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return usageError{errors.New("--server-root-url: must be an http or https URL")}
 	}
-	a.apiKey = cmp.Or(a.apiKey, a.env("WARP_API_KEY"))
+	a.chooseKey()
 	return nil
+}
+
+// chooseKey settles how to sign in: the flag, the environment, 'oz login'.
+func (a *app) chooseKey() {
+	switch {
+	case a.apiKey != "":
+		a.keyFrom = "--api-key"
+	case a.env("WARP_API_KEY") != "":
+		a.apiKey, a.keyFrom = a.env("WARP_API_KEY"), "WARP_API_KEY"
+	case a.kept.Keys[a.server].Key != "":
+		a.apiKey, a.keyFrom = a.kept.Keys[a.server].Key, "'oz login'"
+	}
 }
 
 // client signs in.
 func (a *app) client() (*client.Client, error) {
-	if a.apiKey == "" {
-		return nil, task.Errorf(task.CodeAuthenticationRequired, "not signed in: give --api-key, or set WARP_API_KEY to a key of the server (ozd prints one at its first start)")
+	switch {
+	case a.apiKey == "" && a.keptErr != nil:
+		return nil, a.keptErr
+	case a.apiKey == "":
+		return nil, task.Errorf(task.CodeAuthenticationRequired, "not signed in to %s: use 'oz login', give --api-key, or set WARP_API_KEY to a key of the server (ozd prints one at its first start)", a.server)
 	}
-	return client.New(a.server, &client.Options{APIKey: a.apiKey, UserAgent: "oz-cli/" + version.Number, HTTPClient: &http.Client{Transport: a.wire}})
+	return a.dial(a.apiKey)
+}
+
+// dial makes a client with a key, or without one where none is needed.
+func (a *app) dial(key string) (*client.Client, error) {
+	return client.New(a.server, &client.Options{APIKey: key, UserAgent: "oz-cli/" + version.Number, HTTPClient: &http.Client{Transport: a.wire}})
 }
 
 // json reports that the output is for programs.
@@ -171,7 +200,7 @@ func (a *app) completionsCommand() *cobra.Command {
 		Use: "completions [bash|zsh|fish|powershell]", Short: "Print a completion script", ValidArgs: shells,
 		Long: `Print a script that completes oz's commands and flags. Without a name it is for
 the shell that SHELL names.`,
-		Example: "  source <(oz completions bash)\n  oz completions fish > ~/.config/fish/completions/oz.fish",
+		Example: "  source <(oz completions bash)\n  oz completions fish > oz.fish",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usageError{errors.New("one shell at most can be named")}

@@ -136,6 +136,12 @@ func (a *app) environmentUpdateCommand() *cobra.Command {
 		Use: "update <ID>", Short: "Change an environment; later runs use it", Args: oneArg("environment id"),
 		Example: "  oz environment update ENV_ID --repo acme/web --remove-setup-command 'npm ci'",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !namesChange(cmd) {
+				return usageError{errNothing}
+			}
+			if err := checkDescription(f.description); err != nil {
+				return err
+			}
 			c, err := a.client()
 			if err != nil {
 				return err

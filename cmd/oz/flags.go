@@ -43,3 +43,10 @@ func given(cmd *cobra.Command, group string) []string {
 	}
 	return set
 }
+
+// namesChange reports that a command that changes something was told what.
+func namesChange(cmd *cobra.Command) bool {
+	named := false
+	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) { named = named || f.Name != "jq" && f.Name != "force" })
+	return named
+}

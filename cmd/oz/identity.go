@@ -103,6 +103,9 @@ func (a *app) identityUpdateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "update <UID>", Short: "Change an agent identity; what is not named stays", Args: oneArg("agent uid"),
 		Example: "  oz agent update AGENT_UID --add-skill acme/tools:skills/review --remove-environment",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !namesChange(cmd) {
+				return usageError{errNothing}
+			}
 			body := fields{}
 			body.set(cmd, "name", "name", f.name)
 			for flag, member := range map[string]string{"description": "description", "prompt": "prompt", "base-model": "base_model", "environment": "environment_id"} {
@@ -118,9 +121,6 @@ func (a *app) identityUpdateCommand() *cobra.Command {
 			path := "/agent/identities/" + url.PathEscape(args[0])
 			if err := a.editLists(cmd.Context(), path, body, listEdits{addSecrets, removeSecrets, addSkills, removeSkills, *cleared["all-secrets"], *cleared["all-skills"]}); err != nil {
 				return err
-			}
-			if len(body) == 0 {
-				return usageError{errors.New("name something to change, see --help")}
 			}
 			return a.change(cmd.Context(), http.MethodPut, path, body, identityLines, "The agent is changed.")
 		}}

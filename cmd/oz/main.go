@@ -89,7 +89,7 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "Is the server running? Start it with 'ozd', or name another with --server-root-url or WARP_SERVER_ROOT_URL.\n"
 	case task.CodeOf(err) == task.CodeAuthenticationRequired && a.apiKey != "":
-		return "The server is " + a.server + "; its key comes from --api-key or WARP_API_KEY.\n"
+		return "The server is " + a.server + "; its key comes from " + a.keyFrom + ".\n"
 	}
 	return ""
 }

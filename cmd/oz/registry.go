@@ -244,9 +244,25 @@ func (f *runnerFlags) register(cmd *cobra.Command) {
 	s.Float64Var(&f.memory, "memory-gb", 0, "memory, in GB")
 }
 
+// check judges the flags without what is stored.
+func (f *runnerFlags) check() error {
+	for _, c := range []struct {
+		flag, value string
+		known       []string
+	}{{"os", f.os, []string{"", "linux", "macos"}}, {"arch", f.arch, []string{"", "auto", "x86-64", "aarch64"}}, {"macos-version", f.macOS, []string{"", "14", "15", "26", "27"}}} {
+		if !slices.Contains(c.known, c.value) {
+			return usageError{fmt.Errorf("--%s: %q is none of %s", c.flag, c.value, strings.Join(c.known[1:], ", "))}
+		}
+	}
+	if f.vcpus < 0 || f.memory < 0 {
+		return usageError{errors.New("--vcpus and --memory-gb: must be positive")}
+	}
+	return checkDescription(f.description)
+}
+
 // apply puts the flags over a configuration and judges the whole.
 func (f *runnerFlags) apply(cmd *cobra.Command, config fields) error {
-	if err := checkDescription(f.description); err != nil {
+	if err := f.check(); err != nil {
 		return err
 	}
 	config.set(cmd, "description", "description", f.description)
@@ -257,21 +273,11 @@ func (f *runnerFlags) apply(cmd *cobra.Command, config fields) error {
 	config.set(cmd, "macos-version", "macos_version", f.macOS)
 	config.set(cmd, "vcpus", "vcpus", f.vcpus)
 	config.set(cmd, "memory-gb", "memory_gb", f.memory)
-	for _, c := range []struct {
-		flag, value string
-		known       []string
-	}{{"os", f.os, []string{"", "linux", "macos"}}, {"arch", f.arch, []string{"", "auto", "x86-64", "aarch64"}}, {"macos-version", f.macOS, []string{"", "14", "15", "26", "27"}}} {
-		if !slices.Contains(c.known, c.value) {
-			return usageError{fmt.Errorf("--%s: %q is none of %s", c.flag, c.value, strings.Join(c.known[1:], ", "))}
-		}
-	}
 	switch system := cmp.Or(text(config["os"]), "linux"); {
 	case system == "macos" && f.image != "":
 		return usageError{errors.New("--docker-image: is for linux only")}
 	case system == "linux" && f.macOS != "":
 		return usageError{errors.New("--macos-version: is for --os macos only")}
-	case f.vcpus < 0 || f.memory < 0:
-		return usageError{errors.New("--vcpus and --memory-gb: must be positive")}
 	}
 	return nil
 }
@@ -310,6 +316,12 @@ gives it another name. Setup commands replace the ones it has.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && f.name == "" {
 				return usageError{errors.New("a runner uid or --name is needed")}
+			}
+			if !namesChange(cmd) {
+				return usageError{errNothing}
+			}
+			if err := f.check(); err != nil {
+				return err
 			}
 			uid, err := a.runnerUID(cmd.Context(), args, f.name)
 			if err != nil {

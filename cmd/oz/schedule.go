@@ -146,6 +146,13 @@ func (a *app) scheduleUpdateCommand() *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("environment", "remove-environment")
 	cmd.MarkFlagsMutuallyExclusive("skill", "remove-skill")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !namesChange(cmd) {
+			return usageError{errNothing}
+		}
+		changes, err := f.config(a)
+		if err != nil {
+			return err
+		}
 		path := "/agent/schedules/" + url.PathEscape(args[0])
 		now, err := a.readObject(cmd, path)
 		if err != nil {
@@ -160,10 +167,6 @@ func (a *app) scheduleUpdateCommand() *cobra.Command {
 		if o := f.options(cmd); len(o) > 0 {
 			old, _ := now["oz"].(map[string]any)
 			body["oz"] = merged(old, o)
-		}
-		changes, err := f.config(a)
-		if err != nil {
-			return err
 		}
 		if len(changes) > 0 || noEnvironment || noSkill || len(f.removeMCP) > 0 {
 			body["agent_config"] = f.newConfig(now, changes, noEnvironment, noSkill)
