@@ -238,7 +238,7 @@ func TestMistakes(t *testing.T) {
 		{name: "repository base", args: []string{"--repository-base", "github.com"}, want: "repository_base: must be a URL"},
 		{name: "origin", file: "allowed_origins: [https://a.example.com, b.example.com]", want: "allowed_origins[1]: must be an origin"},
 		{name: "limit", file: "limits: {max_turns: -1}", want: "limits.max_turns: must not be negative"},
-		{name: "budget's scope", file: "budgets: [{scope: Planet, limit_usd: 1}]", want: "budgets[0]: scope: a budget is a User's or a Team's"},
+		{name: "budget's scope", file: "budgets: [{scope: Planet, limit_usd: 1}]", want: "budgets[0]: scope: a budget is a User's, a Team's or"},
 		{name: "budget without a limit", file: "budgets: [{scope: Team}]", want: "budgets[0]: limit_usd: set limit_usd"},
 		{name: "plan's owner", file: "plan: {credits: {owners: {default: 1}}}", want: `plan.credits.owners: "default" is neither Team:uid nor User:uid`},
 		{name: "plan's feature", file: "plan: {missing: [flying]}", want: `plan: Missing: "flying" is no feature`},
