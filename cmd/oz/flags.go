@@ -47,6 +47,9 @@ func given(cmd *cobra.Command, group string) []string {
 // namesChange reports that a command that changes something was told what.
 func namesChange(cmd *cobra.Command) bool {
 	named := false
-	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) { named = named || f.Name != "jq" && f.Name != "force" })
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		global := cmd.InheritedFlags().Lookup(f.Name) != nil
+		named = named || !global && f.Name != "jq" && f.Name != "force"
+	})
 	return named
 }

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/internal/servertest"
+)
+
+// has asks for every text in what a command printed.
+func has(t *testing.T, out string, texts ...string) {
+	t.Helper()
+	for _, s := range texts {
+		assert.Assert(t, strings.Contains(out, s), "%q in\n%s", s, out)
+	}
+}
+
+// piped runs a command with text on its standard input.
+func (d *desk) piped(in string, args ...string) result {
+	d.t.Helper()
+	cmd := d.command(args...)
+	cmd.Stdin = strings.NewReader(in)
+	return finish(d.t, cmd)
+}
+
+// file makes one in the desk's directory.
+func (d *desk) file(name, content string) string {
+	d.t.Helper()
+	path := filepath.Join(d.dir, name)
+	assert.NilError(d.t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+func TestSchedules(t *testing.T) {
+	d := newDesk(t)
+	has(t, d.ok("schedule", "list"), "No schedules. Make one with")
+	made := d.object("schedule", "create", "--name", "nightly", "--cron", "0 3 * * *", "-p", "greet me", "--no-environment", "--time-zone", "Europe/Berlin")
+	id := made["id"].(string)
+	// The short form does the same.
+	short := d.object("schedule", "--name", "second", "--cron", "0 4 * * 1", "-p", "greet me", "--model", servertest.Model)
+	assert.Equal(t, short["cron_schedule"], "0 4 * * 1")
+	for _, o := range []map[string]any{made, short} {
+		assert.Equal(t, o["prompt"], "greet me")
+		assert.Equal(t, o["enabled"], true)
+	}
+	assert.Equal(t, d.ok("schedule", "list", "--jq", ".schedules[].name"), "nightly\nsecond\n")
+	has(t, d.ok("schedule", "get", id), "Cron      0 3 * * * (Europe/Berlin)\n", "State     enabled\n", "Prompt    greet me\n")
+
+	d.ok("schedule", "update", id, "--cron", "0 5 * * *", "--model", servertest.Model)
+	now := d.object("schedule", "get", id)
+	assert.Equal(t, now["cron_schedule"], "0 5 * * *")
+	assert.Equal(t, now["prompt"], "greet me")
+	has(t, d.ok("schedule", "get", id), "Model     "+servertest.Model+"\n")
+
+	has(t, d.ok("schedule", "pause", id), "The schedule is paused.\n", "State     paused\n")
+	has(t, d.ok("schedule", "resume", id), "State     enabled\n") // another name of unpause
+	has(t, d.ok("schedule", "unpause", id), "State     enabled\n")
+	run := d.ok("schedule", "run", id, "--jq", ".run_id")
+	d.ok("run", "follow", strings.TrimSpace(run))
+	assert.Equal(t, d.ok("run", "list", "--schedule", id, "--jq", ".runs[].run_id"), run)
+	assert.Equal(t, d.ok("schedule", "history", id), "Nothing was due yet.\n") // a run by hand is no due moment
+
+	d.fails(exitUsage, "--force deletes without asking", "schedule", "delete", id)
+	assert.Equal(t, d.ok("schedule", "delete", id, "--force"), "The schedule "+id+" is deleted.\n")
+	d.fails(exitFailure, "does not exist", "schedule", "get", id)
+	d.fails(exitFailure, "cron", "schedule", "create", "--name", "x", "--cron", "not a cron", "-p", "x")
+}
+
+func TestAgentIdentities(t *testing.T) {
+	d := newDesk(t)
+	d.ok("secret", "create", "TRACKER_TOKEN", "--team", "-f", d.file("token", "a-long-token-5523-xyz"))
+	a := d.object("agent", "create", "-n", "triage", "--prompt", "Label issues.", "--description", "labels", "--secret", "TRACKER_TOKEN")
+	uid := a["uid"].(string)
+	d.ok("agent", "create", "-n", "alpha")
+	assert.Equal(t, d.ok("agent", "list", "--jq", ".agents[].name"), "Default agent\nalpha\ntriage\n")
+	assert.Equal(t, d.ok("agent", "list", "--sort-by", "created-at", "--jq", ".agents[].name"), "Default agent\ntriage\nalpha\n")
+	assert.Equal(t, d.ok("agent", "list", "--sort-order", "desc", "--jq", ".agents[].name"), "triage\nalpha\nDefault agent\n")
+	d.ok("secret", "create", "OTHER_TOKEN", "--team", "-f", d.file("token", "a-long-token-5524-xyz"))
+	d.ok("agent", "update", uid, "--remove-description", "--remove-secret", "TRACKER_TOKEN", "--add-secret", "OTHER_TOKEN")
+	assert.Equal(t, d.ok("agent", "get", uid, "--jq", `.prompt, (.description // ""), .secrets[].name`), "Label issues.\n\nOTHER_TOKEN\n")
+	d.ok("agent", "update", uid, "--remove-all-secrets", "--remove-all-skills", "--name", "sorter")
+	assert.Equal(t, d.ok("agent", "get", uid, "--jq", ".name, (.secrets // [] | length)"), "sorter\n0\n")
+
+	run := d.object("agent", "run-cloud", "-p", "greet me", "--agent", uid)["run_id"].(string)
+	d.ok("run", "follow", run)
+	assert.Equal(t, d.ok("run", "get", run, "--jq", ".executor.uid"), uid+"\n")
+	d.ok("agent", "delete", uid, "--force")
+	d.fails(exitFailure, "does not exist", "agent", "get", uid)
+	has(t, d.ok("agent", "skills"), "No skills")
+}
+
+func TestRegistry(t *testing.T) {
+	d := newDesk(t)
+	p := d.object("prompt", "create", "-n", "hello", "-f", d.file("hello.md", "greet me"))
+	prompt := p["uid"].(string)
+	has(t, d.ok("prompt", "get", prompt), "Name     hello\n", "\n\ngreet me\n")
+	// The stored text runs, by its id or its link; the change reaches the next run only.
+	first := d.object("agent", "run-cloud", "--saved-prompt", "https://oz.example.com/prompts/"+prompt)["run_id"].(string)
+	d.ok("run", "follow", first)
+	d.ok("prompt", "update", prompt, "-p", "greet me again")
+	second := d.object("agent", "run-cloud", "--saved-prompt", prompt)["run_id"].(string)
+	d.ok("run", "follow", second)
+	assert.Equal(t, d.ok("run", "get", first, "--jq", ".prompt, .agent_config.name"), "greet me\nhello\n")
+	assert.Equal(t, d.ok("run", "get", second, "--jq", ".prompt"), "greet me again\n")
+	d.fails(exitFailure, "--saved-prompt: ", "agent", "run-cloud", "--saved-prompt", "nope")
+	d.ok("prompt", "delete", prompt, "--force")
+
+	m := d.object("mcp", "create", "-n", "tracker", "--config", `{"url": "https://mcp.example.com"}`, "--team")
+	has(t, d.ok("mcp", "list"), "tracker", m["uid"].(string))
+	d.ok("mcp", "update", m["uid"].(string), "--config", d.file("files.json", `{"mcpServers": {"files": {"command": "serve", "args": ["--all"]}}}`), "-d", "files")
+	has(t, d.ok("mcp", "get", m["uid"].(string)), "Reached by   serve --all\n", "Description  files\n")
+	d.ok("mcp", "delete", m["uid"].(string), "--force")
+
+	r := d.object("runner", "create", "-n", "large", "--vcpus", "8", "--memory-gb", "32", "-c", "apt-get update")
+	uid := r["uid"].(string)
+	d.ok("runner", "create", "-n", "apple", "--os", "macos", "--macos-version", "15")
+	assert.Equal(t, d.ok("runner", "list", "--jq", ".runners[].name"), "apple\nlarge\n")
+	d.ok("runner", "update", "--name", "large", "--memory-gb", "64") // found by its name
+	d.ok("runner", "update", uid, "--name", "huge")                  // gets another one
+	assert.Equal(t, d.ok("runner", "get", uid, "--jq", ".name, .config.memory_gb, .config.vcpus, .config.setup_commands[0]"), "huge\n64\n8\napt-get update\n")
+	d.fails(exitUsage, `0 runners are called "none"`, "runner", "update", "--name", "none", "--vcpus", "1")
+	d.fails(exitUsage, "--docker-image: is for linux only", "runner", "create", "-n", "x", "--os", "macos", "--docker-image", "i")
+	d.ok("runner", "delete", uid, "--force")
+	has(t, d.ok("worker", "list"), "local")
+}
+
+func TestAccounts(t *testing.T) {
+	d := newDesk(t)
+	has(t, d.ok("team", "list"), "default")
+	out := d.ok("team", "add", "default", "--email", "ann@example.com", "--name", "Ann", "--issue-key", "--jq", ".key, .member.user.uid")
+	key, ann, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	has(t, d.ok("whoami", "--api-key", key), "Name     Ann\n", "E-mail   ann@example.com\n", "Team     default (member)\n")
+	has(t, d.ok("team", "role", "default", ann, "admin"), "Role    admin\n")
+	has(t, d.ok("team", "get", "default"), "Ann", "ann@example.com", "admin")
+	d.ok("team", "rename", "default", "Core services")
+	assert.Equal(t, d.ok("team", "get", "default", "--jq", ".name"), "Core services\n")
+	d.ok("team", "create", "Other", "--uid", "other")
+
+	d.ok("budget", "set", "--user", ann, "--usd", "12.5", "--period", "day")
+	has(t, d.ok("budget", "list"), "user "+ann, "$12.5", "day")
+	d.ok("budget", "delete", "--user", ann, "--force")
+	assert.Equal(t, d.ok("budget", "list"), "No budgets.\n")
+	d.ok("agent", "run-cloud", "-p", "greet me", "--follow")
+	has(t, d.ok("usage", "--group-by", "model"), servertest.Model, "RUNS")
+	assert.Equal(t, d.ok("usage", "--jq", ".rows[0].runs"), "1\n")
+
+	d.ok("api-key", "create", "twin", "--no-expiration")
+	d.ok("api-key", "create", "twin", "--expires-in", "1h")
+	d.fails(exitUsage, "several keys are called", "api-key", "expire", "twin", "--force")
+	assert.Equal(t, d.ok("api-key", "list", "--sort-by", "created-at", "--sort-order", "desc", "--jq", "[.keys[].name][0]"), "twin\n")
+	has(t, d.ok("api-key", "list"), "wk-**", "never")
+	d.ok("team", "remove", "default", ann, "--force")
+	d.fails(exitFailure, "", "budget", "set", "--user", "nobody", "--usd", "1")
+}
+
+// TestSecretKinds: values come from pipes, and are shown nowhere.
+func TestSecretKinds(t *testing.T) {
+	d := newDesk(t)
+	const value = "sk-a-long-value-88412"
+	for _, args := range [][]string{
+		{"secret", "create", "PLAIN"},
+		{"secret", "create", "TYPED", "--type", "anthropic-api-key"},
+		{"secret", "create", "claude", "api-key", "CLAUDE_KEY", "--team"},
+		{"secret", "create", "codex", "api-key", "CODEX_KEY"},
+	} {
+		r := d.piped(value+"\n", append(args, "--debug")...)
+		assert.Equal(t, r.code, 0, "%v: %s", args, r.err)
+		assert.Assert(t, !strings.Contains(r.out+r.err, value), "%v shows the value", args)
+	}
+	assert.Equal(t, d.ok("secret", "list", "--jq", `.secrets[] | .name + " " + .type`),
+		"CLAUDE_KEY anthropic_api_key\nCODEX_KEY openai_api_key\nPLAIN raw_value\nTYPED anthropic_api_key\n")
+	assert.Equal(t, d.piped(value+"2\n", "secret", "update", "PLAIN", "--value").code, 0)
+	d.fails(exitUsage, "--region is needed", "secret", "create", "claude", "bedrock-api-key", "X")
+	d.fails(exitUsage, "--access-key-id and --region are needed", "secret", "create", "claude", "bedrock-access-key", "X", "--region", "r")
+}
+
+// TestLogin: a key is kept for its own server alone, in a file that only its
+// owner reads, and printed nowhere.
+func TestLogin(t *testing.T) {
+	d := newDesk(t)
+	bare := func(in string, args ...string) result {
+		cmd := d.command(args...)
+		cmd.Env = servertest.Environ("HOME="+d.dir, "TZ=UTC")
+		cmd.Stdin = strings.NewReader(in)
+		return finish(t, cmd)
+	}
+	at := "--server-root-url=" + d.server.URL
+	r := bare("", "whoami", at)
+	assert.Equal(t, r.code, exitFailure)
+	has(t, r.err, "oz login", "--api-key", "WARP_API_KEY")
+	r = bare("", "login", at)
+	assert.Equal(t, r.code, exitFailure)
+	has(t, r.err, "oz login --with-key")
+	r = bare("a wrong key\n", "login", "--with-key", at)
+	assert.Equal(t, r.code, exitFailure, r.err)
+	assert.Assert(t, !strings.Contains(r.err, "a wrong key"))
+
+	r = bare(servertest.APIKey+"\n", "login", "--with-key", at)
+	assert.Equal(t, r.code, 0, r.err)
+	assert.Equal(t, r.out, "Signed in to "+d.server.URL+" as Admin.\n")
+	path := filepath.Join(d.dir, ".config", "oz", "credentials.json")
+	info, err := os.Stat(path)
+	assert.NilError(t, err)
+	assert.Equal(t, info.Mode().Perm(), os.FileMode(0o600))
+	r = bare("", "whoami") // the server is the default now
+	assert.Equal(t, r.code, 0, r.err)
+	has(t, r.out, "User ID  admin\n")
+	has(t, bare("", "login", "--with-key").out, "as Admin already")
+	r = bare("", "dump-debug-info", "--output-format", "json", "--debug")
+	has(t, r.out, `"api_key": "'oz login'"`, `"server_answer": "fine"`)
+	assert.Assert(t, !strings.Contains(r.out+r.err, servertest.APIKey))
+	// Another server does not get it.
+	r = bare("", "whoami", "--server-root-url", "http://"+servertest.FreeAddress(t))
+	has(t, r.err, "not signed in to http://")
+	assert.NilError(t, os.Chmod(path, 0o644))
+	r = bare("", "whoami", at)
+	assert.Equal(t, r.code, exitFailure)
+	has(t, r.err, "can be read by others")
+	assert.NilError(t, os.Chmod(path, 0o600))
+
+	has(t, bare("", "logout", at).out, "Signed out of "+d.server.URL)
+	raw, err := os.ReadFile(path)
+	assert.NilError(t, err)
+	assert.Assert(t, !strings.Contains(string(raw), servertest.APIKey))
+	has(t, bare("", "logout", at).out, "You are not signed in")
+	d.ok("whoami") // a key that was given goes on to be valid
+}
+
+// TestMail: runs write to each other, and a person reads along.
+func TestMail(t *testing.T) {
+	d := newDesk(t)
+	from := d.object("agent", "run-cloud", "-p", "wait for it")["run_id"].(string)
+	to := d.object("agent", "run-cloud", "-p", "wait for it")["run_id"].(string)
+	watch, seen, wait := d.background("run", "message", "watch", to, "--output-format", "ndjson")
+	sent := d.ok("run", "message", "send", "--to", to, "--subject", "Interface changed", "--body", "Use v2.\x1b[2J", "--sender-run-id", from, "--jq", ".message_ids[0]")
+	id := strings.TrimSpace(sent)
+	await(t, "the message", func() bool { return strings.Contains(seen.String(), id) })
+	assert.NilError(t, watch.Process.Signal(os.Interrupt))
+	assert.Equal(t, wait(), exitInterrupted)
+	var m map[string]any
+	assert.NilError(t, json.Unmarshal([]byte(strings.Split(seen.String(), "\n")[0]), &m))
+	assert.Equal(t, m["subject"], "Interface changed")
+	assert.Equal(t, m["sender_run_id"], from)
+
+	has(t, d.ok("run", "message", "list", to, "--unread"), id, "Interface changed", "unread")
+	d.ok("run", "message", "delivered", id)
+	out := d.ok("run", "message", "read", id)
+	has(t, out, "Subject  Interface changed\n", "\nUse v2.[2J\n")
+	assert.Assert(t, !strings.Contains(out, "\x1b"))
+	assert.Equal(t, d.ok("run", "message", "list", to, "--unread"), "No messages.\n")
+	d.letGo()
+	d.ok("run", "follow", from)
+	d.ok("run", "follow", to)
+}
