@@ -162,8 +162,12 @@ func (a *app) restoreRepo(ctx context.Context, c *client.Client, g *git.Git, dir
 	if f.Repo == "." {
 		r.Directory = filepath.Join(dir, strings.TrimSuffix(f.Name, ".bundle"))
 	}
+	work, err := filepath.Abs(r.Directory)
+	if err != nil {
+		return r, err
+	}
 	a.progress("Cloning %s ...", f.Remote)
-	if err := g.Clone(ctx, f.Remote, r.Directory, git.CloneOptions{}); err != nil {
+	if err := g.Clone(ctx, f.Remote, work, git.CloneOptions{}); err != nil {
 		return r, err
 	}
 	bundle, err := os.CreateTemp("", "oz-fork-")
@@ -176,7 +180,7 @@ func (a *app) restoreRepo(ctx context.Context, c *client.Client, g *git.Git, dir
 	if err := errors.Join(err, bundle.Close()); err != nil {
 		return r, err
 	}
-	return r, g.Restore(ctx, r.Directory, f.Remote, git.WorkState{Base: f.Base, Branch: f.Branch, Head: f.Head, Changes: f.Commit}, bundle.Name())
+	return r, g.Restore(ctx, work, f.Remote, git.WorkState{Base: f.Base, Branch: f.Branch, Head: f.Head, Changes: f.Commit}, bundle.Name())
 }
 
 // ownCredentials asks the person's git how it signs in to a host: this command
