@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Names that a bundle made by Bundle has for its commits.
@@ -37,6 +39,9 @@ type StateOptions struct {
 	// LeaveOut reports whether a changed file must not be kept. It is given the
 	// file as it would be kept. Default: all are.
 	LeaveOut func(path string, content []byte, truncated bool) bool
+	// MaxFileBytes leaves out larger files of the work tree without reading
+	// them. 0: no limit.
+	MaxFileBytes int64
 	// Squash keeps the changes since Base as one, without the commits.
 	Squash bool
 }
@@ -65,13 +70,14 @@ func (g *Git) SaveState(ctx context.Context, dir, base string, opts *StateOption
 		return s, err
 	}
 	defer remove()
-	tree, err := g.stageAside(ctx, dir, index)
+	tree, unread, err := g.stageAside(ctx, dir, index, opts.MaxFileBytes)
 	if err != nil {
 		return s, err
 	}
 	if s.LeftOut, tree, err = g.leaveOut(ctx, dir, index, base, tree, opts.LeaveOut); err != nil {
 		return s, err
 	}
+	s.LeftOut = append(s.LeftOut, unread...)
 	if s.Head == base {
 		same, err := g.sameTree(ctx, dir, base, tree)
 		if err != nil {
@@ -89,20 +95,21 @@ func (g *Git) SaveState(ctx context.Context, dir, base string, opts *StateOption
 	return s, err
 }
 
-// spareIndex copies the index, so that the agent's stays as it is.
+// spareIndex copies the index, so that the agent's stays as it is. What stands
+// in its place may be anything, such as a pipe that nobody writes to.
 func (g *Git) spareIndex(dir string) (path string, remove func(), err error) {
 	f, err := os.CreateTemp(g.state, "index-")
 	if err != nil {
 		return "", nil, err
 	}
 	remove = func() { _ = os.Remove(f.Name()); _ = os.Remove(f.Name() + ".lock") }
-	data, err := os.ReadFile(filepath.Join(dir, ".git", "index"))
+	in, err := os.OpenFile(filepath.Join(dir, ".git", "index"), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		_ = f.Close()
 		return f.Name(), remove, os.Remove(f.Name()) // git takes an empty file for a broken one
 	}
 	if err == nil {
-		_, err = f.Write(data)
+		err = copyRegular(f, in)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		remove()
@@ -111,28 +118,69 @@ func (g *Git) spareIndex(dir string) (path string, remove func(), err error) {
 	return f.Name(), remove, nil
 }
 
-// stageAside writes the work tree as a tree, by way of another index.
-func (g *Git) stageAside(ctx context.Context, dir, index string) (string, error) {
+// copyRegular copies a regular file as long as it is now, and closes it.
+func copyRegular(out io.Writer, in *os.File) error {
+	defer func() { _ = in.Close() }()
+	info, err := in.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", in.Name())
+	}
+	if err == nil {
+		_, err = io.CopyN(out, in, info.Size())
+	}
+	return err
+}
+
+// stageAside writes the work tree as a tree, by way of another index, but for
+// the files and the repositories within that it names.
+func (g *Git) stageAside(ctx context.Context, dir, index string, maxBytes int64) (tree string, leftOut []string, err error) {
 	env := []string{"GIT_INDEX_FILE=" + index}
 	res, err := g.localEnv(ctx, dir, "", env, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignore-submodules=dirty")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if res.Truncated {
-		return "", fmt.Errorf("git status: more than %d bytes of changes: add build output to .gitignore", g.opts.MaxOutputBytes)
+		return "", nil, fmt.Errorf("git status: more than %d bytes of changes: add build output to .gitignore", g.opts.MaxOutputBytes)
 	}
-	var paths strings.Builder
+	var gone, there []string
 	for _, c := range parseStatus(string(res.Stdout)) {
-		if c.Code[1] != ' ' {
-			paths.WriteString(strings.TrimSuffix(c.Path, "/") + "\x00")
+		switch {
+		case c.Code[1] == ' ':
+		case c.Code[1] == 'D' && !strings.ContainsAny(c.Code[:1], "DU"): // else a conflict, maybe with a file
+			gone = append(gone, c.Path)
+		case strings.HasSuffix(c.Path, "/"): // a repository within, which may have no commit
+			leftOut = append(leftOut, strings.TrimSuffix(c.Path, "/"))
+		case maxBytes > 0 && isLarger(filepath.Join(dir, c.Path), maxBytes):
+			leftOut = append(leftOut, c.Path)
+		default:
+			there = append(there, c.Path)
 		}
 	}
-	if paths.Len() > 0 {
-		if _, err := g.localEnv(ctx, dir, paths.String(), env, "update-index", "--add", "--remove", "--replace", "-z", "--stdin"); err != nil {
-			return "", err
-		}
+	// What is gone goes first, and without a look at the work tree: a link or
+	// a file may stand where its directory was.
+	if err := g.updateIndex(ctx, dir, env, gone, "--force-remove"); err != nil {
+		return "", nil, err
 	}
-	return g.word(ctx, dir, env, "write-tree")
+	if err := g.updateIndex(ctx, dir, env, there, "--add", "--remove", "--replace"); err != nil {
+		return "", nil, err
+	}
+	tree, err = g.word(ctx, dir, env, "write-tree")
+	return tree, leftOut, err
+}
+
+// updateIndex does one thing to some paths of an index.
+func (g *Git) updateIndex(ctx context.Context, dir string, env, paths []string, flags ...string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	args := append(append([]string{"update-index"}, flags...), "-z", "--stdin")
+	_, err := g.localEnv(ctx, dir, strings.Join(paths, "\x00")+"\x00", env, args...)
+	return err
+}
+
+func isLarger(path string, maxBytes int64) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() > maxBytes
 }
 
 // leaveOut takes the changed files that must not be kept back to what base has.
@@ -157,7 +205,7 @@ func (g *Git) leaveOut(ctx context.Context, dir, index, base, tree string, judge
 		return nil, tree, nil
 	}
 	env := []string{"GIT_INDEX_FILE=" + index}
-	if _, err := g.localEnv(ctx, dir, strings.Join(paths, "\x00")+"\x00", env, "update-index", "--force-remove", "-z", "--stdin"); err != nil {
+	if err := g.updateIndex(ctx, dir, env, paths, "--force-remove"); err != nil {
 		return nil, "", err
 	}
 	if err := g.takeBack(ctx, dir, env, base, paths); err != nil {
@@ -174,7 +222,7 @@ func (g *Git) takeBack(ctx context.Context, dir string, env []string, base strin
 	}
 	var entries strings.Builder
 	for _, path := range paths {
-		res, err := g.local(ctx, dir, "", "ls-tree", "-z", "--full-tree", base, "--", path)
+		res, err := g.local(ctx, dir, "", "ls-tree", "-r", "-z", "--full-tree", base, "--", path)
 		if err != nil {
 			return err
 		}
@@ -187,7 +235,7 @@ func (g *Git) takeBack(ctx context.Context, dir string, env []string, base strin
 	return err
 }
 
-// changedFiles lists the files, not links or submodules, that tree has and
+// changedFiles lists the files and links, not submodules, that tree has and
 // base has not, or has otherwise.
 func (g *Git) changedFiles(ctx context.Context, dir, base, tree string) ([]string, error) {
 	from := base
@@ -207,7 +255,7 @@ func (g *Git) changedFiles(ctx context.Context, dir, base, tree string) ([]strin
 	var paths []string
 	fields := strings.Split(string(res.Stdout), "\x00")
 	for i := 0; i+1 < len(fields); i += 2 { // ":oldmode newmode old new status", path
-		if meta := strings.Fields(fields[i]); len(meta) > 1 && strings.HasPrefix(meta[1], "100") {
+		if meta := strings.Fields(fields[i]); len(meta) > 1 && (strings.HasPrefix(meta[1], "100") || meta[1] == "120000") {
 			paths = append(paths, fields[i+1])
 		}
 	}

@@ -113,13 +113,13 @@ func (x *execution) saveState(ctx context.Context, ws *workspace, repo harness.R
 	if err != nil {
 		return git.WorkState{}, nil, err
 	}
-	state, err := ws.git.SaveState(ctx, repo.Dir, repo.Base, &git.StateOptions{Squash: squash, LeaveOut: x.holdsSecret})
+	state, err := ws.git.SaveState(ctx, repo.Dir, repo.Base, &git.StateOptions{Squash: squash, LeaveOut: x.holdsSecret, MaxFileBytes: task.MaxSnapshotFileBytes})
 	var skipped []string
 	if squash {
 		skipped = append(skipped, repo.Name+": its new commits hold a secret, or are too large to be searched for one, and are kept as one change")
 	}
 	for _, path := range state.LeftOut {
-		skipped = append(skipped, fmt.Sprintf("%s: %s holds a secret, or is too large to be searched for one", repo.Name, x.redactor.String(path)))
+		skipped = append(skipped, fmt.Sprintf("%s: %s is not kept: it holds a secret, is too large or is a repository of its own", repo.Name, x.redactor.String(path)))
 	}
 	return state, skipped, err
 }
