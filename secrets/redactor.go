@@ -37,10 +37,11 @@ func (o *RedactorOptions) withDefaults() RedactorOptions {
 type Redactor struct {
 	opts     RedactorOptions
 	scanners sync.Pool
-	compiled atomic.Pointer[matcher] // nil: patterns have changed
+	compiled atomic.Pointer[matcher] // nil: values were added
 
 	mu       sync.Mutex
 	added    map[addition]bool
+	fresh    []addition // those that patterns has nothing of yet, in order
 	bytes    int
 	patterns []pattern
 }
@@ -86,7 +87,7 @@ func (r *Redactor) Add(name, value string) error {
 	}
 	r.added[a] = true
 	r.bytes += len(value)
-	r.patterns = append(r.patterns, patterns(name, value)...)
+	r.fresh = append(r.fresh, a)
 	r.compiled.Store(nil)
 	return nil
 }
@@ -133,8 +134,9 @@ func checkLabel(name string) error {
 // marker is what replaces the secret called name.
 func marker(name string) string { return "[redacted:" + name + "]" }
 
-// matcher returns the compiled patterns. They are compiled when first needed, so
-// that adding many values costs one compilation.
+// matcher returns the compiled patterns. They are made and compiled when first
+// needed: adding many values costs one compilation, and a redactor that is never
+// used costs none.
 func (r *Redactor) matcher() *matcher {
 	if m := r.compiled.Load(); m != nil {
 		return m
@@ -143,6 +145,10 @@ func (r *Redactor) matcher() *matcher {
 	defer r.mu.Unlock()
 	m := r.compiled.Load()
 	if m == nil {
+		for _, a := range r.fresh {
+			r.patterns = append(r.patterns, patterns(a.name, a.value)...)
+		}
+		r.fresh = nil
 		m = newMatcher(r.patterns)
 		r.compiled.Store(m)
 	}
