@@ -152,15 +152,8 @@ func (b Budget) resetsAt(now time.Time) time.Time {
 
 // budget finds the budget of a scope: its own, or the default for all such.
 func (p *Platform) budget(ctx context.Context, s task.Scope) (b Budget, found bool, err error) {
-	r, err := p.store.Record(ctx, kindBudget, s.String())
-	if err == nil {
-		if err = json.Unmarshal(r.Data, &b); err != nil {
-			return b, false, fmt.Errorf("decode the budget of %s: %w", s, err)
-		}
-		return b, true, nil
-	}
-	if !errors.Is(err, task.ErrNotFound) {
-		return b, false, fmt.Errorf("read the budget of %s: %w", s, err)
+	if b, found, err = p.ownBudget(ctx, s); err != nil || found {
+		return b, found, err
 	}
 	for _, d := range p.opts.Budgets {
 		if d.Scope.Type == s.Type && (d.Scope.UID == "" || d.Scope.UID == s.UID) {
@@ -172,6 +165,27 @@ func (p *Platform) budget(ctx context.Context, s task.Scope) (b Budget, found bo
 		}
 	}
 	return b, found, nil
+}
+
+// ownBudget finds the budget that was set for a scope.
+func (p *Platform) ownBudget(ctx context.Context, s task.Scope) (b Budget, found bool, err error) {
+	now := p.opts.Clock.Now()
+	none, writes := p.absences.has(s, now)
+	if none {
+		return b, false, nil
+	}
+	r, err := p.store.Record(ctx, kindBudget, s.String())
+	if errors.Is(err, task.ErrNotFound) {
+		p.absences.note(s, now, writes)
+		return b, false, nil
+	}
+	if err != nil {
+		return b, false, fmt.Errorf("read the budget of %s: %w", s, err)
+	}
+	if err := json.Unmarshal(r.Data, &b); err != nil {
+		return b, false, fmt.Errorf("decode the budget of %s: %w", s, err)
+	}
+	return b, true, nil
 }
 
 // Budgets lists those that concern the caller: their own, those of their teams
@@ -233,7 +247,8 @@ func (c *Client) budgetScopes(ctx context.Context) ([]task.Scope, error) {
 // those of its members, who may cancel a run sets the run's. Calls under way go
 // on. A run at work that had no budget beyond its own until now keeps to the
 // first one from its next heartbeat on; so does one that gets its first child
-// to the budget that both share.
+// to the budget that both share. Other replicas keep to the first budget of a
+// scope within a second, and to changes of it at once.
 func (c *Client) PutBudget(ctx context.Context, b Budget) (BudgetStatus, error) {
 	if err := c.mayManageBudget(ctx, b.Scope); err != nil {
 		c.refused(ctx, *budgetDeed(b.Scope, "put"), err)
@@ -256,6 +271,7 @@ func (c *Client) PutBudget(ctx context.Context, b Budget) (BudgetStatus, error) 
 // putBudget writes over whatever is there: a budget is set whole, and the last
 // one wins.
 func (p *Platform) putBudget(ctx context.Context, s task.Scope, data []byte) error {
+	defer p.absences.written(s) // even after an error: it may have been written
 	for {
 		old, err := p.store.Record(ctx, kindBudget, s.String())
 		if err != nil && !errors.Is(err, task.ErrNotFound) {

@@ -457,3 +457,38 @@ func logged(t *testing.T, store task.Store, ids []task.ID) (s task.Spending) {
 	}
 	return s
 }
+
+// movable is a clock that a test sets.
+type movable struct{ ahead time.Duration }
+
+func (m *movable) Now() time.Time                         { return time.Now().Add(m.ahead) }
+func (m *movable) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// TestBudgetOfAnotherReplica: the first budget of a scope holds at once where it
+// is set, and elsewhere a second later at most, whatever happens to the clock;
+// changes of it hold everywhere at once.
+func TestBudgetOfAnotherReplica(t *testing.T) {
+	for _, moved := range []time.Duration{time.Second, time.Hour, -time.Hour} {
+		t.Run(fmt.Sprint(moved), func(t *testing.T) {
+			here, store := newPlatform(t, nil)
+			c := people(t, here)
+			clock := &movable{}
+			there, err := oz.New(store, &oz.Options{Clock: clock})
+			assert.NilError(t, err)
+			run := submit(t, c["bob"], oz.Request{Prompt: "x"})
+			other := submit(t, c["bob"], oz.Request{Prompt: "x"})
+			l, _ := at(t, store, there, run.ID)
+			granted(t, l, want("0", 400, 0), 0)
+			same, _ := at(t, store, here, other.ID)
+			granted(t, same, want("1", 400, 0), 0)
+
+			put(t, c["ann"], oz.Budget{Scope: red, LimitTokens: ptr(int64(1000))})
+			granted(t, same, want("2", 400, 0), 1)
+			clock.ahead = moved
+			granted(t, l, want("3", 400, 0), 1)
+			put(t, c["ann"], oz.Budget{Scope: red, LimitTokens: ptr(int64(300))})
+			_, err = l.Reserve(t.Context(), want("4", 400, 0))
+			exceeded(t, err, `team "red"`)
+		})
+	}
+}

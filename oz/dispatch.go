@@ -29,6 +29,12 @@ const (
 	// workers that cannot take them.
 	firstWindow, lastWindow = 256, 65_536
 
+	// spareWindow is how many runs are looked at beyond twice the free places
+	// while all that wait belong to one owner, and wideInterval how often it is
+	// looked whether they still do. Nobody has to take turns then.
+	spareWindow  = 16
+	wideInterval = 50 * time.Millisecond
+
 	// breather is how long the dispatcher rests between two looks at a long
 	// queue: the runs in it wait anyway, and each look is paid for by all.
 	breather = 2 * time.Millisecond
@@ -82,7 +88,11 @@ type dispatcher struct {
 	stray time.Time
 	// backlog says that more runs waited than were looked at.
 	backlog bool
-	shares  shares
+	// wide is when a whole firstWindow was read last; sole says that all runs
+	// seen since were of one owner.
+	wide   time.Time
+	sole   bool
+	shares shares
 
 	// short says that runs may wait for want of room, as of the last look.
 	short atomic.Bool
@@ -121,7 +131,7 @@ func (d *dispatcher) place(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for window := firstWindow; ; window = min(window*8, lastWindow) {
+	for window := d.window(total); ; window = min(window*8, lastWindow) {
 		d.p.full.Store(total <= 0)
 		d.short.Store(true) // until it is known that nothing waits
 		if total <= 0 || ctx.Err() != nil {
@@ -132,6 +142,7 @@ func (d *dispatcher) place(ctx context.Context) error {
 			return err
 		}
 		d.backlog = len(waiting) == window
+		d.seen(waiting, window)
 		started, err := d.assign(ctx, waiting, rooms, total)
 		if err != nil {
 			return err
@@ -143,6 +154,27 @@ func (d *dispatcher) place(ctx context.Context) error {
 		}
 	}
 	return d.placeStrays(ctx, rooms, total)
+}
+
+// window is how many waiting runs to read for some free places, at first.
+func (d *dispatcher) window(free int) int {
+	age := d.p.opts.Clock.Now().Sub(d.wide)
+	if !d.sole || age < 0 || age >= wideInterval {
+		return firstWindow
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return min(firstWindow, 2*max(0, free)+len(d.inflight)+spareWindow)
+}
+
+// seen takes note of whose runs wait.
+func (d *dispatcher) seen(waiting []task.Waiting, window int) {
+	if window >= firstWindow {
+		d.wide, d.sole = d.p.opts.Clock.Now(), true
+	}
+	for _, w := range waiting {
+		d.sole = d.sole && w.Owner == waiting[0].Owner
+	}
 }
 
 // placeStrays places runs that were put off by a clock that was ahead: they

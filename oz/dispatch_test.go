@@ -375,6 +375,38 @@ func TestOwnersTakeTurns(t *testing.T) {
 	})
 }
 
+// TestNewOwnerGetsATurn while the runs of another one fill the queue and the
+// worker asks for the next as soon as it has ended one.
+func TestNewOwnerGetsATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var order []string
+		under := make(chan struct{})
+		w := newWorker("w", 1, func(ctx context.Context, a oz.Assignment, l executor.Link) {
+			mu.Lock()
+			if order = append(order, a.Task.Owner.UID); len(order) == 20 {
+				close(under)
+			}
+			mu.Unlock()
+			time.Sleep(time.Millisecond)
+			succeed(ctx, a, l)
+		})
+		p, _ := with(t, &oz.Options{}, w)
+		clients := people(t, p)
+		for range 200 {
+			submit(t, clients["ann"], oz.Request{Prompt: "red"})
+		}
+		defer start(t, p)()
+		<-under
+		for range 3 {
+			follow(t, p, submit(t, clients["cid"], oz.Request{Prompt: "blue"}).ID)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		assert.Assert(t, len(order) < 120, "blue waits behind red: %v", order)
+	})
+}
+
 // TestBackoffStaysAtItsBound however often a run has failed.
 func TestBackoffStaysAtItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

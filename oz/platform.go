@@ -29,6 +29,7 @@ type Platform struct {
 	audits       audits
 	denials      denials
 	ledgers      ledgers
+	absences     absences
 
 	running  atomic.Bool
 	draining atomic.Bool
