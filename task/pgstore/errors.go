@@ -2,6 +2,8 @@ package pgstore
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +43,8 @@ func away(err error) bool {
 		return false
 	}
 	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) ||
-		errors.Is(err, net.ErrClosed) || isEOF(err)
+		errors.Is(err, net.ErrClosed) || isEOF(err) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) // what database/sql makes of it, for migrations
 }
 
 // passing reports that the same transaction may succeed when it is tried again

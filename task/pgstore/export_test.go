@@ -16,6 +16,7 @@ var (
 	Text    = text
 	Untext  = untext
 	Bounded = bounded
+	Explain = explain
 )
 
 // MaxKeyBytes bounds the strings in indexes, before a hash.
