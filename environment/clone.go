@@ -67,13 +67,18 @@ func (r *preparation) cloneOne(ctx context.Context, repo Repo, staging string) (
 	return c, os.Rename(stage, c.Dir)
 }
 
-// existing describes a directory that was there before.
+// existing describes a directory that was there before: one that an earlier
+// attempt has cloned as it was then, whatever came into it since.
 func (r *preparation) existing(ctx context.Context, c Checkout) (Checkout, error) {
 	var err error
 	if c.Commit, err = r.git.Head(ctx, c.Dir); errors.Is(err, git.ErrNotRepository) {
 		return c, nil
 	} else if err != nil {
 		return c, err
+	}
+	if before, ok := r.marker.cloned(c); ok {
+		c.Commit, c.Branch = before.Commit, before.Branch
+		return c, nil
 	}
 	c.Branch, err = r.git.CurrentBranch(ctx, c.Dir)
 	return c, err

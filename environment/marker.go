@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // stateDir, below Options.Dir, holds what Prepare remembers.
@@ -20,8 +21,13 @@ type marker struct {
 
 	// Key identifies the configuration that the rest is about.
 	Key string `json:"key"`
-	// Restored is set when Options.Restore has had its turn.
-	Restored bool `json:"restored,omitempty"`
+	// Cloned are the checkouts as they were when they were put in place: what
+	// is restored and set up later moves branches.
+	Cloned []Checkout `json:"cloned,omitempty"`
+	// Restoring is set while Options.Restore may be at work, and Restored when
+	// it has had its turn.
+	Restoring bool `json:"restoring,omitempty"`
+	Restored  bool `json:"restored,omitempty"`
 	// SetupDone counts the finished setup commands.
 	SetupDone int `json:"setup_done"`
 	// Running tags the processes of the setup command that was started last
@@ -65,7 +71,8 @@ func loadMarker(dir, key string) (*marker, error) {
 	}
 	m.Running = found.Running
 	if found.Key == key {
-		m.SetupDone, m.Workspace, m.Restored = max(found.SetupDone, 0), found.Workspace, found.Restored
+		found.path, found.SetupDone = m.path, max(found.SetupDone, 0)
+		return &found, nil
 	}
 	return m, nil
 }
@@ -84,6 +91,15 @@ func (r *preparation) trust(ws *Workspace) bool {
 		}
 	}
 	return true
+}
+
+// cloned gives a checkout as it was put in place by an earlier attempt.
+func (m *marker) cloned(c Checkout) (Checkout, bool) {
+	i := slices.IndexFunc(m.Cloned, func(k Checkout) bool { return k.Repo == c.Repo && k.URL == c.URL && k.Dir == c.Dir })
+	if i < 0 {
+		return Checkout{}, false
+	}
+	return m.Cloned[i], true
 }
 
 // save replaces the marker as a whole: a kill leaves the old or the new one.

@@ -173,11 +173,15 @@ func (r *preparation) all(ctx context.Context) (Workspace, error) {
 	}
 	defer os.RemoveAll(staging)
 
+	if err := r.dropHalfRestored(); err != nil {
+		return Workspace{}, err
+	}
 	ws := Workspace{Dir: r.o.Dir}
 	var err error
 	if ws.Checkouts, err = r.cloneAll(ctx, staging); err != nil {
 		return Workspace{}, err
 	}
+	r.remember(ws.Checkouts)
 	if err := r.restore(ctx, ws.Checkouts); err != nil {
 		return Workspace{}, err
 	}
@@ -197,6 +201,10 @@ func (r *preparation) restore(ctx context.Context, checkouts []Checkout) error {
 	if r.o.Restore == nil || r.marker.Restored || r.marker.SetupDone > 0 {
 		return nil
 	}
+	r.marker.Restoring = true
+	if err := r.marker.save(); err != nil {
+		return err
+	}
 	for _, c := range checkouts {
 		if c.Commit == "" && c.Branch == "" {
 			continue // no repository
@@ -205,8 +213,39 @@ func (r *preparation) restore(ctx context.Context, checkouts []Checkout) error {
 			return err
 		}
 	}
-	r.marker.Restored = true
+	r.marker.Restoring, r.marker.Restored = false, true
 	return r.marker.save()
+}
+
+// remember notes how the checkouts were put in place; the next save of the
+// marker has it.
+func (r *preparation) remember(checkouts []Checkout) {
+	cloned := slices.Clone(checkouts)
+	for i, c := range cloned {
+		if before, ok := r.marker.cloned(c); ok && c.From == FromExisting {
+			cloned[i] = before
+		}
+	}
+	r.marker.Cloned = cloned
+}
+
+// dropHalfRestored removes the clones in which an attempt was cut off while it
+// restored: git may have left locks and half a work tree. Directories that
+// were there before any clone stay.
+func (r *preparation) dropHalfRestored() error {
+	if !r.marker.Restoring || r.marker.SetupDone > 0 {
+		return nil
+	}
+	for _, repo := range r.o.Config.Repos {
+		c, ok := r.marker.cloned(r.checkout(repo))
+		if !ok || c.From == FromExisting {
+			continue
+		}
+		if err := os.RemoveAll(c.Dir); err != nil {
+			return fmt.Errorf("remove the half restored %s: %w", c.Repo, err)
+		}
+	}
+	return nil
 }
 
 // finish does what comes after the last setup command.

@@ -2,6 +2,7 @@ package environment_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -186,4 +187,41 @@ func TestPrepareBelievesTheConfigOverTheMarker(t *testing.T) {
 		assert.Equal(t, len(ws.Checkouts), 1)
 	}
 	assert.Equal(t, read(t, filepath.Join(o.Dir, "log")), "x\n") // finished commands stay so
+}
+
+// TestPrepareResumesAroundRestore: what was cut off while it was restored is
+// cloned anew, and what a checkout builds on stays what was cloned, however
+// often the rest is taken up again.
+func TestPrepareResumesAroundRestore(t *testing.T) {
+	app := gittest.New(t, "app", map[string]string{"a": "1"})
+	base := app.Head(t, "main")
+	dir := t.TempDir()
+	var seen []string
+	cutOff := true
+	o := environment.Options{Dir: dir, Config: config([]string{"[ -e go-on ] || exit 1"}, app)}
+	o.Restore = func(_ context.Context, c environment.Checkout) error {
+		seen = append(seen, c.Branch+" "+c.Commit+" "+gittest.Git(t, c.Dir, "status", "--porcelain"))
+		gittest.Git(t, c.Dir, "checkout", "--quiet", "-b", "oz/work")
+		gittest.Git(t, c.Dir, "-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "--quiet", "--allow-empty", "-m", "Never pushed")
+		gittest.WriteFiles(t, c.Dir, map[string]string{"b": "2"})
+		if cutOff {
+			gittest.WriteFiles(t, c.Dir, map[string]string{".git/index.lock": ""})
+			return context.Canceled
+		}
+		return nil
+	}
+	p := newPreparer(t, nil)
+	_, err := p.Prepare(t.Context(), o)
+	assert.ErrorIs(t, err, context.Canceled)
+	cutOff = false
+	_, err = p.Prepare(t.Context(), o)
+	assert.ErrorContains(t, err, "setup command")
+	gittest.WriteFiles(t, dir, map[string]string{"app/go-on": ""})
+	ws, err := p.Prepare(t.Context(), o)
+	assert.NilError(t, err)
+
+	assert.DeepEqual(t, seen, []string{"main " + base + " ", "main " + base + " "})
+	assert.Equal(t, ws.Checkouts[0].Commit, base, "what was restored is in no remote")
+	assert.Equal(t, ws.Checkouts[0].Branch, "main")
+	assert.Equal(t, gittest.Git(t, ws.Checkouts[0].Dir, "rev-parse", "--abbrev-ref", "HEAD"), "oz/work")
 }
