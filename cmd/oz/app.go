@@ -220,6 +220,9 @@ the shell that SHELL names.`,
 			case "powershell", "pwsh":
 				return root.GenPowerShellCompletionWithDesc(out)
 			}
+			if shell == "elvish" {
+				return usageError{errors.New("shell: there is no completion for elvish; only for " + strings.Join(shells, ", "))}
+			}
 			return usageError{fmt.Errorf("shell: %q is none of %s", shell, strings.Join(shells, ", "))}
 		},
 	}

@@ -137,6 +137,7 @@ func (a *app) identityUpdateCommand() *cobra.Command {
 	for _, what := range []string{"secrets", "skills"} {
 		cleared["all-"+what] = s.Bool("remove-all-"+what, false, "take all away")
 		cmd.MarkFlagsMutuallyExclusive("remove-"+what[:len(what)-1], "remove-all-"+what)
+		cmd.MarkFlagsMutuallyExclusive("add-"+what[:len(what)-1], "remove-all-"+what)
 	}
 	return a.filterFlag(cmd)
 }

@@ -64,7 +64,7 @@ Verified with: echo hello from the agent
 	d.fails(exitFailure, "does not exist, or you may not see it", "run", "get", "nope")
 	d.fails(exitFailure, `there is no environment "nope"`, "agent", "run-cloud", "-p", "greet", "-e", "nope")
 	d.fails(exitFailure, `no model is called "nope"`, "agent", "run-cloud", "-p", "greet", "--model", "nope")
-	d.fails(exitFailure, "its key comes from --api-key or WARP_API_KEY", "whoami", "--api-key", "a wrong key")
+	d.fails(exitFailure, "its key comes from --api-key.", "whoami", "--api-key", "a wrong key")
 }
 
 // TestRunHere: the agent works in the directory, and the server has the record.
