@@ -41,6 +41,11 @@ func (l *link) keepSnapshot(ctx context.Context, s task.SnapshotTaken) error {
 		if err != nil && !errors.Is(err, task.ErrNotFound) {
 			return fmt.Errorf("keep snapshot: %w", err)
 		}
+		// Asked after the record was read: what an execution that came after
+		// this one has kept is a change of the record, and refuses the write.
+		if _, err := l.execution(ctx); err != nil {
+			return err
+		}
 		_, err = l.p.store.PutRecord(ctx, task.Record{Kind: kindSnapshot, Key: string(l.id), Revision: old.Revision, Data: data,
 			UpdatedAt: l.p.opts.Clock.Now()})
 		if err == nil {
@@ -83,14 +88,27 @@ func (p *Platform) snapshot(ctx context.Context, id task.ID) (*executor.Snapshot
 	return &s, nil
 }
 
+// maxInherit bounds how many runs are asked for the files of a conversation.
+const maxInherit = 100
+
 // inherited is the snapshot that a run begins with: its own newest, or that of
-// the run whose conversation it goes on with.
+// the nearest run before it in its conversation that has kept one. A run that
+// ended before it could keep any had begun with the one before.
 func (p *Platform) inherited(ctx context.Context, t task.Task) (*executor.Snapshot, error) {
-	own, err := p.snapshot(ctx, t.ID)
-	if own != nil || err != nil || t.ContinuesID == "" {
-		return own, err
+	for range maxInherit {
+		s, err := p.snapshot(ctx, t.ID)
+		if s != nil || err != nil || t.ContinuesID == "" {
+			return s, err
+		}
+		t, err = p.store.Get(ctx, t.ContinuesID)
+		if errors.Is(err, task.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the run that a conversation began with: %w", err)
+		}
 	}
-	return p.snapshot(ctx, t.ContinuesID)
+	return nil, nil
 }
 
 // OpenBlob implements executor.Link.
