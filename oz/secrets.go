@@ -2,7 +2,9 @@ package oz
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/oz-platform/cloudagents/executor"
@@ -20,7 +22,11 @@ type SecretInput struct {
 	Value executor.Sensitive
 	// Description is for people.
 	Description string
-	// Type is raw_value (the default), anthropic_api_key or openai_api_key.
+	// Type is raw_value (the default), anthropic_api_key, openai_api_key,
+	// anthropic_bedrock_api_key or anthropic_bedrock_access_key. The last two
+	// have several parts, and openai_api_key may: Value is then a JSON object
+	// of value and region; of access_key_id, secret_access_key, region and
+	// perhaps session_token; or of value and base_url.
 	Type string
 	// Team says whose it is, as in Request.
 	Team *bool
@@ -156,17 +162,44 @@ func find(ctx context.Context, store *sealed.Store, owner task.Scope, name strin
 	return sealed.Secret{}, task.Errorf(task.CodeNotFound, "%s has no secret %q", owner.Type, name)
 }
 
-// plaintext makes a value of a type that needs one part only.
+// plaintext makes a value of a type.
 func plaintext(typ string, value executor.Sensitive) (sealed.Plaintext, error) {
-	switch sealed.Type(typ) {
-	case "", sealed.TypeRawValue:
+	switch t := sealed.Type(typ); {
+	case t == "" || t == sealed.TypeRawValue:
 		return sealed.Raw(value.Reveal()), nil
-	case sealed.TypeAnthropicAPIKey:
+	case t == sealed.TypeAnthropicAPIKey:
 		return sealed.AnthropicAPIKey(value.Reveal()), nil
-	case sealed.TypeOpenAIAPIKey:
+	case t == sealed.TypeOpenAIAPIKey && !strings.HasPrefix(value.Reveal(), "{"):
 		return sealed.OpenAIAPIKey(value.Reveal(), ""), nil
+	case t == sealed.TypeOpenAIAPIKey || t == sealed.TypeBedrockAPIKey || t == sealed.TypeBedrockAccessKey:
+		return compound(t, value)
 	}
-	return sealed.Plaintext{}, task.Invalid("type", "%q is none of raw_value, anthropic_api_key, openai_api_key", typ)
+	return sealed.Plaintext{}, task.Invalid("type", "%q is none of raw_value, anthropic_api_key, openai_api_key, anthropic_bedrock_api_key, anthropic_bedrock_access_key", typ)
+}
+
+// compound makes a value of several parts out of a JSON object. Errors repeat
+// nothing of it.
+func compound(typ sealed.Type, value executor.Sensitive) (sealed.Plaintext, error) {
+	var p struct {
+		Value           string `json:"value"`
+		BaseURL         string `json:"base_url"`
+		Region          string `json:"region"`
+		AccessKeyID     string `json:"access_key_id"`
+		SecretAccessKey string `json:"secret_access_key"`
+		SessionToken    string `json:"session_token"`
+	}
+	d := json.NewDecoder(strings.NewReader(value.Reveal()))
+	d.DisallowUnknownFields()
+	if d.Decode(&p) != nil || d.More() {
+		return sealed.Plaintext{}, task.Invalid("value", "a secret of type %s has several parts: give a JSON object of them, texts only", string(typ))
+	}
+	switch typ {
+	case sealed.TypeOpenAIAPIKey:
+		return sealed.OpenAIAPIKey(p.Value, p.BaseURL), nil
+	case sealed.TypeBedrockAPIKey:
+		return sealed.BedrockAPIKey(p.Value, p.Region), nil
+	}
+	return sealed.BedrockAccessKey(p.AccessKeyID, p.SecretAccessKey, p.SessionToken, p.Region), nil
 }
 
 func secretOf(s sealed.Secret) Secret {

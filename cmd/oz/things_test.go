@@ -166,15 +166,21 @@ func TestSecretKinds(t *testing.T) {
 		{"secret", "create", "PLAIN"},
 		{"secret", "create", "TYPED", "--type", "anthropic-api-key"},
 		{"secret", "create", "claude", "api-key", "CLAUDE_KEY", "--team"},
-		{"secret", "create", "codex", "api-key", "CODEX_KEY"},
+		{"secret", "create", "codex", "api-key", "CODEX_KEY", "--base-url", "https://models.example.com/v1"},
+		{"secret", "create", "claude", "bedrock-api-key", "BEDROCK_KEY", "--region", "eu-central-1"},
+		{"secret", "create", "claude", "bedrock-access-key", "BEDROCK_ACCESS", "--region", "eu-central-1", "--access-key-id", "AKIAQ7LX5KDV2RT9WMZ4", "--session-token", "fwoGZXIvYXdzEBYaDK3h8Lq"},
 	} {
 		r := d.piped(value+"\n", append(args, "--debug")...)
 		assert.Equal(t, r.code, 0, "%v: %s", args, r.err)
 		assert.Assert(t, !strings.Contains(r.out+r.err, value), "%v shows the value", args)
 	}
 	assert.Equal(t, d.ok("secret", "list", "--jq", `.secrets[] | .name + " " + .type`),
-		"CLAUDE_KEY anthropic_api_key\nCODEX_KEY openai_api_key\nPLAIN raw_value\nTYPED anthropic_api_key\n")
+		"BEDROCK_ACCESS anthropic_bedrock_access_key\nBEDROCK_KEY anthropic_bedrock_api_key\nCLAUDE_KEY anthropic_api_key\nCODEX_KEY openai_api_key\nPLAIN raw_value\nTYPED anthropic_api_key\n")
 	assert.Equal(t, d.piped(value+"2\n", "secret", "update", "PLAIN", "--value").code, 0)
+	r := d.piped(value+"3\n", "secret", "update", "BEDROCK_KEY", "--value")
+	assert.Equal(t, r.code, exitFailure)
+	has(t, r.err, "has several parts")
+	assert.Assert(t, !strings.Contains(r.err, value))
 	d.fails(exitUsage, "--region is needed", "secret", "create", "claude", "bedrock-api-key", "X")
 	d.fails(exitUsage, "--access-key-id and --region are needed", "secret", "create", "claude", "bedrock-access-key", "X", "--region", "r")
 }

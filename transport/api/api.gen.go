@@ -1248,10 +1248,10 @@ type CreateSecretRequest struct {
 	Name string `json:"name"`
 	Team *bool  `json:"team,omitempty"`
 
-	// Type Default raw_value.
+	// Type raw_value (default), anthropic_api_key, openai_api_key, anthropic_bedrock_api_key or anthropic_bedrock_access_key.
 	Type string `json:"type,omitempty,omitzero"`
 
-	// Value At least 8 characters that are hard to guess.
+	// Value At least 8 characters that are hard to guess. Types of several parts take a JSON object of texts: value and region (anthropic_bedrock_api_key); access_key_id, secret_access_key, region and perhaps session_token (anthropic_bedrock_access_key); value and base_url (openai_api_key, if it has one).
 	Value string `json:"value"`
 }
 
