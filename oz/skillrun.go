@@ -226,7 +226,10 @@ func applySkills(found []located, spec *task.Spec) error {
 	for i, l := range found {
 		body := l.skill.Body
 		if i == 0 {
-			body = skill.Expand(body, spec.Prompt)
+			var err error
+			if body, err = skill.Expand(body, spec.Prompt, task.MaxInputBytes); err != nil {
+				return task.Invalid("skill", "%s: %w", l.id(), err)
+			}
 		}
 		fmt.Fprintf(&text, "Skill %s (%s, from %s in repository %s; paths in it start at that file's directory):\n\n%s\n\n",
 			l.skill.Name, l.skill.Description, l.skill.Path, l.repo, body)

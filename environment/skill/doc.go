@@ -6,7 +6,7 @@
 //	list, err := source.Skills(ctx, skill.Repository{Owner: "acme", Name: "app", URL: url}, false)
 //	...
 //	found, ok := spec.Find(list)
-//	text := skill.Expand(found.Body, "staging now")
+//	text, err := skill.Expand(found.Body, "staging now", task.MaxInputBytes)
 //
 // Package skillmd reads such files, and package gitskills finds them in
 // repositories; they stand apart so that a platform without skills links

@@ -77,7 +77,9 @@ func TestExpand(t *testing.T) {
 		{"$0", "$1 b", "$1"}, // what was put in is not looked at again
 		{"no placeholder", "a", "no placeholder"},
 	} {
-		assert.Equal(t, skill.Expand(tt.body, tt.arguments), tt.want, "%q", tt.body)
+		got, err := skill.Expand(tt.body, tt.arguments, 100)
+		assert.NilError(t, err)
+		assert.Equal(t, got, tt.want, "%q", tt.body)
 	}
 }
 
@@ -89,4 +91,17 @@ func TestSplit(t *testing.T) {
 		_, _, ok := skill.Split(file)
 		assert.Assert(t, !ok, file)
 	}
+}
+
+// TestExpandIsBounded: 20,000 placeholders times a long word would be
+// gigabytes.
+func TestExpandIsBounded(t *testing.T) {
+	word := strings.Repeat("x", 1000)
+	got, err := skill.Expand("$0$0", word, 2000)
+	assert.NilError(t, err)
+	assert.Equal(t, got, word+word)
+	_, err = skill.Expand("$0$0 ", word, 2000)
+	assert.ErrorContains(t, err, "more than 2000 bytes")
+	_, err = skill.Expand(strings.Repeat("$0", 20_000), strings.Repeat("x", 256<<10), 256<<10)
+	assert.ErrorContains(t, err, "more than")
 }
