@@ -65,16 +65,32 @@ func (a *app) readHidden(flag, file, prompt string) ([]byte, error) {
 		defer func() { _ = f.Close() }()
 		in = f
 	} else if t, ok := a.terminal(); ok {
-		fmt.Fprintf(a.err, "%s (not shown): ", prompt)
-		raw, err := term.ReadPassword(int(t.Fd()))
-		fmt.Fprintln(a.err)
-		return raw, err
+		return a.askHidden(t, prompt+" (not shown): ")
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, maxSecretBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the value: %w", err)
 	}
 	return raw, nil
+}
+
+// askHidden asks at a terminal. Echo is off before the question is there, so
+// that nothing of a hasty answer is shown.
+func (a *app) askHidden(t *os.File, question string) ([]byte, error) {
+	before, err := term.MakeRaw(int(t.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = term.Restore(int(t.Fd()), before) }()
+	screen := struct {
+		io.Reader
+		io.Writer
+	}{t, a.err}
+	answer, err := term.NewTerminal(screen, "").ReadPassword(question)
+	if errors.Is(err, io.EOF) { // Ctrl-C and Ctrl-D
+		return nil, errors.New("nothing was entered")
+	}
+	return []byte(answer), err
 }
 
 // done confirms an act: a line for people, {} for programs.
