@@ -58,8 +58,8 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 	}
 }
 
-// TestExamplesParse lets a shell read every example of the help; what reaches
-// oz must be a command line that it takes.
+// TestExamplesParse lets a shell read every example of the help and of the
+// README; what reaches oz must be a command line that it takes.
 func TestExamplesParse(t *testing.T) {
 	dir := t.TempDir()
 	record := filepath.Join(dir, "record")
@@ -74,8 +74,14 @@ func TestExamplesParse(t *testing.T) {
 	for _, file := range []string{"key", "audit-head"} {
 		assert.NilError(t, os.WriteFile(filepath.Join(dir, file), []byte("1:00"), 0o600))
 	}
+	readme, err := os.ReadFile("../../README.md")
+	assert.NilError(t, err)
+	texts := []string{commandsOf(string(readme))}
 	for _, cmd := range everyCommand(tree()) {
-		for line := range strings.Lines(cmd.Example) {
+		texts = append(texts, cmd.Example)
+	}
+	for _, text := range texts {
+		for line := range strings.Lines(text) {
 			line = strings.TrimSpace(line)
 			_ = os.Remove(record)
 			sh := exec.CommandContext(t.Context(), "bash", "-c", line)
@@ -89,6 +95,17 @@ func TestExamplesParse(t *testing.T) {
 			}
 		}
 	}
+}
+
+// commandsOf gives the lines of a document that begin with the program's name.
+func commandsOf(document string) string {
+	var lines strings.Builder
+	for line := range strings.Lines(document) {
+		if strings.HasPrefix(line, "oz ") {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
 }
 
 // parses finds the command of args and lets it judge flags and arguments.

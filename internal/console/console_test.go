@@ -92,3 +92,22 @@ func TestStreamGivesTheObjectsOfTheCommandLine(t *testing.T) {
 	}
 	assert.DeepEqual(t, kinds, []string{"system", "system", "system", "system", "agent", "tool_call", "tool_result", "artifact_created", "system"})
 }
+
+// TestClean: a character that is cut in two between writes arrives whole, and
+// no control character does.
+func TestClean(t *testing.T) {
+	const text = "a\tb\n\x1b[31mé\u009b2J世🙂\x07 end\n"
+	const want = "a\tb\n[31mé2J世🙂 end\n"
+	for size := 1; size <= len(text); size++ {
+		var out strings.Builder
+		w := console.Clean(&out)
+		for rest := text; rest != ""; {
+			n := min(size, len(rest))
+			wrote, err := w.Write([]byte(rest[:n]))
+			assert.NilError(t, err)
+			assert.Equal(t, wrote, n)
+			rest = rest[n:]
+		}
+		assert.Equal(t, out.String(), want, "pieces of %d", size)
+	}
+}
