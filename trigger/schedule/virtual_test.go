@@ -115,11 +115,11 @@ func (f *fleet) check(t testing.TB) int {
 	return total
 }
 
-// TestVirtualMonth: 1,000 schedules in six time zones over a month in which
+// TestVirtualMonth: 300 schedules in six time zones over a month in which
 // the clocks of three of them change. OZ_SCHEDULE_FLEET=10000x365 asks for
 // more: that many schedules over that many days.
 func TestVirtualMonth(t *testing.T) {
-	schedules, days, dir := 1000, 31, memoryDir(t)
+	schedules, days, dir := 300, 31, memoryDir(t)
 	if text := os.Getenv("OZ_SCHEDULE_FLEET"); text != "" {
 		_, err := fmt.Sscanf(text, "%dx%d", &schedules, &days)
 		assert.NilError(t, err, "OZ_SCHEDULE_FLEET is such as 10000x365")
