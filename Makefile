@@ -36,8 +36,8 @@ race: ## all tests, then the promises of SPECIFICATION.md
 bench: ## one table: ours beside the peers and the limits, as ratios measured in one run; BENCH="-only P1,P4 -quick"
 	cd internal/bench && GOFLAGS=-mod=mod $(GO) run . $(BENCH)
 
-figures: ## start, memory, size, first event, group commit, second clone, redaction, gateway: ratios within one run
-	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchtime 2s ./cmd/ozd ./internal/e2e ./task/sqlitestore ./environment ./secrets ./executor/local ./executor/gateway
+figures: ## start, memory, size, first event, group commit, second clone, redaction, gateway, schedules: ratios within one run
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchtime 2s ./cmd/ozd ./internal/e2e ./task/sqlitestore ./environment ./secrets ./executor/local ./executor/gateway ./trigger/schedule
 
 quickstart: ## a run from prompt to pushed branch, on this machine
 	$(GO) run ./examples/quickstart
