@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -77,12 +78,16 @@ type deed struct {
 func (c *Client) record(ctx context.Context, d deed, outcome AuditOutcome) AuditRecord {
 	origin := access.OriginOf(ctx)
 	r := AuditRecord{Time: c.p.opts.Clock.Now().UTC().Truncate(time.Microsecond), Action: d.action, Outcome: outcome,
-		Object: AuditObject{Type: d.kind, ID: d.id}, Details: d.details, RequestID: clip(origin.RequestID), Remote: clip(origin.Remote),
+		Object: AuditObject{Type: d.kind, ID: d.id}, RequestID: clip(origin.RequestID), Remote: clip(origin.Remote),
 		Actor: AuditActor{Type: string(c.caller.Principal.Type), UID: c.caller.Principal.UID, Key: c.caller.Key, Run: string(c.caller.TaskID)}}
 	if !d.owner.IsZero() {
 		r.Object.Owner = d.owner.String()
 	}
-	r.Object.ID = clip(r.Object.ID)
+	r.Object.ID, r.Object.Owner = clip(r.Object.ID), clip(r.Object.Owner)
+	r.Details = maps.Clone(d.details)
+	for k, v := range r.Details {
+		r.Details[k] = clip(v)
+	}
 	return r
 }
 

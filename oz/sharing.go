@@ -26,7 +26,7 @@ func (c *Client) Share(ctx context.Context, id task.ID, s task.Sharing) (task.Sh
 	if err != nil {
 		return task.Sharing{}, err
 	}
-	if s, err = c.p.checkSharing(ctx, t.Owner, s); err != nil {
+	if s, err = c.checkSharing(ctx, t.Owner, s); err != nil {
 		return task.Sharing{}, err
 	}
 	err = c.audited(ctx, runDeed(access.RunShare, t), func() (err error) {
@@ -38,19 +38,19 @@ func (c *Client) Share(ctx context.Context, id task.ID, s task.Sharing) (task.Sh
 
 // checkSharing judges what a run of owner is to be shared with, and finds the
 // persons who are named by e-mail address.
-func (p *Platform) checkSharing(ctx context.Context, owner task.Scope, s task.Sharing) (task.Sharing, error) {
+func (c *Client) checkSharing(ctx context.Context, owner task.Scope, s task.Sharing) (task.Sharing, error) {
 	s = s.Clone()
 	if err := s.Validate(); err != nil {
 		return s, err
 	}
-	if s.Visibility == task.VisibilityLink && p.opts.NoLinks {
+	if s.Visibility == task.VisibilityLink && c.p.opts.NoLinks {
 		return s, &task.Error{Code: task.CodeFeatureNotAvailable, Field: "visibility", Message: "links to runs are switched off on this server; grant it to persons or teams"}
 	}
 	if s.Visibility == task.VisibilityTeam && owner.Type == task.ScopeUser {
 		return s, task.Invalid("visibility", "the run is a person's own: grant it to a team instead")
 	}
 	for i, g := range s.Grants {
-		to, err := p.grantee(ctx, g.To)
+		to, err := c.grantee(ctx, owner, g.To)
 		if errors.Is(err, task.ErrNotFound) {
 			return s, task.Invalid(fmt.Sprintf("grants[%d]", i), "there is no %s %q", strings.ToLower(string(g.To.Type)), g.To.UID)
 		}
@@ -62,17 +62,25 @@ func (p *Platform) checkSharing(ctx context.Context, owner task.Scope, s task.Sh
 	return s, s.Validate() // one person may have been named in two ways
 }
 
-// grantee finds whom a grant names.
-func (p *Platform) grantee(ctx context.Context, to task.Scope) (task.Scope, error) {
+// grantee finds whom a grant names. Of the teams of whoever shares their own
+// run the first one's word counts for e-mail addresses: anybody can put them on
+// further teams.
+func (c *Client) grantee(ctx context.Context, owner, to task.Scope) (task.Scope, error) {
 	if to.Type == task.ScopeTeam {
-		_, err := p.registry.Team(ctx, to.UID)
+		_, err := c.p.registry.Team(ctx, to.UID)
 		return to, err
 	}
 	if !strings.Contains(to.UID, "@") {
-		_, err := p.registry.User(ctx, to.UID)
+		_, err := c.p.registry.User(ctx, to.UID)
 		return to, err
 	}
-	u, err := p.registry.UserByEmail(ctx, to.UID)
+	trusted := ""
+	if owner.Type == task.ScopeTeam {
+		trusted = owner.UID
+	} else if len(c.caller.Teams) > 0 {
+		trusted = c.caller.Teams[0].UID
+	}
+	u, err := c.p.registry.UserFor(ctx, to.UID, trusted)
 	to.UID = u.UID
 	return to, err
 }
@@ -107,7 +115,7 @@ func sharingOf(c task.Config) (task.Sharing, error) {
 func (c *Client) shareAtOnce(ctx context.Context, spec task.Spec) ([]task.Command, error) {
 	s, err := sharingOf(spec.Config)
 	if err == nil && !s.IsZero() {
-		s, err = c.p.checkSharing(ctx, spec.Owner, s)
+		s, err = c.checkSharing(ctx, spec.Owner, s)
 	}
 	if err != nil || s.IsZero() {
 		return nil, unshareable(err)

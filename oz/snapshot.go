@@ -93,13 +93,18 @@ const maxInherit = 100
 
 // inherited is the snapshot that a run begins with: its own newest, or that of
 // the nearest run before it in its conversation that has kept one. A run that
-// ended before it could keep any had begun with the one before.
+// ended before it could keep any had begun with the one before. Those may have
+// gone on since, and be hidden by now from whoever made t: then it is none.
 func (p *Platform) inherited(ctx context.Context, t task.Task) (*executor.Snapshot, error) {
+	s, err := p.snapshot(ctx, t.ID)
+	if s != nil || err != nil || t.ContinuesID == "" {
+		return s, err
+	}
+	maker, err := p.maker(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	for range maxInherit {
-		s, err := p.snapshot(ctx, t.ID)
-		if s != nil || err != nil || t.ContinuesID == "" {
-			return s, err
-		}
 		t, err = p.store.Get(ctx, t.ContinuesID)
 		if errors.Is(err, task.ErrNotFound) {
 			return nil, nil
@@ -107,8 +112,34 @@ func (p *Platform) inherited(ctx context.Context, t task.Task) (*executor.Snapsh
 		if err != nil {
 			return nil, fmt.Errorf("read the run that a conversation began with: %w", err)
 		}
+		if access.Allow(maker, access.RunView, access.OfRun(t)) != nil {
+			return nil, nil
+		}
+		s, err := p.snapshot(ctx, t.ID)
+		if s != nil || err != nil || t.ContinuesID == "" {
+			return s, err
+		}
 	}
 	return nil, nil
+}
+
+// maker is who made a run, as they are now. Service accounts, and persons whom
+// only the embedding program knows, are taken for members of the run's team.
+func (p *Platform) maker(ctx context.Context, t task.Task) (access.Caller, error) {
+	if system := access.System(); t.Creator.Type == system.Principal.Type && t.Creator.UID == system.Principal.UID {
+		return system, nil
+	}
+	if t.Creator.IsPerson() {
+		known, err := p.registry.Caller(ctx, t.Creator.UID)
+		if !errors.Is(err, task.ErrNotFound) {
+			return known, err
+		}
+	}
+	c := access.Caller{Principal: t.Creator}
+	if t.Owner.Type == task.ScopeTeam {
+		c.Teams = []access.Membership{{UID: t.Owner.UID, Role: access.RoleMember}}
+	}
+	return c, nil
 }
 
 // OpenBlob implements executor.Link.

@@ -23,6 +23,10 @@ type User struct {
 	DisplayName string       `json:"display_name"`
 	Email       string       `json:"email,omitempty"`
 	Teams       []Membership `json:"teams,omitempty"`
+	// VouchedBy is the uid of the team that made the person, with a first key:
+	// by its word alone the e-mail address is theirs. Nobody else finds them by
+	// it. It is empty from their first sign-in on.
+	VouchedBy string `json:"vouched_by,omitempty"`
 }
 
 // The team and the person that Bootstrap makes.

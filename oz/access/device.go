@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -68,8 +69,8 @@ type device struct {
 // person who is to agree. It fails with task.CodeResourceUnavailable while too
 // many wait.
 func (r *Registry) StartDevice(ctx context.Context, name string) (Device, error) {
-	if len(name) > maxKeyName || strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return Device{}, task.Invalid("client_name", "must be one line of at most %d bytes", maxKeyName)
+	if len(name) > maxKeyName || strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return Device{}, task.Invalid("client_name", "must be one line of at most %d bytes, of letters that can be seen", maxKeyName)
 	}
 	if name == "" {
 		name = "command line"
@@ -126,6 +127,25 @@ func (r *Registry) sweepDevices(ctx context.Context) error {
 	}
 	if left >= maxDevices {
 		return &task.Error{Code: task.CodeResourceUnavailable, RetryAfterMS: time.Minute.Milliseconds(), Message: "too many command lines wait to be signed in; try again in a minute"}
+	}
+	return nil
+}
+
+// endDevices removes the command lines that a person has agreed to and that
+// did not fetch their key yet.
+func (r *Registry) endDevices(ctx context.Context, user string) error {
+	recs, err := r.records.Records(ctx, kindDevice, nil)
+	if err != nil {
+		return fmt.Errorf("list devices: %w", err)
+	}
+	for _, rec := range recs {
+		var d device
+		if json.Unmarshal(rec.Data, &d) != nil || d.User != user {
+			continue
+		}
+		if err := r.records.DeleteRecord(ctx, kindDevice, rec.Key); err != nil && !errors.Is(err, task.ErrNotFound) {
+			return fmt.Errorf("end devices of %s: %w", user, err)
+		}
 	}
 	return nil
 }
@@ -216,21 +236,26 @@ func (r *Registry) ApproveDevice(ctx context.Context, by Caller, code string, de
 	if err != nil {
 		return err
 	}
-	if d.State != devicePending {
-		return ErrExpiredToken
-	}
-	d.State, d.User = deviceApproved, by.Principal.UID
+	decision, user := deviceApproved, by.Principal.UID
 	if deny {
-		d.State, d.User = deviceDenied, ""
+		decision, user = deviceDenied, ""
 	}
 	approve := Act{By: by, Action: KeyCreate, Kind: "device", ID: d.Name, Owner: task.Scope{Type: task.ScopeUser, UID: by.Principal.UID},
-		Details: map[string]string{"decision": string(d.State)}}
+		Details: map[string]string{"decision": string(decision)}}
 	return r.act(ctx, approve, func() error {
-		err := r.putDevice(ctx, key, d, revision)
-		if errors.Is(err, task.ErrConflict) {
-			return ErrExpiredToken
+		for {
+			if d.State != devicePending {
+				return ErrExpiredToken
+			}
+			d.State, d.User = decision, user
+			if err := r.putDevice(ctx, key, d, revision); !errors.Is(err, task.ErrConflict) {
+				return err
+			}
+			// It was decided on meanwhile, or has only polled.
+			if d, revision, err = r.device(ctx, key); err != nil {
+				return err
+			}
 		}
-		return err
 	})
 }
 

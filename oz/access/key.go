@@ -36,7 +36,7 @@ const (
 const (
 	minChosenKey = 8    // bytes; of keys that an operator chooses
 	maxKey       = 1024 // bytes; a longer bearer is not looked at
-	maxKeys      = 1000 // that one caller may see and so make
+	maxKeys      = 1000 // of one person or team
 	maxKeyName   = 100  // bytes
 )
 
@@ -91,18 +91,22 @@ func (r *Registry) CreateKey(ctx context.Context, by Caller, spec KeySpec) (raw 
 	if err := r.judge(ctx, asked, Allow(by, KeyCreate, Object{Owner: owner, Creator: by.Principal})); err != nil {
 		return "", Key{}, err
 	}
-	now := r.now()
-	if err := spec.check(now); err != nil {
+	if err := spec.check(r.now()); err != nil {
 		return "", Key{}, err
 	}
-	if mine, err := r.Keys(ctx, by); err != nil {
-		return "", Key{}, err
-	} else if len(mine) >= maxKeys {
-		return "", Key{}, task.Errorf(task.CodeOperationNotSupported, "you have %d keys already: revoke some first", maxKeys)
+	if theirs, err := r.records.Records(ctx, kindKey, &owner); err != nil {
+		return "", Key{}, fmt.Errorf("count keys: %w", err)
+	} else if len(theirs) >= maxKeys {
+		return "", Key{}, task.Errorf(task.CodeOperationNotSupported, "there are %d keys already: revoke some first", maxKeys)
 	}
+	return r.createKey(ctx, by, owner, spec)
+}
+
+// createKey makes a key that by may make.
+func (r *Registry) createKey(ctx context.Context, by Caller, owner task.Scope, spec KeySpec) (raw string, k Key, err error) {
 	raw = r.newKey()
 	k = Key{UID: newUID(), Name: spec.Name, Type: cmp.Or(spec.Type, KeyPersonal), Owner: owner, Agent: spec.Agent, Creator: by.Principal,
-		Suffix: suffix(raw), CreatedAt: now, ExpiresAt: spec.ExpiresAt.UTC()}
+		Suffix: suffix(raw), CreatedAt: r.now(), ExpiresAt: spec.ExpiresAt.UTC()}
 	if err := r.act(ctx, keyAct(by, KeyCreate, k, "create"), func() error { return r.putKey(ctx, raw, k, 0) }); err != nil {
 		return "", Key{}, err
 	}
@@ -224,7 +228,8 @@ func (r *Registry) RevokeKey(ctx context.Context, by Caller, uid string) error {
 }
 
 // objects is a key as the table sees it: a personal key belongs to its person
-// and also to each of their teams, whose leaders answer for it.
+// and also to the team that they joined first, whose leaders answer for it.
+// Anybody can make a team and put people on it, so others answer for nobody.
 func (r *Registry) objects(ctx context.Context, k Key) ([]Object, error) {
 	objects := []Object{{Owner: k.Owner, Creator: k.Creator}}
 	if k.Type != KeyPersonal {
@@ -234,8 +239,8 @@ func (r *Registry) objects(ctx context.Context, k Key) ([]Object, error) {
 	if errors.Is(err, task.ErrNotFound) {
 		return objects, nil
 	}
-	for _, m := range u.Teams {
-		objects = append(objects, Object{Owner: task.Scope{Type: task.ScopeTeam, UID: m.UID}, Creator: u.principal()})
+	if len(u.Teams) > 0 {
+		objects = append(objects, Object{Owner: teamScope(u.Teams[0].UID), Creator: u.principal()})
 	}
 	return objects, err
 }

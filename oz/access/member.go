@@ -35,7 +35,8 @@ type NewMember struct {
 	DisplayName string
 	// Role is RoleMember by default.
 	Role Role
-	// IssueKey makes the first personal key of a new person.
+	// IssueKey makes the first personal key of a new person. Until they sign in
+	// themselves, no other team finds that person by Email.
 	IssueKey bool
 }
 
@@ -115,7 +116,7 @@ func (r *Registry) foundTeam(ctx context.Context, by Caller, t Team) error {
 	if by.System {
 		return nil
 	}
-	return r.setRole(ctx, by.Principal.UID, t.UID, RoleOwner)
+	return r.setRole(ctx, by.Principal.UID, t.UID, "", RoleOwner)
 }
 
 // Members gives a team and the persons on it, by name.
@@ -170,7 +171,7 @@ func (r *Registry) AddMember(ctx context.Context, by Caller, team string, spec N
 	} else if len(users) >= maxMembers {
 		return Member{}, "", task.Errorf(task.CodeOperationNotSupported, "the team has %d members already", maxMembers)
 	}
-	u, created, err := r.person(ctx, spec)
+	u, created, err := r.person(ctx, team, spec)
 	if err != nil {
 		return Member{}, "", err
 	}
@@ -182,12 +183,12 @@ func (r *Registry) AddMember(ctx context.Context, by Caller, team string, spec N
 		return Member{}, "", task.Invalid("issue_key", "is for new persons only: this one makes their own keys")
 	case has == "":
 		add := memberAct(by, team, u.UID, "add", spec.Role)
-		if err := r.act(ctx, add, func() error { return r.setRole(ctx, u.UID, team, spec.Role) }); err != nil {
+		if err := r.act(ctx, add, func() error { return r.setRole(ctx, u.UID, team, "", spec.Role) }); err != nil {
 			return Member{}, "", err
 		}
 	}
 	if spec.IssueKey {
-		key, _, err = r.CreateKey(ctx, Caller{Principal: u.principal()}, KeySpec{Name: "first key"})
+		key, _, err = r.createKey(ctx, by, u.scope(), KeySpec{Name: "first key"})
 	}
 	return Member{User: u.principal(), Role: spec.Role}, key, err
 }
@@ -241,33 +242,84 @@ func (r *Registry) UserByEmail(ctx context.Context, email string) (User, error) 
 	if err != nil {
 		return User{}, err
 	}
-	if i := slices.IndexFunc(users, func(u User) bool { return email != "" && strings.EqualFold(u.Email, email) }); i >= 0 {
+	if i := slices.IndexFunc(users, func(u User) bool { return email != "" && sameEmail(u.Email, email) }); i >= 0 {
 		return users[i], nil
 	}
 	return User{}, task.Errorf(task.CodeNotFound, "nobody has the e-mail address %q", email)
 }
 
+// UserFor is UserByEmail for those who act for some teams: a person whose
+// address rests on the word of another team is not found, since that team may
+// have given it to anybody.
+func (r *Registry) UserFor(ctx context.Context, email string, teams ...string) (User, error) {
+	u, err := r.UserByEmail(ctx, email)
+	if err == nil && u.VouchedBy != "" && !slices.Contains(teams, u.VouchedBy) {
+		return User{}, task.Errorf(task.CodeNotFound, "nobody is known to have the e-mail address %q; name the person by uid", email)
+	}
+	return u, err
+}
+
+// sameEmail compares addresses whatever the case of their letters. Only those
+// of ASCII have one here: in Unicode, other letters become one of a-z, too, so
+// that the owner of another address could pass for the person.
+func sameEmail(a, b string) bool { return emailKey(a) == emailKey(b) }
+
+func emailKey(email string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'A' && c <= 'Z' {
+			return c + 'a' - 'A'
+		}
+		return c
+	}, email)
+}
+
 // EnsureUser finds the person with an e-mail address, or makes them: on no
 // team, with a random UID.
 func (r *Registry) EnsureUser(ctx context.Context, email, displayName string) (u User, created bool, err error) {
+	return r.ensurePerson(ctx, User{Email: email, DisplayName: displayName})
+}
+
+// ensurePerson finds the person with the address of u, or makes u.
+func (r *Registry) ensurePerson(ctx context.Context, u User) (_ User, created bool, err error) {
+	email := u.Email
 	if a, err := mail.ParseAddress(email); err != nil || a.Address != email || len(email) > maxName {
 		return User{}, false, task.Invalid("email", "%q is not an e-mail address of at most %d bytes", email, maxName)
 	}
-	if u, err = r.UserByEmail(ctx, email); !errors.Is(err, task.ErrNotFound) {
-		return u, false, err
+	if known, err := r.UserByEmail(ctx, email); !errors.Is(err, task.ErrNotFound) {
+		return known, false, err
 	}
-	u = User{UID: newUID(), DisplayName: cmp.Or(displayName, email), Email: email}
-	claim := task.Record{Kind: kindEmail, Key: strings.ToLower(email), Data: []byte(u.UID), UpdatedAt: r.now()}
-	if _, err := r.records.PutRecord(ctx, claim); err != nil && !errors.Is(err, task.ErrConflict) {
-		return User{}, false, fmt.Errorf("write %s: %w", kindEmail, err)
-	} else if err != nil { // somebody was first, and may have died before the person was there
-		rec, err := r.records.Record(ctx, kindEmail, claim.Key)
-		if err != nil {
-			return User{}, false, fmt.Errorf("read %s: %w", kindEmail, err)
-		}
-		u.UID = string(rec.Data)
+	u.UID, u.DisplayName = newUID(), cmp.Or(u.DisplayName, email)
+	if u.UID, err = r.claimEmail(ctx, u); err != nil {
+		return User{}, false, err
 	}
 	return r.ensureUser(ctx, u)
+}
+
+// claimEmail gives the uid that the person with the address of u is to have:
+// that of u, unless somebody was first, who may have died before the person
+// was there. A claim of somebody who has another address by now is void.
+func (r *Registry) claimEmail(ctx context.Context, u User) (uid string, err error) {
+	claim := task.Record{Kind: kindEmail, Key: emailKey(u.Email), Data: []byte(u.UID)}
+	for {
+		claim.UpdatedAt = r.now()
+		if _, err := r.records.PutRecord(ctx, claim); err == nil {
+			return u.UID, nil
+		} else if !errors.Is(err, task.ErrConflict) {
+			return "", fmt.Errorf("write %s: %w", kindEmail, err)
+		}
+		rec, err := r.records.Record(ctx, kindEmail, claim.Key)
+		if err != nil {
+			return "", fmt.Errorf("read %s: %w", kindEmail, err)
+		}
+		first, err := r.User(ctx, string(rec.Data))
+		if errors.Is(err, task.ErrNotFound) || err == nil && sameEmail(first.Email, u.Email) {
+			return string(rec.Data), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		claim.Revision = rec.Revision
+	}
 }
 
 // ensureUser writes u unless there is somebody with its UID.
@@ -290,19 +342,30 @@ func (r *Registry) ensureUser(ctx context.Context, u User) (User, bool, error) {
 	return u, true, nil
 }
 
-// person finds or makes whom spec names.
-func (r *Registry) person(ctx context.Context, spec NewMember) (u User, created bool, err error) {
+// person finds or makes whom spec names for a team.
+func (r *Registry) person(ctx context.Context, team string, spec NewMember) (u User, created bool, err error) {
 	switch {
 	case (spec.UserUID == "") == (spec.Email == ""):
 		return User{}, false, task.Invalid("email", "name the person by exactly one of user_uid and email")
 	case spec.Email != "":
-		return r.EnsureUser(ctx, spec.Email, spec.DisplayName)
+		return r.personByEmail(ctx, team, spec)
 	}
 	u, err = r.User(ctx, spec.UserUID)
 	if errors.Is(err, task.ErrNotFound) {
 		err = task.Invalid("user_uid", "nobody is called %q; name a new person by email", spec.UserUID)
 	}
 	return u, false, err
+}
+
+func (r *Registry) personByEmail(ctx context.Context, team string, spec NewMember) (u User, created bool, err error) {
+	u = User{Email: spec.Email, DisplayName: spec.DisplayName}
+	if spec.IssueKey {
+		u.VouchedBy = team
+	}
+	if u, created, err = r.ensurePerson(ctx, u); err == nil && u.VouchedBy != "" && u.VouchedBy != team {
+		err = task.Invalid("email", "another team has given a key to somebody with this address, who did not sign in yet: name the person by user_uid, which they can tell you")
+	}
+	return u, created, err
 }
 
 // teamFor reads a team and checks that by may do a to it.
@@ -349,7 +412,7 @@ func (r *Registry) changeRole(ctx context.Context, team string, u User, role Rol
 			return err
 		}
 	}
-	if err := r.setRole(ctx, u.UID, team, role); err != nil || !unmade && role != RoleOwner {
+	if err := r.setRole(ctx, u.UID, team, u.role(team), role); err != nil || !unmade && role != RoleOwner {
 		return err
 	}
 	return r.changeTeam(ctx, team, func(t *storedTeam) error {
@@ -388,13 +451,17 @@ func (r *Registry) changeTeam(ctx context.Context, uid string, change func(*stor
 	})
 }
 
-// setRole gives a person a role in a team, "" for none. Their keys have it
-// with the next request.
-func (r *Registry) setRole(ctx context.Context, user, team string, role Role) error {
+// setRole gives a person another role in a team, "" for none. Their keys have
+// it with the next request. It fails with task.ErrConflict when their role is
+// no longer the one that was judged.
+func (r *Registry) setRole(ctx context.Context, user, team string, from, role Role) error {
 	return r.change(ctx, kindUser, user, func(data []byte) (any, error) {
 		var u User
 		if err := json.Unmarshal(data, &u); err != nil {
 			return nil, fmt.Errorf("decode %s: %w", kindUser, err)
+		}
+		if now := u.role(team); now != from && now != role {
+			return nil, task.Errorf(task.CodeConflict, "somebody else has changed this member meanwhile: look again")
 		}
 		u.Teams = slices.DeleteFunc(u.Teams, func(m Membership) bool { return m.UID == team && role == "" })
 		i := slices.IndexFunc(u.Teams, func(m Membership) bool { return m.UID == team })

@@ -244,3 +244,121 @@ func TestDefaultAgent(t *testing.T) {
 	_, err = r.PutAgent(ctx, a)
 	assert.ErrorIs(t, err, task.ErrConflict, "an old revision")
 }
+
+// TestNobodyIsMadeInAnothersName lets a stranger make an account with somebody
+// else's e-mail address, and a key for it: neither another team nor the person
+// must take that account for hers.
+func TestNobodyIsMadeInAnothersName(t *testing.T) {
+	r, _, _ := registry(t)
+	ctx := t.Context()
+	sol := caller(t, r, "sol")
+	_, err := r.CreateTeam(ctx, sol, access.Team{UID: "trap", Name: "Trap"})
+	assert.NilError(t, err)
+	fake, key, err := r.AddMember(ctx, caller(t, r, "sol"), "trap", access.NewMember{Email: "eve@example.com", IssueKey: true})
+	assert.NilError(t, err)
+
+	_, _, err = r.AddMember(ctx, caller(t, r, "ann"), "red", access.NewMember{Email: "Eve@example.com"})
+	assert.ErrorIs(t, err, task.ErrInvalid)
+	assert.ErrorContains(t, err, "name the person by user_uid")
+	_, err = r.UserFor(ctx, "eve@example.com", "red")
+	assert.ErrorIs(t, err, task.ErrNotFound)
+	_, err = r.UserFor(ctx, "eve@example.com", "red", "trap")
+	assert.NilError(t, err, "the team that made her knows her")
+
+	// What the stranger has prepared ends when she signs in herself.
+	asFake, err := r.Authenticate(ctx, key)
+	assert.NilError(t, err)
+	second, _, err := r.CreateKey(ctx, asFake, access.KeySpec{Name: "kept back"})
+	assert.NilError(t, err)
+	d, err := r.StartDevice(ctx, "kept back, too")
+	assert.NilError(t, err)
+	assert.NilError(t, r.ApproveDevice(ctx, asFake, d.UserCode, false))
+	eve := access.Identity{Issuer: "https://id.example.com", Subject: "e", Email: "eve@example.com", EmailVerified: true}
+	u, err := r.SignIn(ctx, eve, access.SignInPolicy{LinkEmail: true})
+	assert.NilError(t, err)
+	assert.Equal(t, u.UID, fake.User.UID)
+	for _, raw := range []string{key, second} {
+		_, err = r.Authenticate(ctx, raw)
+		assert.Equal(t, task.CodeOf(err), task.CodeAuthenticationRequired)
+	}
+	_, _, err = r.PollDevice(ctx, d.DeviceCode)
+	assert.ErrorIs(t, err, access.ErrExpiredToken)
+
+	// From now on the address is hers, and her keys stay when she comes again.
+	own, _, err := r.CreateKey(ctx, caller(t, r, u.UID), access.KeySpec{Name: "mine"})
+	assert.NilError(t, err)
+	eve.Subject = "e2"
+	_, err = r.SignIn(ctx, eve, access.SignInPolicy{LinkEmail: true})
+	assert.NilError(t, err)
+	_, err = r.Authenticate(ctx, own)
+	assert.NilError(t, err)
+	_, _, err = r.AddMember(ctx, caller(t, r, "ann"), "red", access.NewMember{Email: "eve@example.com"})
+	assert.NilError(t, err)
+}
+
+// TestKeysAreOutOfReachOfLaterTeams lets a stranger put a person on a team of
+// their own: that gives no power over the person's keys.
+func TestKeysAreOutOfReachOfLaterTeams(t *testing.T) {
+	r, _, _ := registry(t)
+	ctx := t.Context()
+	_, bobs, err := r.CreateKey(ctx, caller(t, r, "bob"), access.KeySpec{Name: "bob's"})
+	assert.NilError(t, err)
+	_, err = r.CreateTeam(ctx, caller(t, r, "sol"), access.Team{UID: "trap", Name: "Trap"})
+	assert.NilError(t, err)
+	sol := caller(t, r, "sol")
+	_, _, err = r.AddMember(ctx, sol, "trap", access.NewMember{UserUID: "bob"})
+	assert.NilError(t, err)
+	keys, err := r.Keys(ctx, sol)
+	assert.NilError(t, err)
+	assert.Equal(t, len(keys), 0)
+	assert.ErrorIs(t, r.RevokeKey(ctx, sol, bobs.UID), task.ErrNotFound)
+	assert.NilError(t, r.RevokeKey(ctx, caller(t, r, "ann"), bobs.UID), "those who lead his own team answer for him")
+}
+
+// TestEmailsOfOthers asks that an address finds its owner alone: not the owner
+// of one that looks alike, and not who had it before.
+func TestEmailsOfOthers(t *testing.T) {
+	r, _, _ := registry(t)
+	ctx := t.Context()
+	mike, _, err := r.EnsureUser(ctx, "mike@example.com", "Mike")
+	assert.NilError(t, err)
+	const kelvin = "mi\u212ae@example.com" // becomes a k in Unicode's lower case
+	_, err = r.UserByEmail(ctx, kelvin)
+	assert.ErrorIs(t, err, task.ErrNotFound)
+	other, created, err := r.EnsureUser(ctx, kelvin, "Not Mike")
+	assert.NilError(t, err)
+	assert.Assert(t, created)
+	assert.Assert(t, other.UID != mike.UID)
+	stranger := access.Identity{Issuer: "https://id.example.com", Subject: "x", Email: "x@ex\u017fample.com", EmailVerified: true}
+	_, err = r.SignIn(ctx, stranger, access.SignInPolicy{Domains: []string{"exsample.com"}})
+	assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized)
+
+	moved := mike
+	moved.Email = "mike@elsewhere.example"
+	assert.NilError(t, r.PutUser(ctx, moved))
+	next, created, err := r.EnsureUser(ctx, "mike@example.com", "The next Mike")
+	assert.NilError(t, err)
+	assert.Assert(t, created)
+	assert.Assert(t, next.UID != mike.UID, "an address may come to belong to another")
+}
+
+// TestRoleOfAnotherMoment makes somebody an owner while an admin, who may not
+// unmake owners, changes their role as it was before.
+func TestRoleOfAnotherMoment(t *testing.T) {
+	for range 20 {
+		r, _, _ := registry(t)
+		ctx := t.Context()
+		ann := caller(t, r, "ann")
+		_, _, err := r.AddMember(ctx, ann, "red", access.NewMember{UserUID: "sol", Role: access.RoleAdmin})
+		assert.NilError(t, err)
+		sol := caller(t, r, "sol")
+		var all sync.WaitGroup
+		var made error
+		all.Go(func() { _, made = r.SetRole(ctx, ann, "red", "bob", access.RoleOwner) })
+		all.Go(func() { _, _ = r.SetRole(ctx, sol, "red", "bob", access.RoleAdmin) })
+		all.Wait()
+		if made == nil {
+			assert.Equal(t, roles(t, r)["bob"], access.RoleOwner)
+		}
+	}
+}

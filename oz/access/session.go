@@ -51,6 +51,7 @@ const (
 	sessionLife  = 7 * 24 * time.Hour
 	sessionTouch = 10 * time.Minute
 	maxIdentity  = 1024 // bytes of issuer and subject together
+	maxSessions  = 50   // of one person; the one that was not used for longest ends
 )
 
 // SignIn finds the person behind an identity, and makes them known if the
@@ -93,8 +94,11 @@ func (r *Registry) firstSignIn(ctx context.Context, id Identity, p SignInPolicy)
 	}
 	if p.LinkEmail {
 		u, err := r.UserByEmail(ctx, id.Email)
-		if err == nil || !errors.Is(err, task.ErrNotFound) {
-			return u, err
+		if err == nil {
+			return r.takeOver(ctx, u)
+		}
+		if !errors.Is(err, task.ErrNotFound) {
+			return User{}, err
 		}
 	}
 	if !p.welcomes(id.Email) {
@@ -115,10 +119,50 @@ func (r *Registry) firstSignIn(ctx context.Context, id Identity, p SignInPolicy)
 	if role == "" {
 		role = RoleMember
 	}
-	if err := r.setRole(ctx, u.UID, p.Team, role); err != nil {
+	if err := r.setRole(ctx, u.UID, p.Team, "", role); err != nil {
 		return User{}, fmt.Errorf("put %s on team %s: %w", u.UID, p.Team, err)
 	}
 	return r.User(ctx, u.UID)
+}
+
+// takeOver gives an account to the person who has proved that its address is
+// theirs. Whoever was given its first key may be somebody else: what acts as
+// the person ends.
+func (r *Registry) takeOver(ctx context.Context, u User) (User, error) {
+	if u.VouchedBy == "" {
+		return u, nil
+	}
+	over := Act{By: Caller{Principal: u.principal()}, Action: KeyManage, Kind: "user", ID: u.UID, Owner: u.scope(),
+		Details: map[string]string{"act": "end the keys from before the first sign-in"}}
+	err := r.act(ctx, over, func() error {
+		if err := errors.Join(r.endKeys(ctx, u), r.endDevices(ctx, u.UID)); err != nil {
+			return err
+		}
+		return r.change(ctx, kindUser, u.UID, func(data []byte) (any, error) {
+			u = User{}
+			if err := json.Unmarshal(data, &u); err != nil {
+				return nil, fmt.Errorf("decode %s: %w", kindUser, err)
+			}
+			u.VouchedBy = ""
+			return u, nil
+		})
+	})
+	return u, err
+}
+
+// endKeys revokes the personal keys of a person.
+func (r *Registry) endKeys(ctx context.Context, u User) error {
+	owner := u.scope()
+	recs, err := r.records.Records(ctx, kindKey, &owner)
+	if err != nil {
+		return fmt.Errorf("list keys: %w", err)
+	}
+	for _, rec := range recs {
+		if err := r.records.DeleteRecord(ctx, kindKey, rec.Key); err != nil && !errors.Is(err, task.ErrNotFound) {
+			return fmt.Errorf("end keys of %s: %w", u.UID, err)
+		}
+	}
+	return nil
 }
 
 func nameOf(id Identity) string {
@@ -131,7 +175,7 @@ func nameOf(id Identity) string {
 // welcomes reports whether the owner of a verified address may come unasked.
 func (p SignInPolicy) welcomes(email string) bool {
 	_, domain, ok := strings.Cut(email, "@")
-	return ok && slices.ContainsFunc(p.Domains, func(d string) bool { return d == "*" || strings.EqualFold(d, domain) })
+	return ok && slices.ContainsFunc(p.Domains, func(d string) bool { return d == "*" || sameEmail(d, domain) })
 }
 
 // session is a sign-in with a browser, as it is stored under the hash of its
@@ -158,6 +202,9 @@ func (r *Registry) StartSession(ctx context.Context, user string) (token string,
 	if err != nil {
 		return "", time.Time{}, err
 	}
+	if err := r.sweepSessions(ctx, u); err != nil {
+		return "", time.Time{}, err
+	}
 	token = "ozs_" + secret()
 	now := r.now()
 	s := session{UID: newUID(), User: u.UID, CreatedAt: now, UsedAt: now}
@@ -167,6 +214,33 @@ func (r *Registry) StartSession(ctx context.Context, user string) (token string,
 		return "", time.Time{}, err
 	}
 	return token, now.Add(sessionLife), nil
+}
+
+// sweepSessions removes those sessions of a person that are over, and makes
+// room for one more.
+func (r *Registry) sweepSessions(ctx context.Context, u User) error {
+	owner := u.scope()
+	recs, err := r.records.Records(ctx, kindSession, &owner)
+	if err != nil {
+		return fmt.Errorf("list sessions: %w", err)
+	}
+	used := make(map[string]time.Time, len(recs)) // those that are over: the zero time
+	for _, rec := range recs {
+		var s session
+		if json.Unmarshal(rec.Data, &s) == nil && r.now().Before(s.ends()) {
+			used[rec.Key] = s.UsedAt
+		}
+	}
+	slices.SortFunc(recs, func(a, b task.Record) int { return used[b.Key].Compare(used[a.Key]) }) // the newest first
+	for i, rec := range recs {
+		if i < maxSessions-1 && !used[rec.Key].IsZero() {
+			continue
+		}
+		if err := r.records.DeleteRecord(ctx, kindSession, rec.Key); err != nil && !errors.Is(err, task.ErrNotFound) {
+			return fmt.Errorf("sweep sessions: %w", err)
+		}
+	}
+	return nil
 }
 
 // secret draws 256 bits.

@@ -185,3 +185,50 @@ func TestDeviceCodesCannotBeGuessed(t *testing.T) {
 	_, err = r.DeviceName(t.Context(), by, "access.user_code/../x")
 	assert.ErrorIs(t, err, access.ErrExpiredToken)
 }
+
+// TestSessionsAreBounded signs a person in again and again, by browsers that
+// forget their cookies.
+func TestSessionsAreBounded(t *testing.T) {
+	r, clock, _ := registry(t)
+	ctx := t.Context()
+	live := func(token string) bool {
+		_, err := r.SessionCaller(ctx, token)
+		return err == nil
+	}
+	other, _, err := r.StartSession(ctx, "bob")
+	assert.NilError(t, err)
+	var tokens []string
+	for range 52 {
+		token, _, err := r.StartSession(ctx, "ann")
+		assert.NilError(t, err)
+		tokens = append(tokens, token)
+		clock.advance(time.Second)
+	}
+	assert.Assert(t, !live(tokens[0]) && !live(tokens[1]), "what was not used for longest gives way")
+	for _, token := range append(tokens[2:], other) {
+		assert.Assert(t, live(token))
+	}
+}
+
+// TestAgreeingWhileTheCommandLinePolls lets a person agree at the very moment
+// at which the command line asks.
+func TestAgreeingWhileTheCommandLinePolls(t *testing.T) {
+	r, clock, _ := registry(t)
+	ctx := t.Context()
+	by := caller(t, r, "ann")
+	for range 30 {
+		d, err := r.StartDevice(ctx, "oz")
+		assert.NilError(t, err)
+		var all sync.WaitGroup
+		var agreed error
+		all.Go(func() { _, _, _ = r.PollDevice(ctx, d.DeviceCode) })
+		all.Go(func() { agreed = r.ApproveDevice(ctx, by, d.UserCode, false) })
+		all.Wait()
+		assert.NilError(t, agreed)
+		clock.advance(5 * time.Second)
+	}
+	for _, name := range []string{"oz on \u202egnp.exe", "oz\u0085", "oz\u200b"} {
+		_, err := r.StartDevice(ctx, name)
+		assert.ErrorContains(t, err, "client_name", "%q", name)
+	}
+}

@@ -4214,7 +4214,7 @@ type ClientInterface interface {
 
 	// AddMemberWithBody Add a person to a team
 	//
-	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4223,7 +4223,7 @@ type ClientInterface interface {
 
 	// AddMember Add a person to a team
 	//
-	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -6485,7 +6485,7 @@ func (c *Client) UpdateTeam(ctx context.Context, teamUid string, body UpdateTeam
 
 // AddMemberWithBody Add a person to a team
 //
-// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -6504,7 +6504,7 @@ func (c *Client) AddMemberWithBody(ctx context.Context, teamUid string, contentT
 
 // AddMember Add a person to a team
 //
-// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -12425,7 +12425,7 @@ type ClientWithResponsesInterface interface {
 
 	// AddMemberWithBodyWithResponse Add a person to a team
 	//
-	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -12434,7 +12434,7 @@ type ClientWithResponsesInterface interface {
 
 	// AddMemberWithResponse Add a person to a team
 	//
-	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+	// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -19258,7 +19258,7 @@ func (c *ClientWithResponses) UpdateTeamWithResponse(ctx context.Context, teamUi
 
 // AddMemberWithBodyWithResponse Add a person to a team
 //
-// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19273,7 +19273,7 @@ func (c *ClientWithResponses) AddMemberWithBodyWithResponse(ctx context.Context,
 
 // AddMemberWithResponse Add a person to a team
 //
-// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once.
+// A person that the server does not know yet is made; with `issue_key` they get a first key, shown this once; until they sign in themselves, no other team can add them by e-mail address. A server that lets known addresses sign in refuses `issue_key`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

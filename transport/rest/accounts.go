@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
 	"github.com/oz-platform/cloudagents/transport/internal/wire"
 )
@@ -55,6 +56,11 @@ func (o operations) UpdateTeam(ctx context.Context, r api.UpdateTeamRequestObjec
 
 // AddMember implements POST /oz/teams/{teamUid}/members.
 func (o operations) AddMember(ctx context.Context, r api.AddMemberRequestObject) (api.AddMemberResponseObject, error) {
+	if s := o.opts.SignIn; r.Body.IssueKey && s != nil && s.Policy.LinkEmail {
+		// Whoever gets the key could prepare the account before its owner comes.
+		return nil, &task.Error{Code: task.CodeFeatureNotAvailable, Field: "issue_key",
+			Message: "people with a known address sign in with " + s.Name + " here and make their keys themselves: leave it out"}
+	}
 	m, key, err := callOf(ctx).client.AddMember(ctx, r.TeamUid, wire.NewMemberOf(*r.Body))
 	if err != nil {
 		return nil, err

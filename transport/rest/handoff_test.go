@@ -171,3 +171,35 @@ func TestPlanVersions(t *testing.T) {
 	a := e.Call(e.Outsider, http.MethodGet, "/oz/artifacts/plan-v1/versions", nil)
 	assert.Equal(t, a.Code(), task.CodeNotFound)
 }
+
+// TestHandoffEndsWithTheRight lets somebody go on with a conversation that was
+// shared with them: what it leaves behind later is not theirs any more when it
+// is taken back.
+func TestHandoffEndsWithTheRight(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	ctx, admin := t.Context(), adminClient(t, e)
+	run, f := kept(t, e, admin)
+	share := func(v task.Visibility) {
+		_, err := admin.Share(ctx, run.ID, task.Sharing{Visibility: v})
+		assert.NilError(t, err)
+	}
+	share(task.VisibilityLink)
+	outsider := sdk(t, e, e.Outsider)
+	_, err := outsider.Submit(ctx, oz.Request{Prompt: "go on", ConversationID: run.ConversationID})
+	assert.NilError(t, err)
+	link, err := client.NewLink(e.Claimed(), nil)
+	assert.NilError(t, err)
+	open := func() error {
+		blob, err := link.OpenBlob(ctx, f.Blob)
+		if err == nil {
+			assert.NilError(t, blob.Close())
+		}
+		return err
+	}
+	assert.NilError(t, open())
+	share(task.VisibilityTeam)
+	assert.ErrorIs(t, open(), task.ErrNotFound)
+	bundle, err := link.Bundle(ctx)
+	assert.NilError(t, err)
+	assert.Assert(t, bundle.Snapshot == nil)
+}

@@ -295,3 +295,27 @@ func TestTwoTenants(t *testing.T) {
 	assert.Assert(t, lists >= 20 && gets >= 20, "only %d lists and %d reads were tried", lists, gets)
 	assert.Assert(t, slices.Contains([]int{200}, e.Call(red.key, "GET", "/agent/runs/"+red.ids["{runId}"], nil).Status))
 }
+
+// TestSharingWithAFalseName lets another team give an address of our own
+// domain to somebody: a run is not shared with them by it.
+func TestSharingWithAFalseName(t *testing.T) {
+	e := transporttest.Start(t, &transporttest.Options{Idle: true})
+	ctx := t.Context()
+	outsider := sdk(t, e, e.Outsider)
+	team, err := outsider.CreateTeam(ctx, access.Team{Name: "Trap"})
+	assert.NilError(t, err)
+	fake, _, err := outsider.AddMember(ctx, team.UID, access.NewMember{Email: "boss@example.com", IssueKey: true})
+	assert.NilError(t, err)
+	admin := sdk(t, e, transporttest.AdminKey)
+	run, err := admin.Submit(ctx, oz.Request{Prompt: "work"})
+	assert.NilError(t, err)
+	with := func(uid string) task.Sharing {
+		return task.Sharing{Grants: []task.Grant{{To: task.Scope{Type: task.ScopeUser, UID: uid}, Role: task.RoleViewer}}}
+	}
+	_, err = admin.Share(ctx, run.ID, with("boss@example.com"))
+	assert.ErrorIs(t, err, task.ErrInvalid)
+	_, _, err = admin.AddMember(ctx, access.DefaultTeam, access.NewMember{Email: "boss@example.com"})
+	assert.ErrorIs(t, err, task.ErrInvalid)
+	_, err = admin.Share(ctx, run.ID, with(fake.User.UID))
+	assert.NilError(t, err, "by uid it is clear who is meant")
+}

@@ -134,10 +134,24 @@ func (h *Handler) unseal(value string) (l login, ok bool) {
 	return l, h.links.check(l.Expires, signature, loginCookie, text) == nil
 }
 
+// secure reports that browsers reach the server by https.
+func (h *Handler) secure(r *http.Request) bool { return strings.HasPrefix(h.absolute(r, ""), "https:") }
+
+// cookieName is what a cookie is called in a browser. By the prefix it takes
+// such a cookie from this very host alone: a neighbour in the same domain
+// cannot put a person into a session of somebody else (RFC 6265bis, section
+// 4.1.3.2).
+func (h *Handler) cookieName(r *http.Request, name string) string {
+	if h.secure(r) {
+		return "__Host-" + name
+	}
+	return name
+}
+
 // cookie makes one that scripts and other sites do not get. life 0 removes it.
 func (h *Handler) cookie(r *http.Request, name, value string, life time.Duration) *http.Cookie {
-	c := &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: strings.HasPrefix(h.absolute(r, ""), "https:"), MaxAge: int(life.Seconds())}
+	c := &http.Cookie{Name: h.cookieName(r, name), Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: h.secure(r), MaxAge: int(life.Seconds())}
 	if life == 0 {
 		c.MaxAge = -1
 	}
@@ -179,7 +193,7 @@ func (o operations) FinishLogin(ctx context.Context, r api.FinishLoginRequestObj
 // loginOf finds the sign-in that this browser has begun. A state that it did
 // not begin with comes from somebody else.
 func (h *Handler) loginOf(r *http.Request, state string) (login, error) {
-	cookie, err := r.Cookie(loginCookie)
+	cookie, err := r.Cookie(h.cookieName(r, loginCookie))
 	if err == nil {
 		l, ok := h.unseal(cookie.Value)
 		if ok && state != "" && subtle.ConstantTimeCompare([]byte(l.State), []byte(state)) == 1 {
@@ -195,7 +209,7 @@ func clip(s string) string { return s[:min(len(s), 100)] }
 // Logout implements POST /oz/auth/logout.
 func (o operations) Logout(ctx context.Context, _ api.LogoutRequestObject) (api.LogoutResponseObject, error) {
 	r := callOf(ctx).request
-	cookie, err := r.Cookie(sessionCookie)
+	cookie, err := r.Cookie(o.cookieName(r, sessionCookie))
 	if err != nil {
 		return nil, task.Errorf(task.CodeInvalidRequest, "there is no session to end: API keys are revoked at /oz/api-keys")
 	}
@@ -279,7 +293,7 @@ func (s signedOut) VisitLogoutResponse(w http.ResponseWriter) error {
 // session finds the caller behind a request's cookie. A browser sends that by
 // itself, so what changes something must come from a page of this server.
 func (h *Handler) session(r *http.Request) (access.Caller, error) {
-	cookie, err := r.Cookie(sessionCookie)
+	cookie, err := r.Cookie(h.cookieName(r, sessionCookie))
 	if err != nil || h.opts.SignIn == nil {
 		return access.Caller{}, task.Errorf(task.CodeAuthenticationRequired, "send an API key in the header Authorization: Bearer <key>")
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 	"gotest.tools/v3/assert"
 
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/oz/access/oidc"
 	"github.com/oz-platform/cloudagents/task"
@@ -169,6 +170,38 @@ func TestSignInCookies(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, to.Query().Get("code_challenge_method"), "S256")
 	assert.Assert(t, to.Query().Get("nonce") != "" && to.Query().Get("state") != "")
+}
+
+// TestSignInCookiesOfThisHost asks that a browser which comes by https takes
+// the cookies from this host alone.
+func TestSignInCookiesOfThisHost(t *testing.T) {
+	p, err := oidc.New(&oidc.Options{Issuer: "http://127.0.0.1:1", ClientID: "oz"})
+	assert.NilError(t, err)
+	e := transporttest.Start(t, &transporttest.Options{Platform: oz.Options{PublicURL: "https://oz.example.com"}, Rest: rest.Options{SignIn: &rest.SignIn{Provider: p}}})
+	token, _, err := e.Platform.Registry().StartSession(t.Context(), access.DefaultUser)
+	assert.NilError(t, err)
+	assert.Equal(t, e.Call("", http.MethodGet, "/oz/whoami", nil, "Cookie", "oz_session="+token).Status, http.StatusUnauthorized)
+	assert.Equal(t, e.Call("", http.MethodGet, "/oz/whoami", nil, "Cookie", "__Host-oz_session="+token).Status, http.StatusOK)
+	a := e.Call("", http.MethodPost, "/oz/auth/logout", nil, "Cookie", "__Host-oz_session="+token, "Origin", "https://oz.example.com")
+	assert.Equal(t, a.Status, http.StatusOK, "%s", a.Body)
+	gone := a.Header.Get("Set-Cookie")
+	for _, want := range []string{"__Host-oz_session=;", "Path=/;", "Secure", "Max-Age=0"} {
+		assert.Assert(t, strings.Contains(gone, want), gone)
+	}
+}
+
+// TestNoFirstKeysBesideSignIn asks that nobody gets a key for an account whose
+// owner is to come by their e-mail address.
+func TestNoFirstKeysBesideSignIn(t *testing.T) {
+	p, err := oidc.New(&oidc.Options{Issuer: "http://127.0.0.1:1", ClientID: "oz"})
+	assert.NilError(t, err)
+	e := transporttest.Start(t, &transporttest.Options{Rest: rest.Options{SignIn: &rest.SignIn{Provider: p, Policy: access.SignInPolicy{LinkEmail: true}}}})
+	path := "/oz/teams/" + access.DefaultTeam + "/members"
+	a := e.Call(transporttest.AdminKey, http.MethodPost, path, map[string]any{"email": "eve@example.com", "issue_key": true})
+	assert.Equal(t, a.Code(), task.CodeFeatureNotAvailable, "%s", a.Body)
+	assert.Assert(t, strings.Contains(string(a.Body), "issue_key"), "%s", a.Body)
+	a = e.Call(transporttest.AdminKey, http.MethodPost, path, map[string]any{"email": "eve@example.com"})
+	assert.Equal(t, a.Status, http.StatusCreated, "%s", a.Body)
 }
 
 func TestSignInRefuses(t *testing.T) {
