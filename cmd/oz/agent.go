@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,7 +43,7 @@ func (a *app) agentCloudCommand() *cobra.Command {
 				return err
 			}
 			if r.snapshot != (snapshotFlags{}) {
-				return unavailable("no-snapshot and the other snapshot flags", "the server keeps what each of its runs leaves behind; leave them out")
+				return unavailable("no-snapshot", "the server keeps what each of its runs leaves behind; leave them out")
 			}
 			return a.startCloud(cmd.Context(), &r, req, start{follow: follow, open: open})
 		},
@@ -77,7 +78,7 @@ func (a *app) startCloud(ctx context.Context, r *requestFlags, req oz.Request, t
 	}
 	switch {
 	case a.json() && then.follow:
-		a.stream().Started(t.ID, a.runURL(t.ID))
+		a.stream().Started(t, a.runURL(t.ID))
 	case a.json():
 		return a.emit(map[string]any{"run_id": t.ID, "task_id": t.ID, "state": t.State, "run_url": a.runURL(t.ID)})
 	default:
@@ -115,7 +116,7 @@ func (a *app) openPage(ctx context.Context, c *client.Client, id task.ID) {
 	switch {
 	case err != nil:
 		fmt.Fprintf(a.err, "oz: --open: %v\n", err)
-	case run.Page == "":
+	case run.Page == "" || !strings.HasPrefix(run.Page, "http://") && !strings.HasPrefix(run.Page, "https://"):
 		fmt.Fprintln(a.err, "oz: --open: the server names no page for its runs; its operator sets --public-url for that")
 	default:
 		if err := browse(ctx, run.Page); err != nil {

@@ -94,8 +94,8 @@ func (a *app) checkGlobals() error {
 	a.kept, a.keptErr = loadCredentials()
 	a.server = strings.TrimRight(cmp.Or(a.server, a.env("WARP_SERVER_ROOT_URL"), a.kept.Server, defaultServer), "/")
 	u, err := url.Parse(a.server)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return usageError{errors.New("--server-root-url: must be an http or https URL")}
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
+		return usageError{errors.New("--server-root-url: must be an http or https URL without credentials")} // its text may hold some
 	}
 	a.chooseKey()
 	return nil

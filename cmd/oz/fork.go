@@ -160,7 +160,7 @@ func (a *app) restoreRepo(ctx context.Context, c *client.Client, g *git.Git, dir
 	}
 	r := forkedRepo{Directory: filepath.Join(dir, filepath.FromSlash(f.Repo)), Remote: f.Remote, Branch: f.Branch}
 	if f.Repo == "." {
-		r.Directory = filepath.Join(dir, strings.TrimSuffix(f.Name, ".bundle"))
+		r.Directory = filepath.Join(dir, strings.TrimSuffix(filepath.Base(f.Name), ".bundle"))
 	}
 	work, err := filepath.Abs(r.Directory)
 	if err != nil {

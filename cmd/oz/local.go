@@ -231,7 +231,7 @@ func (a *app) runHere(ctx context.Context, l *localFlags, req oz.Request, share 
 	}
 	v := a.viewer()
 	if s, ok := v.(*console.Stream); ok {
-		s.Started(t.ID, a.runURL(t.ID))
+		s.Started(t, a.runURL(t.ID))
 	} else {
 		a.say("Run %s: %s", t.ID, oneLine(t.Title))
 	}

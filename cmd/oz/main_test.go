@@ -139,6 +139,7 @@ func TestMistakes(t *testing.T) {
 		{"exactly one run id is needed", "run follow a b"},
 		{`"xml" is none of pretty, text, json, ndjson`, "whoami --output-format xml"},
 		{"--server-root-url: must be an http or https URL", "whoami --server-root-url nowhere"},
+		{"--server-root-url: must be an http or https URL without credentials", "dump-debug-info --server-root-url http://ann:secret@example.com"},
 		{"--prompt, --saved-prompt or --skill is needed", "agent run-cloud"},
 		{"--prompt, --saved-prompt or --skill is needed", "agent run"},
 		{"--environment and --no-environment exclude each other", "agent run-cloud -p x -e e --no-environment"},
@@ -236,6 +237,25 @@ func TestMistakes(t *testing.T) {
 			d.fails(exitUsage, tt.want, strings.Fields(tt.args)...)
 		})
 	}
+}
+
+// TestNotAvailable: what the Oz command line has and nothing here can do is
+// refused, and never ignored.
+func TestNotAvailable(t *testing.T) {
+	d := newDesk(t)
+	for args, want := range map[string]string{
+		"agent run -p x --profile p":                             "--profile is not available here yet",
+		"agent run -p x --gui":                                   "--gui is not available here yet",
+		"agent run -p x --remove-repository-origins":             "--remove-repository-origins is not available here yet",
+		"agent run -p x --configure-git-credentials-with-github": "is not available here yet",
+		"agent run-cloud -p x --no-snapshot":                     "--no-snapshot is not available here yet",
+		"agent run-cloud -p x --harness claude-code":             "the agent claude",
+		"agent run-cloud -p x --mcp linear":                      "MCP",
+	} {
+		d.fails(exitFailure, want, strings.Fields(args)...)
+	}
+	// What only saves time is taken.
+	d.ok("agent", "run", "-p", "greet me", "--sandboxed", "--idle-on-complete", "5m", "--idle-on-fail", "--no-snapshot", "--strict-mcp-startup", "--mcp-startup-timeout", "5s")
 }
 
 // TestUnreachable: no command waits for a server that is not there.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"github.com/oz-platform/cloudagents/task"
 )
 
 // scheduleLines show a schedule (Oz API, ScheduledAgentItem).
@@ -70,12 +72,9 @@ func (f *scheduleFlags) register(cmd *cobra.Command) {
 	s.IntVar(&f.jitter, "jitter", 0, "spread the start over this many `seconds`")
 }
 
-// config makes the configuration of the runs: the file's, with the flags over it.
-func (f *scheduleFlags) config(a *app) (map[string]any, error) {
-	c, err := a.configFile(f.file)
-	if err != nil {
-		return nil, err
-	}
+// config makes the configuration of the runs: c, which is that of a file, with
+// the flags over it.
+func (f *scheduleFlags) config(c task.Config) (_ map[string]any, err error) {
 	for value, to := range map[*string]*string{&f.model: &c.ModelID, &f.environment: &c.EnvironmentID, &f.host: &c.WorkerHost, &f.skill: &c.SkillSpec} {
 		if *value != "" {
 			*to = *value
@@ -117,7 +116,11 @@ func (a *app) scheduleCreateCommand(use, short string) *cobra.Command {
 		if f.prompt == "" && f.skill == "" && f.file == "" {
 			return usageError{errors.New("--prompt or --skill is needed")}
 		}
-		config, err := f.config(a)
+		file, err := a.configFile(f.file)
+		if err != nil {
+			return err
+		}
+		config, err := f.config(file)
 		if err != nil {
 			return err
 		}
@@ -149,7 +152,14 @@ func (a *app) scheduleUpdateCommand() *cobra.Command {
 		if !namesChange(cmd) {
 			return usageError{errNothing}
 		}
-		changes, err := f.config(a)
+		var file task.Config // none but the one that is named: the environment's is for what is made anew
+		var err error
+		if f.file != "" {
+			if file, err = a.configFile(f.file); err != nil {
+				return err
+			}
+		}
+		changes, err := f.config(file)
 		if err != nil {
 			return err
 		}

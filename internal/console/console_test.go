@@ -68,7 +68,7 @@ func TestPrinterNeverPassesControlCharacters(t *testing.T) {
 func TestStreamGivesTheObjectsOfTheCommandLine(t *testing.T) {
 	var out strings.Builder
 	s := console.NewStream(&out)
-	s.Started("r1", "http://x/r1")
+	s.Started(task.Task{ID: "r1"}, "http://x/r1")
 	for _, e := range journey() {
 		s.Event(e)
 	}
@@ -90,7 +90,7 @@ func TestStreamGivesTheObjectsOfTheCommandLine(t *testing.T) {
 			assert.Equal(t, o["output"], "FAIL\x1b[31m one\npartial\n")
 		}
 	}
-	assert.DeepEqual(t, kinds, []string{"system", "system", "system", "system", "agent", "tool_call", "tool_result", "artifact_created", "system"})
+	assert.DeepEqual(t, kinds, []string{"system", "system", "system", "system", "system", "agent", "tool_call", "tool_result", "artifact_created", "system"})
 }
 
 // TestClean: a character that is cut in two between writes arrives whole, and

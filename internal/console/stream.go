@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"strings"
@@ -34,9 +35,11 @@ func (s *Stream) Err() error { return s.err }
 // object is one line. Only the fields of its type are set.
 type object map[string]any
 
-// Started says which run the stream is about.
-func (s *Stream) Started(id task.ID, url string) {
-	s.emit(object{"type": "system", "event_type": "run_started", "run_id": id, "run_url": url})
+// Started says which run the stream is about, and which conversation: its own,
+// or the one that it goes on with.
+func (s *Stream) Started(t task.Task, url string) {
+	s.emit(object{"type": "system", "event_type": "run_started", "run_id": t.ID, "run_url": url})
+	s.emit(object{"type": "system", "event_type": "conversation_started", "conversation_id": cmp.Or(t.ConversationID, string(t.ID))})
 }
 
 // Event writes what an event means to a script; some events mean nothing.
@@ -135,6 +138,9 @@ func (s *Stream) artifact(a task.Artifact) {
 		if value != "" {
 			o[key] = value
 		}
+	}
+	if a.Type == task.ArtifactPlan {
+		o["document_id"] = a.UID
 	}
 	s.emit(o)
 }
