@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -192,14 +194,13 @@ func (g *Git) leaveOut(ctx context.Context, dir, index, base, tree string, judge
 	if err != nil {
 		return nil, "", err
 	}
-	for _, path := range changed {
-		res, err := g.local(ctx, dir, "", "cat-file", "blob", tree+":"+path)
-		if err != nil {
-			return nil, "", err
-		}
-		if judge(path, res.Stdout, res.Truncated) {
+	err = g.readAll(ctx, dir, changed, func(path string, content []byte, truncated bool) {
+		if judge(path, content, truncated) {
 			paths = append(paths, path)
 		}
+	})
+	if err != nil {
+		return nil, "", err
 	}
 	if len(paths) == 0 {
 		return nil, tree, nil
@@ -237,7 +238,7 @@ func (g *Git) takeBack(ctx context.Context, dir string, env []string, base strin
 
 // changedFiles lists the files and links, not submodules, that tree has and
 // base has not, or has otherwise.
-func (g *Git) changedFiles(ctx context.Context, dir, base, tree string) ([]string, error) {
+func (g *Git) changedFiles(ctx context.Context, dir, base, tree string) ([]TreeFile, error) {
 	from := base
 	if from == "" {
 		var err error
@@ -252,14 +253,101 @@ func (g *Git) changedFiles(ctx context.Context, dir, base, tree string) ([]strin
 	if res.Truncated {
 		return nil, errors.New("too many files have changed; is there build output that .gitignore should name?")
 	}
-	var paths []string
+	var files []TreeFile
 	fields := strings.Split(string(res.Stdout), "\x00")
 	for i := 0; i+1 < len(fields); i += 2 { // ":oldmode newmode old new status", path
-		if meta := strings.Fields(fields[i]); len(meta) > 1 && (strings.HasPrefix(meta[1], "100") || meta[1] == "120000") {
-			paths = append(paths, fields[i+1])
+		if meta := strings.Fields(fields[i]); len(meta) == 5 && (strings.HasPrefix(meta[1], "100") || meta[1] == "120000") {
+			files = append(files, TreeFile{Path: fields[i+1], Blob: meta[3]})
 		}
 	}
-	return paths, nil
+	return files, nil
+}
+
+// batchHead is more than cat-file says of a blob before its content.
+const batchHead = 128
+
+// readAll calls f with the content of each file; with none of one that is
+// larger than a command may print. A process reads many files: one for each
+// would take minutes for some ten thousand.
+func (g *Git) readAll(ctx context.Context, dir string, files []TreeFile, f func(path string, content []byte, truncated bool)) error {
+	sizes, err := g.sizes(ctx, dir, files)
+	if err != nil {
+		return err
+	}
+	var batch []TreeFile
+	total := int64(0)
+	flush := func() error {
+		contents, err := g.readBatch(ctx, dir, batch)
+		for _, file := range batch {
+			if err == nil {
+				f(file.Path, contents[file.Blob], false)
+			}
+		}
+		batch, total = nil, 0
+		return err
+	}
+	for _, file := range files {
+		size := sizes[file.Blob] + batchHead
+		if size > int64(g.opts.MaxOutputBytes) {
+			f(file.Path, nil, true)
+			continue
+		}
+		if total+size > int64(g.opts.MaxOutputBytes) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		batch, total = append(batch, file), total+size
+	}
+	return flush()
+}
+
+// sizes gives those of all files' contents.
+func (g *Git) sizes(ctx context.Context, dir string, files []TreeFile) (map[string]int64, error) {
+	sizes := make(map[string]int64, len(files))
+	for part := range slices.Chunk(files, max(1, g.opts.MaxOutputBytes/batchHead)) {
+		res, err := g.local(ctx, dir, blobLines(part), "cat-file", "--batch-check")
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(res.Stdout)) {
+			fields := strings.Fields(line) // name, type, size
+			if len(fields) != 3 {
+				return nil, fmt.Errorf("git cat-file: cannot read %q", strings.TrimSpace(line))
+			}
+			if sizes[fields[0]], err = strconv.ParseInt(fields[2], 10, 64); err != nil {
+				return nil, fmt.Errorf("git cat-file: cannot read a size: %w", err)
+			}
+		}
+	}
+	return sizes, nil
+}
+
+// readBatch reads files that fit together into what a command may print.
+func (g *Git) readBatch(ctx context.Context, dir string, files []TreeFile) (map[string][]byte, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	res, err := g.local(ctx, dir, blobLines(files), "cat-file", "--batch")
+	if err != nil {
+		return nil, err
+	}
+	contents, err := parseBatch(res.Stdout)
+	for _, f := range files {
+		if _, ok := contents[f.Blob]; !ok && err == nil {
+			err = fmt.Errorf("git cat-file: there is no content of %s", f.Blob)
+		}
+	}
+	return contents, err
+}
+
+// blobLines are the files' contents as cat-file is asked for them.
+func blobLines(files []TreeFile) string {
+	var lines strings.Builder
+	for _, f := range files {
+		lines.WriteString(f.Blob + "\n")
+	}
+	return lines.String()
 }
 
 // sameTree reports whether a commit has the tree; "" has the empty one.

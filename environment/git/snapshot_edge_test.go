@@ -1,9 +1,10 @@
 package git_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
-
+	"strings"
 	"syscall"
 	"testing"
 
@@ -13,7 +14,8 @@ import (
 	"github.com/oz-platform/cloudagents/environment/internal/gittest"
 )
 
-// What agents do to work trees must not cost the rest of their work.
+// TestStateOfStrangeWorkTrees: what agents do to work trees must not cost the
+// rest of their work.
 func TestStateOfStrangeWorkTrees(t *testing.T) {
 	begin := map[string]string{"a.txt": "one\n", "dir/b.txt": "b\n", "dir/c.txt": "c\n", "plain": "p\n"}
 	run := func(t *testing.T, g *git.Git, dir string, args ...string) {
@@ -96,4 +98,29 @@ func TestStateOfStrangeWorkTrees(t *testing.T) {
 			assert.DeepEqual(t, files(t, carry(t, g, r, dir, s)), want)
 		})
 	}
+}
+
+// TestStateOfManyFiles: each is judged with its content, however many there
+// are, and one that is larger than can be read without.
+func TestStateOfManyFiles(t *testing.T) {
+	const limit = 64 << 10
+	g := open(t, &git.Options{MaxOutputBytes: limit})
+	r := gittest.New(t, "app", map[string]string{"a.txt": "one\n"})
+	dir := clone(t, g, r)
+	base := head(t, g, dir)
+	made := map[string]string{"large": strings.Repeat("x", limit), "full": strings.Repeat("y", limit-200), "empty": ""}
+	for i := range 300 {
+		made[fmt.Sprintf("many/%d", i)] = strings.Repeat(fmt.Sprint(i, " "), 300)
+	}
+	gittest.WriteFiles(t, dir, made)
+	assert.NilError(t, os.Symlink("to-a-secret", filepath.Join(dir, "link")))
+	seen := map[string]string{}
+	_, err := g.SaveState(t.Context(), dir, base, &git.StateOptions{LeaveOut: func(path string, content []byte, truncated bool) bool {
+		assert.Check(t, truncated == (path == "large"), path)
+		seen[path] = string(content)
+		return false
+	}})
+	assert.NilError(t, err)
+	made["large"], made["link"] = "", "to-a-secret"
+	assert.DeepEqual(t, seen, made)
 }
