@@ -27,6 +27,7 @@ type PlanNode struct {
 	Type    string     `json:"Node Type"`
 	Table   string     `json:"Relation Name"`
 	Index   string     `json:"Index Name"`
+	Cond    string     `json:"Index Cond"`
 	Rows    float64    `json:"Actual Rows"`
 	Loops   float64    `json:"Actual Loops"`
 	Removed float64    `json:"Rows Removed by Filter"`
@@ -80,18 +81,12 @@ func (s *Store) ExplainWriter(ctx context.Context, statement string) (plan PlanN
 	if len(prepared.ParamOIDs) > 0 {
 		execute += ")"
 	}
-	if _, err := conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan`); err != nil {
-		return plan, err
-	}
 	var out []byte
 	if err := conn.QueryRow(ctx, execute, pgx.QueryExecModeSimpleProtocol).Scan(&out); err != nil {
 		return plan, err
 	}
 	var plans []struct{ Plan PlanNode }
 	if err := json.Unmarshal(out, &plans); err != nil {
-		return plan, err
-	}
-	if _, err := conn.Exec(ctx, `RESET plan_cache_mode`); err != nil {
 		return plan, err
 	}
 	return plans[0].Plan, conn.Conn().Deallocate(ctx, "explained")
@@ -133,6 +128,9 @@ func MigrateTo(ctx context.Context, dsn, schema string, version int64) (err erro
 	return err
 }
 
+// AddUsage is the statement that adds to the sums.
+const AddUsage = addUsage
+
 // Statements gives the fixed statements that look rows up.
 func Statements() []string {
 	return []string{selectRun, selectExists, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord,
@@ -140,5 +138,5 @@ func Statements() []string {
 		selectExisting, selectMatching, estimateRuns, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
 		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim,
 		selectMail, selectMails, selectUnread, selectSignals, selectSignal, anyFresh, selectOldest, countUnread, markRead, markDeliver, numberFresh,
-		deleteOldest, dropMail, selectJournal, selectJournalHead}
+		deleteOldest, dropMail, selectJournal, selectJournalHead, addUsage}
 }

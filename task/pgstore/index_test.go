@@ -200,3 +200,24 @@ func TestStatementsUseIndexes(t *testing.T) {
 		readBy(t, &b, plan, "")
 	}
 }
+
+// TestUsageIsFoundByItsKey also in a young database, whose plans stay when it
+// has grown: what is added costs no more with many runs than with few.
+func TestUsageIsFoundByItsKey(t *testing.T) {
+	s := open(t, pgtest.DSN(t), nil)
+	plan, err := s.ExplainWriter(t.Context(), pgstore.AddUsage)
+	assert.NilError(t, err)
+	found := 0
+	var check func(p pgstore.PlanNode)
+	check = func(p pgstore.PlanNode) {
+		if p.Table == "usage" && strings.HasSuffix(p.Type, "Scan") {
+			found++
+			assert.Check(t, strings.Contains(p.Cond, "n = "), "reads all of an index: %+v", p)
+		}
+		for _, child := range p.Plans {
+			check(child)
+		}
+	}
+	check(plan)
+	assert.Assert(t, found >= 4, "%+v", plan)
+}

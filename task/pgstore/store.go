@@ -145,6 +145,9 @@ func (s *Store) open(ctx context.Context, config *pgxpool.Config) (err error) {
 	// takes the same time however many rows the table has.
 	set(writes.ConnConfig, "enable_hashjoin", "off")
 	set(writes.ConnConfig, "enable_mergejoin", "off")
+	// There is one good plan for each of these statements, and to find it takes
+	// longer than to carry it out: runs have many indexes.
+	set(writes.ConnConfig, "plan_cache_mode", "force_generic_plan")
 	set(writes.ConnConfig, "lock_timeout", milliseconds(s.opts.StatementTimeout))
 	// A store that stops in the middle, as a suspended process does, must not
 	// keep runs from the others.
