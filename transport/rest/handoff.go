@@ -102,6 +102,10 @@ func (o operations) CreateArtifact(ctx context.Context, r api.CreateArtifactRequ
 	return api.CreateArtifact201JSONResponse{ArtifactUid: a.UID}, nil
 }
 
+// maxVersionBytes bounds the texts of one answer: older versions that do not
+// fit are left out. The newest is always there.
+const maxVersionBytes = 16 << 20
+
 // ListPlanVersions implements GET /oz/artifacts/{artifactUid}/versions.
 func (o operations) ListPlanVersions(ctx context.Context, r api.ListPlanVersionsRequestObject) (api.ListPlanVersionsResponseObject, error) {
 	c := callOf(ctx)
@@ -109,11 +113,14 @@ func (o operations) ListPlanVersions(ctx context.Context, r api.ListPlanVersions
 	if err != nil {
 		return nil, err
 	}
-	answer := api.ListPlanVersions200JSONResponse{Versions: []api.PlanVersion{}}
+	answer, left := api.ListPlanVersions200JSONResponse{Versions: []api.PlanVersion{}}, maxVersionBytes
 	for i, a := range versions {
 		text, err := planText(ctx, c, a)
 		if err != nil {
 			return nil, err
+		}
+		if left -= len(text); left < 0 && i > 0 {
+			break
 		}
 		answer.Versions = append(answer.Versions, api.PlanVersion{Version: len(versions) - i, CreatedAt: a.CreatedAt.UTC(), Title: a.Title, Content: text})
 	}

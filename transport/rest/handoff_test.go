@@ -203,3 +203,27 @@ func TestHandoffEndsWithTheRight(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, bundle.Snapshot == nil)
 }
+
+// TestPlanVersionsAreBounded asks for more text than an answer may have.
+func TestPlanVersionsAreBounded(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	admin := adminClient(t, e)
+	_, err := admin.Submit(t.Context(), oz.Request{Prompt: "plan", Mode: task.ModePlan})
+	assert.NilError(t, err)
+	link, err := client.NewLink(e.Claimed(), nil)
+	assert.NilError(t, err)
+	assert.NilError(t, link.Begin(t.Context()))
+	text := strings.Repeat("x", 4<<20)
+	for i := range 6 {
+		uid := "plan-v" + string(rune('1'+i))
+		blob, size, err := link.Upload(t.Context(), uid, strings.NewReader(text))
+		assert.NilError(t, err)
+		assert.NilError(t, link.Append(t.Context(), int64(i), []task.Event{{Payload: &task.ArtifactReported{Artifact: task.Artifact{
+			UID: uid, DocumentUID: "plan-of-it", Type: task.ArtifactPlan, Title: uid, Blob: blob, SizeBytes: size}}}}))
+	}
+	versions, err := admin.PlanVersions(t.Context(), "plan-v1")
+	assert.NilError(t, err)
+	assert.Equal(t, len(versions), 4)
+	assert.Equal(t, versions[0].Version, 6)
+	assert.Equal(t, versions[0].Title, "plan-v6")
+}

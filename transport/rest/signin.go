@@ -310,13 +310,15 @@ func (h *Handler) sameOrigin(r *http.Request) bool {
 		return site == "same-origin"
 	}
 	origin := r.Header.Get("Origin")
-	return origin != "" && (origin == h.absolute(r, "") || origin == origins(r))
+	return origin != "" && origin == h.origin(r)
 }
 
-// origins gives the origin that the request itself went to.
-func origins(r *http.Request) string {
-	if r.TLS != nil {
-		return "https://" + r.Host
+// origin is that of the pages by which people reach the server. The same host
+// without https is another one: anybody in between can write its pages.
+func (h *Handler) origin(r *http.Request) string {
+	u, err := url.Parse(h.absolute(r, ""))
+	if err != nil {
+		return ""
 	}
-	return "http://" + r.Host
+	return u.Scheme + "://" + u.Host
 }

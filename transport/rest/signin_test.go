@@ -177,11 +177,15 @@ func TestSignInCookies(t *testing.T) {
 func TestSignInCookiesOfThisHost(t *testing.T) {
 	p, err := oidc.New(&oidc.Options{Issuer: "http://127.0.0.1:1", ClientID: "oz"})
 	assert.NilError(t, err)
-	e := transporttest.Start(t, &transporttest.Options{Platform: oz.Options{PublicURL: "https://oz.example.com"}, Rest: rest.Options{SignIn: &rest.SignIn{Provider: p}}})
+	e := transporttest.Start(t, &transporttest.Options{Platform: oz.Options{PublicURL: "https://oz.example.com/base"}, Rest: rest.Options{SignIn: &rest.SignIn{Provider: p}}})
 	token, _, err := e.Platform.Registry().StartSession(t.Context(), access.DefaultUser)
 	assert.NilError(t, err)
 	assert.Equal(t, e.Call("", http.MethodGet, "/oz/whoami", nil, "Cookie", "oz_session="+token).Status, http.StatusUnauthorized)
 	assert.Equal(t, e.Call("", http.MethodGet, "/oz/whoami", nil, "Cookie", "__Host-oz_session="+token).Status, http.StatusOK)
+	for _, origin := range []string{e.URL, "http://oz.example.com", "https://oz.example.com.evil.example", "null", ""} {
+		a := e.Call("", http.MethodPost, "/oz/auth/logout", nil, "Cookie", "__Host-oz_session="+token, "Origin", origin)
+		assert.Equal(t, a.Status, http.StatusForbidden, "%q: %s", origin, a.Body)
+	}
 	a := e.Call("", http.MethodPost, "/oz/auth/logout", nil, "Cookie", "__Host-oz_session="+token, "Origin", "https://oz.example.com")
 	assert.Equal(t, a.Status, http.StatusOK, "%s", a.Body)
 	gone := a.Header.Get("Set-Cookie")
