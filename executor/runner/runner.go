@@ -96,7 +96,6 @@ type execution struct {
 	// reserving says that model calls are reserved at the platform. The
 	// heartbeat may begin or end it.
 	reserving atomic.Bool
-	restored  int // repositories brought back from the snapshot
 }
 
 // Run carries out the execution that link is for and gives its outcome, which

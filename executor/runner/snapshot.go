@@ -170,9 +170,15 @@ func (x *execution) restore(ctx context.Context, g *git.Git, c environment.Check
 	if !ok {
 		return nil
 	}
+	done := filepath.Join(x.opts.Root, restoredDir, filepath.Base(c.Dir))
+	if err := os.Remove(done); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	err := x.restoreFrom(ctx, g, c, f)
 	if err == nil {
-		x.restored++
+		if err := note(done); err != nil {
+			return err
+		}
 		return x.journal.Post(ctx, &task.Notice{Text: fmt.Sprintf("%s is as the run left it: %s.", f.Repo, where(f))})
 	}
 	if ctx.Err() != nil || errors.Is(err, task.ErrFenced) {
@@ -182,6 +188,19 @@ func (x *execution) restore(ctx context.Context, g *git.Git, c environment.Check
 		return err
 	}
 	return x.journal.Post(ctx, &task.Notice{Text: fmt.Sprintf("What the run had left in %s could not be brought back: %v", f.Repo, err)})
+}
+
+// restoredDir, below the workspace, has a file for each repository that was
+// brought back: the execution that did it may not have come as far as the
+// agent.
+const restoredDir = ".oz/restored"
+
+// note makes an empty file.
+func note(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, nil, 0o600)
 }
 
 func where(f task.SnapshotFile) string {
@@ -252,7 +271,14 @@ func clean(ctx context.Context, g *git.Git, c environment.Checkout) error {
 // brought back.
 func (x *execution) lost() bool {
 	s := x.bundle.Snapshot
-	return s == nil || s.TaskID != x.bundle.Task.ID || s.Execution != x.history.worker || len(s.Skipped) > 0 || x.restored < bundles(s.SnapshotTaken)
+	if s == nil || s.TaskID != x.bundle.Task.ID || s.Execution != x.history.worker || len(s.Skipped) > 0 {
+		return true
+	}
+	restored, err := os.ReadDir(filepath.Join(x.opts.Root, restoredDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	return len(restored) < bundles(s.SnapshotTaken)
 }
 
 func bundles(s task.SnapshotTaken) (n int) {

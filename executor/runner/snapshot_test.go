@@ -61,6 +61,39 @@ func TestFollowUpInANewWorkspace(t *testing.T) {
 	assert.Equal(t, setUp, "hello, world\n", "setup commands see what was restored")
 }
 
+// TestFollowUpAfterAFailedSetup: what was brought back is there still when the
+// setup succeeds at last, and the agent is not told otherwise.
+func TestFollowUpAfterAFailedSetup(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, setup{script: play(command(worked), finish("Half done."), command("cat greeting.txt notes.txt; git log -1 --format=%s"), finish("It is all there."))})
+	mirror := t.TempDir()
+	env := r.environment(func(c *environment.Config) { c.SetupCommands = []string{"ls " + mirror + "/up"} })
+	up := func() { assert.NilError(t, os.WriteFile(mirror+"/up", nil, 0o600)) }
+	up()
+	run, events := r.do(prompt, env)
+	assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s", run.Head.Status.Message, describe(events))
+
+	assert.NilError(t, os.RemoveAll(r.workspace(run.ID)))
+	assert.NilError(t, os.Remove(mirror+"/up"))
+	assert.NilError(t, r.FollowUp(t.Context(), run.ID, oz.Message{Text: "Go on."}))
+	run, events = r.finish(run.ID)
+	assert.Equal(t, run.State, task.StateFailed, describe(events))
+	up()
+	assert.NilError(t, r.FollowUp(t.Context(), run.ID, oz.Message{Text: "And now?"}))
+	run, events = r.finish(run.ID)
+	assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s", run.Head.Status.Message, describe(events))
+	results := payloads[*task.ToolResult](events)
+	for _, want := range []string{"hello, world", "untracked", "half"} {
+		assert.Assert(t, is.Contains(results[len(results)-2].Content, want))
+	}
+	for _, n := range payloads[*task.Notice](events) {
+		assert.Assert(t, !strings.Contains(n.Text, "made anew"), n.Text)
+	}
+	// What is kept builds on what the remote has, not on what was brought back.
+	taken := payloads[*task.SnapshotTaken](events)
+	assert.Equal(t, taken[len(taken)-1].Files[0].Base, taken[0].Files[0].Base)
+}
+
 // TestSnapshotHoldsNoSecret: neither a file nor a commit with a secret is
 // kept, and the agent is told, when it comes back, that not all is there.
 func TestSnapshotHoldsNoSecret(t *testing.T) {
