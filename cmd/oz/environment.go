@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -108,11 +111,18 @@ func (a *app) environmentCreateCommand() *cobra.Command {
 	var team func() *bool
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make an environment", Args: noArgs,
+		Long: `Make an environment. Without --docker-image, a person at a terminal is asked for
+the image; scripts get none.`,
 		Example: "  oz environment create --name api --repo acme/api --setup-command 'go mod download'",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			var config environment.Config
 			if err := f.addTo(&config); err != nil {
 				return err
+			}
+			if config.DockerImage == "" {
+				if config.DockerImage, err = a.askImage(); err != nil {
+					return err
+				}
 			}
 			c, err := a.client()
 			if err != nil {
@@ -213,6 +223,31 @@ var images = []image{
 	{"ruby:3-bookworm", "Ruby"},
 	{"eclipse-temurin:21-jdk", "Java"},
 	{"mcr.microsoft.com/dotnet/sdk:9.0", ".NET"},
+}
+
+// askImage lets a person at a terminal choose an image, or none.
+func (a *app) askImage() (string, error) {
+	in, ok := a.terminal()
+	if !ok {
+		return "", nil
+	}
+	for i, m := range images {
+		fmt.Fprintf(a.err, "%3d  %s (%s)\n", i+1, m.Image, m.Holds)
+	}
+	fmt.Fprint(a.err, "Image of the sandbox, for workers that use containers (number or name, empty for none): ")
+	line, err := bufio.NewReader(in).ReadString('\n')
+	answer := strings.TrimSpace(line)
+	if err != nil && answer == "" {
+		return "", errors.New("nothing was entered; --docker-image names the image")
+	}
+	n, err := strconv.Atoi(answer)
+	switch {
+	case err != nil:
+		return answer, nil // a name
+	case n < 1 || n > len(images):
+		return "", usageError{fmt.Errorf("there is no image %d in the list", n)}
+	}
+	return images[n-1].Image, nil
 }
 
 func (a *app) imageCommand() *cobra.Command {

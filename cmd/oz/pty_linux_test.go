@@ -74,6 +74,14 @@ func TestAtATerminal(t *testing.T) {
 	assert.Equal(t, code, 0, screen)
 	assert.Equal(t, d.ok("secret", "list"), "No secrets.\n")
 
+	for answer, want := range map[string]string{"3": images[2].Image, "registry.example.com/build:1": "registry.example.com/build:1", "": ""} {
+		code, screen = d.typed(map[string]string{"empty for none): ": answer}, "environment", "create", "-n", "image-"+answer, "-r", "acme/api")
+		assert.Equal(t, code, 0, screen)
+		assert.Equal(t, d.ok("environment", "list", "--jq", `.environments[] | select(.config.name == "image-`+answer+`") | .config.docker_image // ""`), want+"\n")
+	}
+	code, screen = d.typed(map[string]string{"empty for none): ": "77"}, "environment", "create", "-n", "x")
+	assert.Equal(t, code, exitUsage, screen)
+
 	code, screen = d.typed(map[string]string{"API key (not shown): ": servertest.APIKey}, "login", "--with-key", "--force")
 	assert.Equal(t, code, 0, screen)
 	assert.Assert(t, !strings.Contains(screen, servertest.APIKey))

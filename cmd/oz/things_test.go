@@ -246,6 +246,13 @@ func TestMail(t *testing.T) {
 	sent := d.ok("run", "message", "send", "--to", to, "--subject", "Interface changed", "--body", "Use v2.\x1b[2J", "--sender-run-id", from, "--jq", ".message_ids[0]")
 	id := strings.TrimSpace(sent)
 	await(t, "the message", func() bool { return strings.Contains(seen.String(), id) })
+	// The watch outlives its server, and shows nothing twice.
+	d.server.Kill()
+	await(t, "the notice of the loss", func() bool { return strings.Contains(seen.String(), "does not answer; trying again") })
+	d.server.Start()
+	again := strings.TrimSpace(d.ok("run", "message", "send", "--to", to, "--subject", "Once more", "--body", "x", "--sender-run-id", from, "--jq", ".message_ids[0]"))
+	await(t, "the second message", func() bool { return strings.Contains(seen.String(), again) })
+	assert.Equal(t, strings.Count(seen.String(), id), 1, seen)
 	assert.NilError(t, watch.Process.Signal(os.Interrupt))
 	assert.Equal(t, wait(), exitInterrupted)
 	var m map[string]any
@@ -258,7 +265,7 @@ func TestMail(t *testing.T) {
 	out := d.ok("run", "message", "read", id)
 	has(t, out, "Subject  Interface changed\n", "\nUse v2.[2J\n")
 	assert.Assert(t, !strings.Contains(out, "\x1b"))
-	assert.Equal(t, d.ok("run", "message", "list", to, "--unread"), "No messages.\n")
+	assert.Equal(t, d.ok("run", "message", "list", to, "--unread", "--jq", ".[].message_id"), again+"\n")
 	d.letGo()
 	d.ok("run", "follow", from)
 	d.ok("run", "follow", to)
