@@ -25,7 +25,8 @@ const (
 	AuditDenied AuditOutcome = "denied" // it was not allowed
 )
 
-// ActionSignIn is the attempt to use a key or token that is not valid. Only
+// ActionSignIn is the attempt to use a key or token that is not valid, or to
+// sign in with an identity provider as somebody whom nobody lets in. Only
 // refusals of it are written down.
 const ActionSignIn access.Action = "account.sign_in"
 
@@ -187,7 +188,11 @@ func (a auditor) Audited(ctx context.Context, act access.Act, do func() error) e
 
 // Refused implements access.Auditor.
 func (a auditor) Refused(ctx context.Context, act access.Act, why error) {
-	a.p.denied(ctx, a.p.As(act.By), deedOf(act), why)
+	d := deedOf(act)
+	if d.action == ActionSignIn { // it concerns whoever runs the server
+		d.owner = a.p.opts.Owner
+	}
+	a.p.denied(ctx, a.p.As(act.By), d, why)
 }
 
 func deedOf(a access.Act) deed {

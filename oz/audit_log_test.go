@@ -235,6 +235,33 @@ func (c *handClock) After(d time.Duration) <-chan time.Time { return time.After(
 
 // TestVerifyAuditFindsChanges changes the log in its database, as whoever owns
 // the file can.
+func TestRefusedSignInsAreAudited(t *testing.T) {
+	p, _ := newPlatform(t, nil)
+	before := len(records(t, p.Client))
+	ctx := access.WithOrigin(t.Context(), access.Origin{Remote: "192.0.2.7"})
+	id := access.Identity{Issuer: "https://id.example.com", Subject: "7", Email: strings.Repeat("m", 2000) + "@example.com", EmailVerified: true}
+	_, err := p.Registry().SignIn(ctx, id, access.SignInPolicy{})
+	assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized)
+	list := records(t, p.Client)[before:]
+	assert.Equal(t, len(list), 1)
+	assert.Equal(t, list[0].Action, oz.ActionSignIn)
+	assert.Equal(t, list[0].Outcome, oz.AuditDenied)
+	assert.Equal(t, list[0].Remote, "192.0.2.7")
+	assert.Assert(t, list[0].Object.Owner != "" && len(list[0].Object.ID) <= 256)
+}
+
+// TestLongNamesDoNotFillTheDisk asks for what is refused, by a long name.
+func TestLongNamesDoNotFillTheDisk(t *testing.T) {
+	p, _ := newPlatform(t, nil)
+	all := people(t, p)
+	before := len(records(t, p.Client))
+	_, _, err := all["bob"].CreateKey(t.Context(), access.KeySpec{Type: access.KeyTeam, Name: strings.Repeat("k", 1<<20)})
+	assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized)
+	list := records(t, p.Client)[before:]
+	assert.Equal(t, len(list), 1)
+	assert.Assert(t, len(list[0].Details["name"]) <= 256, len(list[0].Details["name"]))
+}
+
 func TestVerifyAuditFindsChanges(t *testing.T) {
 	tests := []struct {
 		name, change string

@@ -54,9 +54,18 @@ const (
 	maxSessions  = 50   // of one person; the one that was not used for longest ends
 )
 
+// actionSignIn names refused attempts to sign in; the access table has no row
+// for it, since who may sign in is up to a SignInPolicy.
+const actionSignIn Action = "account.sign_in"
+
 // SignIn finds the person behind an identity, and makes them known if the
 // policy allows it. It fails with task.CodeNotAuthorized.
 func (r *Registry) SignIn(ctx context.Context, id Identity, p SignInPolicy) (User, error) {
+	u, err := r.signIn(ctx, id, p)
+	return u, r.judge(ctx, Act{Action: actionSignIn, Kind: "identity", ID: id.Email}, err)
+}
+
+func (r *Registry) signIn(ctx context.Context, id Identity, p SignInPolicy) (User, error) {
 	if id.Issuer == "" || id.Subject == "" || len(id.Issuer)+len(id.Subject) > maxIdentity {
 		return User{}, task.Errorf(task.CodeNotAuthorized, "the identity provider did not say who you are")
 	}
@@ -78,7 +87,7 @@ func (r *Registry) SignIn(ctx context.Context, id Identity, p SignInPolicy) (Use
 	}
 	_, err = r.records.PutRecord(ctx, task.Record{Kind: kindIdentity, Key: key, Owner: u.scope(), Data: []byte(u.UID), UpdatedAt: r.now()})
 	if errors.Is(err, task.ErrConflict) { // the same person, in another window
-		return r.SignIn(ctx, id, p)
+		return r.signIn(ctx, id, p)
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("write %s: %w", kindIdentity, err)
