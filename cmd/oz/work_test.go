@@ -135,23 +135,12 @@ func TestArtifacts(t *testing.T) {
 	d.fails(exitFailure, "does not exist", "artifact", "get", "nope")
 }
 
-// TestAudit verifies a log, and finds out a server that changes or cuts it.
-func TestAudit(t *testing.T) {
-	d := newDesk(t)
-	for _, name := range []string{"ONE", "TWO", "THREE"} {
-		d.ok("secret", "create", name, "-f", d.file("v", "a-long-value-4478"+name))
-	}
-	has(t, d.ok("audit", "list"), "secret.create", "admin", "done")
-	assert.Equal(t, d.ok("audit", "list", "-L", "1", "--jq", ".entries | length"), "1\n")
-	has(t, d.ok("audit", "verify"), "The audit log is whole: ")
-	head := strings.TrimSpace(d.ok("audit", "verify", "--jq", ".head"))
-	d.ok("secret", "delete", "TWO", "--force")
-	has(t, d.ok("audit", "verify", "--head", head), "The audit log is whole: ")
-
-	// liar stands between and changes what the server says.
+// liar stands between oz and its server and changes the entries of the audit
+// log; it gives the flag that leads there.
+func (d *desk) liar(lie func([]map[string]any) []map[string]any) string {
+	d.t.Helper()
 	target, err := url.Parse(d.server.URL)
-	assert.NilError(t, err)
-	var lie func([]map[string]any) []map[string]any
+	assert.NilError(d.t, err)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.ModifyResponse = func(r *http.Response) error {
 		if r.Request.URL.Path != "/api/v1/oz/audit" {
@@ -169,24 +158,39 @@ func TestAudit(t *testing.T) {
 		r.Header.Del("Content-Length")
 		return err
 	}
-	liar := httptest.NewServer(proxy)
-	defer liar.Close()
-	at := "--server-root-url=" + liar.URL
-	lie = func(e []map[string]any) []map[string]any {
+	s := httptest.NewServer(proxy)
+	d.t.Cleanup(s.Close)
+	return "--server-root-url=" + s.URL
+}
+
+// TestAudit verifies a log, and finds out a server that changes or cuts it.
+func TestAudit(t *testing.T) {
+	d := newDesk(t)
+	for _, name := range []string{"ONE", "TWO", "THREE"} {
+		d.ok("secret", "create", name, "-f", d.file("v", "a-long-value-4478"+name))
+	}
+	has(t, d.ok("audit", "list"), "secret.create", "admin", "done")
+	assert.Equal(t, d.ok("audit", "list", "-L", "1", "--jq", ".entries | length"), "1\n")
+	has(t, d.ok("audit", "verify"), "The audit log is whole: ")
+	head := strings.TrimSpace(d.ok("audit", "verify", "--jq", ".head"))
+	d.ok("secret", "delete", "TWO", "--force")
+	has(t, d.ok("audit", "verify", "--head", head), "The audit log is whole: ")
+
+	at := d.liar(func(e []map[string]any) []map[string]any {
 		for _, x := range e {
 			if x["seq"] == 3.0 {
 				x["body"] = strings.Replace(x["body"].(string), "admin", "other", 1)
 			}
 		}
 		return e
-	}
+	})
 	r := d.oz("audit", "verify", at)
 	assert.Equal(t, r.code, exitFailure)
 	has(t, r.err, "the audit log breaks at entry 3: ")
 	r = d.oz("audit", "verify", at, "--output-format", "json")
 	assert.Equal(t, r.code, exitFailure)
 	has(t, r.out, `"ok": false`, `"broken_seq": 3`)
-	lie = func(e []map[string]any) []map[string]any { // the end is cut off
+	at = d.liar(func(e []map[string]any) []map[string]any { // the end is cut off
 		var kept []map[string]any
 		for _, x := range e {
 			if x["seq"].(float64) < 3 {
@@ -194,7 +198,7 @@ func TestAudit(t *testing.T) {
 			}
 		}
 		return kept
-	}
+	})
 	assert.Equal(t, d.oz("audit", "verify", at).code, 0) // the chain alone cannot tell
 	d.fails(exitFailure, "it is missing, and all behind it", "audit", "verify", at, "--head", head)
 	d.fails(exitUsage, "--head: ", "audit", "verify", "--head", "12")
