@@ -22,7 +22,8 @@ func anonymous(s string, ids map[string]string) string {
 	for _, r := range []struct{ pattern, with string }{
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`, "INSTANT"},
 		{`"(run_time|run_time_ms|duration_ms)": ?("[^"]*"|\d+)`, `"$1": SPAN`},
-		{`\d+(s|m\d+s)  *\n`, "SPAN\n"},
+		{`\b\d+(s|m\d+s) *\n`, "SPAN\n"},
+		{`\d+ tokens.*`, "N tokens"},
 		{`"suffix": ?"[^"]*"`, `"suffix": "SUFFIX"`},
 		{`wk-\*\*\S+`, "wk-**SUFFIX"},
 		{`127\.0\.0\.1:\d+`, "HOST"},
@@ -57,6 +58,15 @@ func TestFormats(t *testing.T) {
 				}
 			}
 			assert.Assert(t, !strings.Contains(text, "\x1b"), "%s in %s steers the terminal", args, format)
+			out.WriteString("=== oz " + anonymous(args, ids) + " --output-format " + format + "\n" + anonymous(text, ids))
+		}
+	}
+	// Of a run that has ended, the forms for people: the others are the API's.
+	run := d.object("agent", "run-cloud", "-p", "greet me", "--no-environment", "-n", "greeter")["run_id"].(string)
+	d.ok("run", "follow", run)
+	for _, args := range []string{"run list", "run get " + run} {
+		for _, format := range []string{"pretty", "text"} {
+			text := d.ok(append(strings.Fields(args), "--output-format", format)...)
 			out.WriteString("=== oz " + anonymous(args, ids) + " --output-format " + format + "\n" + anonymous(text, ids))
 		}
 	}

@@ -47,7 +47,8 @@ Verified with: echo hello from the agent
 	assert.NilError(t, json.Unmarshal([]byte(d.ok("run", "list", "--output-format", "json")), &listed))
 	assert.Equal(t, len(listed.Runs), 1)
 	id := listed.Runs[0].RunID
-	assert.Assert(t, strings.Contains(d.ok("run", "get", id), "State         SUCCEEDED\n"))
+	shown := d.ok("run", "get", id)
+	has(t, shown, "Title      greet me\n", "State      SUCCEEDED\n", "Message    Done: greet.", "Creator    Admin\n", "Source     CLI (REMOTE)\n", "Usage      ", " tokens", "Prompt     greet me\n")
 	assert.Assert(t, strings.Contains(d.ok("run", "get", id, "--conversation"), "It is done."))
 	assert.Equal(t, d.object("run", "get", id)["prompt"], "greet me")
 	replay := d.ok("task", "follow", id) // task is another name of run

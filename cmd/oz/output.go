@@ -7,10 +7,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
-
-	"github.com/oz-platform/cloudagents/internal/console"
-	"github.com/oz-platform/cloudagents/task"
 )
 
 // emit prints a value for programs: indented JSON, or one line in ndjson.
@@ -89,8 +85,11 @@ func oneLine(s string) string {
 // of the executions that have ended.
 var runColumns = []column{
 	{"RUN", ".run_id"}, {"STATE", ".state"}, {"TITLE", ".title"}, {"CREATOR", ".creator.display_name"}, {"SOURCE", ".source"}, {"CREATED", ".created_at"},
-	{"TIME", `(.oz.run_time_ms // 0) / 1000 | floor | if . >= 3600 then "\(. / 3600 | floor)h\(. % 3600 / 60 | floor)m" elif . >= 60 then "\(. / 60 | floor)m\(. % 60)s" else "\(.)s" end`},
+	{"TIME", spanExpr},
 }
+
+// spanExpr writes a run's time of work as people do.
+const spanExpr = `(.oz.run_time_ms // 0) / 1000 | floor | if . >= 3600 then "\(. / 3600 | floor)h\(. % 3600 / 60 | floor)m" elif . >= 60 then "\(. / 60 | floor)m\(. % 60)s" else "\(.)s" end`
 
 func (a *app) showRuns(raw json.RawMessage) error {
 	err := a.showList(raw, listing{member: "runs", columns: runColumns, none: "No runs. Start one with 'oz agent run-cloud --prompt ...'."})
@@ -111,40 +110,15 @@ func (a *app) showRuns(raw json.RawMessage) error {
 	return nil
 }
 
-func (a *app) showRun(t task.Task) error {
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(a.out, "%-13s %s\n", name, value)
-		}
-	}
-	line("Run", string(t.ID))
-	line("Title", oneLine(t.Title))
-	line("State", string(t.State))
-	line("Message", oneLine(t.Head.Status.Message))
-	line("Error code", string(t.Head.Status.ErrorCode))
-	line("Creator", oneLine(t.Creator.DisplayName))
-	line("Source", string(t.Source)+" ("+string(t.Where)+")")
-	line("Created", t.CreatedAt.Local().Format(time.DateTime))
-	line("Work time", t.WorkTime(time.Now()).Round(time.Millisecond).String())
-	line("Model", t.Config.ModelID)
-	line("Environment", t.Config.EnvironmentID)
-	line("Usage", usage(t.Usage))
-	for _, artifact := range t.Artifacts {
-		line("Artifact", oneLine(console.ArtifactTitle(artifact)))
-	}
-	line("Prompt", oneLine(t.Prompt))
-	return nil
-}
-
-// usage says what a run cost in one line.
-func usage(u task.Usage) string {
-	tokens := u.Tokens()
-	if tokens.Total() == 0 {
-		return ""
-	}
-	s := fmt.Sprintf("%d tokens in, %d out", tokens.Input+tokens.CacheRead+tokens.CacheWrite, tokens.Output)
-	if cost, complete := u.Cost(); complete {
-		s += fmt.Sprintf(", $%.4f", cost.Total())
-	}
-	return s
+// runLines show one run (Oz API, RunItem).
+var runLines = []column{
+	{"Run", ".run_id"}, {"Title", ".title"}, {"State", ".state"}, {"Message", ".status_message.message"}, {"Error code", ".status_message.error_code"},
+	{"Creator", ".creator.display_name"}, {"Executed as", "if .executor.uid != .creator.uid then .executor.display_name else null end"},
+	{"Source", `.source + " (" + .execution_location + ")"`}, {"Schedule", ".schedule.schedule_name"}, {"Created", ".created_at"}, {"Work time", spanExpr},
+	{"Name", ".agent_config.name"}, {"Model", ".agent_config.model_id"}, {"Environment", ".agent_config.environment_id"}, {"Skill", ".agent_config.skill_spec"},
+	{"Worker", ".agent_config.worker_host"}, {"Conversation", "if .conversation_id != .run_id then .conversation_id else null end"}, {"Parent", ".parent_run_id"},
+	{"Usage", `.request_usage | if . == null or (.total_tokens // 0) == 0 then "" else "\(.total_tokens) tokens" + (if .inference_cost_usd then ", " + (.inference_cost_usd | ` + dollars + `) else "" end) end`},
+	{"Artifacts", `[.artifacts[]? | (.artifact_type | ascii_downcase | gsub("_"; " ")) + " " + (.data | .url // .filename // .title // .filepath // "") +
+		(.data | if .branch then " (branch " + .branch + ")" else "" end) + (.data.artifact_uid | if . then " [" + . + "]" else "" end)] | join(", ")`},
+	{"Page", ".session_link"}, {"Prompt", ".prompt"},
 }

@@ -141,18 +141,11 @@ func (a *app) runGetCommand() *cobra.Command {
 			if conversation {
 				return a.showConversation(cmd.Context(), c, task.ID(args[0]))
 			}
-			if a.json() {
-				raw, err := c.RunJSON(cmd.Context(), task.ID(args[0]))
-				if err != nil {
-					return err
-				}
-				return a.emitRaw(raw, "")
-			}
-			t, err := c.Get(cmd.Context(), task.ID(args[0]))
+			raw, err := c.RunJSON(cmd.Context(), task.ID(args[0]))
 			if err != nil {
 				return err
 			}
-			return a.showRun(t)
+			return a.showItem(raw, runLines)
 		},
 	}
 	cmd.Flags().BoolVar(&conversation, "conversation", false, "show the conversation instead")

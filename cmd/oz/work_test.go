@@ -124,6 +124,7 @@ func TestArtifacts(t *testing.T) {
 	uid := strings.TrimSpace(r.out)
 	has(t, d.ok("artifact", "get", uid), "Name          report.txt\n", "Description   what was measured\n", "Size          9 bytes\n")
 	assert.Assert(t, !strings.Contains(d.ok("artifact", "get", uid), "http"), "the signed link is shown")
+	has(t, d.ok("run", "get", id), "Artifacts  file report.txt ["+uid+"]\n")
 	d.fails(exitUsage, "there is a file already", "artifact", "download", uid)
 	assert.Equal(t, d.ok("artifact", "download", uid, "-o", "-"), "measured\n")
 	assert.Equal(t, d.ok("artifact", "download", uid, "-o", "copy"), "Saved copy (9 bytes).\n")
