@@ -69,34 +69,38 @@ func (a *app) startCloud(ctx context.Context, r *requestFlags, req oz.Request, t
 	if err := r.loadPrompt(ctx, c, &req); err != nil {
 		return err
 	}
-	t, err := c.Submit(ctx, req)
+	t, waits, err := c.Enqueue(ctx, req)
 	if err != nil {
 		return err
-	}
-	if then.open {
-		defer a.openPage(ctx, c, t.ID)
 	}
 	switch {
 	case a.json() && then.follow:
 		a.stream().Started(t, a.runURL(t.ID))
 	case a.json():
-		return a.emit(map[string]any{"run_id": t.ID, "task_id": t.ID, "state": t.State, "run_url": a.runURL(t.ID)})
+		err = a.emit(map[string]any{"run_id": t.ID, "task_id": t.ID, "state": t.State, "run_url": a.runURL(t.ID), "at_capacity": waits})
 	default:
-		a.sayStarted(t, then)
+		a.sayStarted(t, waits)
 	}
-	if !then.follow {
-		return nil
+	if err != nil {
+		return err
 	}
-	return a.follow(ctx, c, t.ID, 0)
+	if then.open {
+		a.openPage(ctx, c, t.ID)
+	}
+	if then.follow {
+		return a.follow(ctx, c, t.ID, 0)
+	}
+	a.say("Follow it with 'oz run follow %s'.", t.ID)
+	return nil
 }
 
-func (a *app) sayStarted(t task.Task, then start) {
+func (a *app) sayStarted(t task.Task, waits bool) {
 	a.say("Run %s is %s: %s", t.ID, t.State, oneLine(t.Title))
+	if waits {
+		a.say("The limit of runs at once is reached: it waits until another one ends.")
+	}
 	if t.Config.EnvironmentID == "" {
 		a.say("It runs without an environment.")
-	}
-	if !then.follow {
-		a.say("Follow it with 'oz run follow %s'.", t.ID)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -32,12 +31,8 @@ func newSignInDesk(t *testing.T) *desk {
 	d := &desk{t: t, dir: t.TempDir(), server: servertest.New(t, filepath.Join(bin, "ozd"), servertest.Talker(filepath.Join(t.TempDir(), "release")))}
 	storage.RegisterClients(storage.WebClient("oz", "client-secret-1", d.server.URL+"/api/v1/oz/auth/callback"))
 	provider = exampleop.SetupServer(issuer, storage.NewStorage(storage.NewUserStore(issuer)), nil, false, op.WithAllowInsecure())
-	f, err := os.OpenFile(filepath.Join(d.server.Dir, "ozd.yaml"), os.O_APPEND|os.O_WRONLY, 0)
-	assert.NilError(t, err)
-	_, err = fmt.Fprintf(f, "public_url: %s\nsign_in: {name: Example ID, issuer: %q, client_id: oz, client_secret_file: %q, domains: [zitadel.ch], team: default}\n",
-		d.server.URL, issuer, d.file("client-secret", "client-secret-1"))
-	assert.NilError(t, err)
-	assert.NilError(t, f.Close())
+	d.configure(fmt.Sprintf("public_url: %s\nsign_in: {name: Example ID, issuer: %q, client_id: oz, client_secret_file: %q, domains: [zitadel.ch], team: default}\n",
+		d.server.URL, issuer, d.file("client-secret", "client-secret-1")))
 	d.server.Start()
 	return d
 }

@@ -97,6 +97,23 @@ func TestRunHere(t *testing.T) {
 	d.fails(exitFailure, "is FAILED", "agent", "run", "-p", "refuse")
 }
 
+// TestRunThatWaits: whoever starts a run is told that others are before it.
+func TestRunThatWaits(t *testing.T) {
+	d := newDesk(t, "max_concurrent: 1\n")
+	var ids []string
+	await(t, "a run that waits", func() bool { // the limit is known once a run was in its way
+		run := d.object("agent", "run-cloud", "-p", "wait for it")
+		ids = append(ids, run["run_id"].(string))
+		return run["at_capacity"] == true
+	})
+	has(t, d.ok("agent", "run-cloud", "-p", "greet me", "-n", "last"), "The limit of runs at once is reached")
+	d.letGo()
+	ids = append(ids, strings.TrimSpace(d.ok("run", "list", "--name", "last", "--jq", ".runs[].run_id")))
+	for _, id := range ids {
+		d.ok("run", "follow", id)
+	}
+}
+
 // TestThingsAround: environments, secrets, keys, models, by their commands.
 func TestThingsAround(t *testing.T) {
 	d := newDesk(t)

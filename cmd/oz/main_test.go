@@ -46,12 +46,23 @@ type desk struct {
 	dir     string // where commands are run
 }
 
-func newDesk(t *testing.T) *desk {
+// newDesk starts a server; settings are added to its configuration.
+func newDesk(t *testing.T, settings ...string) *desk {
 	t.Helper()
 	release := filepath.Join(t.TempDir(), "release")
 	d := &desk{t: t, release: release, dir: t.TempDir(), server: servertest.New(t, filepath.Join(bin, "ozd"), servertest.Talker(release))}
+	d.configure(settings...)
 	d.server.Start()
 	return d
+}
+
+// configure adds settings to the server's configuration.
+func (d *desk) configure(settings ...string) {
+	d.t.Helper()
+	f, err := os.OpenFile(filepath.Join(d.server.Dir, "ozd.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	assert.NilError(d.t, err)
+	_, err = f.WriteString(strings.Join(settings, ""))
+	assert.NilError(d.t, errors.Join(err, f.Close()))
 }
 
 // command prepares oz with the server's address and key in the environment.

@@ -19,18 +19,27 @@ import (
 // Submit implements oz.Service. Without an IdempotencyKey one is made, so that
 // a retry after a lost answer does not make a second run.
 func (c *Client) Submit(ctx context.Context, r oz.Request) (task.Task, error) {
+	t, _, err := c.Enqueue(ctx, r)
+	return t, err
+}
+
+// Enqueue is Submit, and tells also that no capacity was free, so that the run
+// waits.
+func (c *Client) Enqueue(ctx context.Context, r oz.Request) (t task.Task, atCapacity bool, err error) {
 	if r.IdempotencyKey == "" {
 		r.IdempotencyKey = uuid.NewString()
 	}
 	answer, err := decode[api.RunAgentResponse](c.raw.CreateRun(ctx, nil, wire.Request(r),
 		header("Idempotency-Key", r.IdempotencyKey), header("Prefer", "return=representation"), header("Oz-Source", string(r.Source))))
 	if err != nil {
-		return task.Task{}, err
+		return task.Task{}, false, err
 	}
 	if answer.Run == nil { // a server that does not know Prefer
-		return c.Get(ctx, task.ID(answer.RunId))
+		t, err = c.Get(ctx, task.ID(answer.RunId))
+	} else {
+		t, err = wire.Task(*answer.Run)
 	}
-	return wire.Task(*answer.Run)
+	return t, answer.AtCapacity, err
 }
 
 // StartLocal stores a run that the caller carries out itself, claimed at once,
