@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -164,7 +166,8 @@ func (a *app) modelCommand() *cobra.Command {
 // whoamiLines show the caller (Oz API, whoami).
 var whoamiLines = []column{
 	{"User ID", `.principal | select(.type == "user") | .uid`}, {"Service account ID", `.principal | select(.type != "user") | .uid`}, {"Name", ".principal.display_name"},
-	{"E-mail", ".principal.email"}, {"Team", `[.teams[] | .uid + " (" + .role + ")"] | join(", ")`}, {"Run", ".run_id"},
+	{"E-mail", ".principal.email"},
+	{"Team", `[.teams[] | .uid + (if .name then ": " + .name else "" end) + " (" + .role + ")"] | join(", ")`}, {"Run", ".run_id"},
 }
 
 func (a *app) whoamiCommand() *cobra.Command {
@@ -172,10 +175,27 @@ func (a *app) whoamiCommand() *cobra.Command {
 		Use: "whoami", Short: "Show whose API key this is", Args: noArgs, Example: "  oz whoami --jq .principal.uid",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			raw, err := a.call(cmd.Context(), http.MethodGet, "/oz/whoami", nil, nil)
+			if err == nil && !a.json() {
+				raw, err = a.nameTeams(cmd.Context(), raw)
+			}
 			if err != nil {
 				return err
 			}
 			return a.showItem(raw, whoamiLines)
 		},
 	})
+}
+
+// nameTeams adds the names of the caller's teams, for people. Callers that may
+// not list teams see the uids alone.
+func (a *app) nameTeams(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
+	teams, err := a.call(ctx, http.MethodGet, "/oz/teams", nil, nil)
+	if err != nil {
+		return raw, nil
+	}
+	both, err := json.Marshal(map[string]json.RawMessage{"me": raw, "all": teams})
+	if err != nil {
+		return nil, err
+	}
+	return shaped(both, `(.all.teams | map({key: .uid, value: .name}) | from_entries) as $names | .me | .teams |= map(.name = $names[.uid])`)
 }

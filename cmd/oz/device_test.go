@@ -89,7 +89,7 @@ func TestLoginByBrowser(t *testing.T) {
 		cmd.Env = env
 		return finish(t, cmd)
 	}
-	has(t, as("whoami").out, "Test User", "default (member)")
+	has(t, as("whoami").out, "Test User", "default: Default team (member)")
 	has(t, as("login").out, "as Test User already")
 	assert.Equal(t, d.ok("api-key", "list", "--jq", ".keys | length"), "2\n")
 	r := as("logout")

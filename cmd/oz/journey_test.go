@@ -117,7 +117,7 @@ func TestRunThatWaits(t *testing.T) {
 // TestThingsAround: environments, secrets, keys, models, by their commands.
 func TestThingsAround(t *testing.T) {
 	d := newDesk(t)
-	assert.Equal(t, d.ok("whoami"), "User ID  admin\nName     Admin\nTeam     default (owner)\n")
+	assert.Equal(t, d.ok("whoami"), "User ID  admin\nName     Admin\nTeam     default: Default team (owner)\n")
 	assert.Assert(t, strings.Contains(d.ok("model", "list"), "scripted-model"))
 
 	assert.Equal(t, d.ok("environment", "list", "--jq", ".environments"), "[]\n")

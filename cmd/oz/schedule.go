@@ -27,8 +27,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 			columns: []column{{"ID", ".id"}, {"NAME", ".name"}, {"CRON", ".cron_schedule"}, {"STATE", `if .enabled then "enabled" else "paused" end`},
 				{"LAST RAN", ".history.last_ran"}, {"NEXT RUN", ".history.next_run"}, {"SCOPE", ".scope.type"}},
 			none: "No schedules. Make one with 'oz schedule create --name ... --cron ... --prompt ...'."}),
-		a.get(item{use: "get <ID>", short: "Show a schedule", argument: "schedule id", path: "/agent/schedules/%s", lines: scheduleLines, example: "  oz schedule get SCHEDULE_ID"}),
-		a.scheduleUpdateCommand(),
+		a.scheduleGetCommand(), a.scheduleUpdateCommand(),
 		a.scheduleSwitchCommand("pause", "Stop a schedule until it is resumed", nil),
 		a.scheduleSwitchCommand("unpause", "Let a paused schedule go on", []string{"resume"}),
 		a.scheduleRunCommand(), a.scheduleTicksCommand(),
@@ -236,6 +235,24 @@ func (a *app) readObject(cmd *cobra.Command, path string) (map[string]any, error
 		return nil, errors.New("read the server's answer: it is no object")
 	}
 	return object, nil
+}
+
+// recentRuns is how many runs of a schedule are shown with it.
+const recentRuns = 5
+
+func (a *app) scheduleGetCommand() *cobra.Command {
+	return a.filterFlag(&cobra.Command{Use: "get <ID>", Short: "Show a schedule and its recent runs", Args: oneArg("schedule id"), Example: "  oz schedule get SCHEDULE_ID",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.showPath(cmd.Context(), "/agent/schedules/%s", args[0], scheduleLines); err != nil || a.json() {
+				return err
+			}
+			raw, err := a.call(cmd.Context(), http.MethodGet, "/agent/runs", url.Values{"schedule_id": {args[0]}, "limit": {strconv.Itoa(recentRuns)}, "sort_by": {"created_at"}}, nil)
+			if err != nil {
+				return err
+			}
+			a.say("")
+			return a.showList(raw, listing{member: "runs", columns: runColumns, none: "It has not made a run yet."})
+		}})
 }
 
 func (a *app) scheduleSwitchCommand(use, short string, aliases []string) *cobra.Command {

@@ -63,6 +63,7 @@ func TestSchedules(t *testing.T) {
 	run := d.ok("schedule", "run", id, "--jq", ".run_id")
 	d.ok("run", "follow", strings.TrimSpace(run))
 	assert.Equal(t, d.ok("run", "list", "--schedule", id, "--jq", ".runs[].run_id"), run)
+	has(t, d.ok("schedule", "get", id), strings.TrimSpace(run)+"  SUCCEEDED")
 	assert.Equal(t, d.ok("schedule", "history", id), "Nothing was due yet.\n") // a run by hand is no due moment
 
 	d.fails(exitUsage, "--force deletes without asking", "schedule", "delete", id)
@@ -134,7 +135,7 @@ func TestAccounts(t *testing.T) {
 	has(t, d.ok("team", "list"), "default")
 	out := d.ok("team", "add", "default", "--email", "ann@example.com", "--name", "Ann", "--issue-key", "--jq", ".key, .member.user.uid")
 	key, ann, _ := strings.Cut(strings.TrimSpace(out), "\n")
-	has(t, d.ok("whoami", "--api-key", key), "Name     Ann\n", "E-mail   ann@example.com\n", "Team     default (member)\n")
+	has(t, d.ok("whoami", "--api-key", key), "Name     Ann\n", "E-mail   ann@example.com\n", "Team     default: Default team (member)\n")
 	has(t, d.ok("team", "role", "default", ann, "admin"), "Role    admin\n")
 	has(t, d.ok("team", "get", "default"), "Ann", "ann@example.com", "admin")
 	d.ok("team", "rename", "default", "Core services")
