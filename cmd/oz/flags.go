@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -52,4 +54,18 @@ func namesChange(cmd *cobra.Command) bool {
 		named = named || !global && f.Name != "jq" && f.Name != "force"
 	})
 	return named
+}
+
+// errNothing is the mistake of a change that changes nothing.
+var errNothing = errors.New("name something to change, see --help")
+
+// maxDescription bounds descriptions, in characters (Oz command line,
+// environments and runners).
+const maxDescription = 240
+
+func checkDescription(s string) error {
+	if n := utf8.RuneCountInString(s); n > maxDescription {
+		return usageError{fmt.Errorf("--description: has %d characters, at most %d are allowed", n, maxDescription)}
+	}
+	return nil
 }

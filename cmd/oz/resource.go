@@ -1,14 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -257,40 +255,6 @@ func (a *app) change(ctx context.Context, method, path string, body any, lines [
 	return a.showItem(raw, lines)
 }
 
-// fields collects what flags say of a thing: only those that were given.
-type fields map[string]any
-
-// set adds a member if its flag was given.
-func (f fields) set(cmd *cobra.Command, flag, member string, value any) {
-	if cmd.Flags().Changed(flag) {
-		f[member] = value
-	}
-}
-
-// own adds whose a new thing is, if that was said.
-func (f fields) own(team *bool) {
-	if team != nil {
-		f["team"] = *team
-	}
-}
-
-// choice is the optional team flag of requests: nil leaves it to the server.
-func choice(team, personal bool) *bool {
-	if !team && !personal {
-		return nil
-	}
-	return &team
-}
-
-// ownership gives a command --team and --personal.
-func ownership(cmd *cobra.Command) func() *bool {
-	var team, personal bool
-	cmd.Flags().BoolVar(&team, "team", false, "the team's")
-	cmd.Flags().BoolVar(&personal, "personal", false, "yours alone")
-	cmd.MarkFlagsMutuallyExclusive("team", "personal")
-	return func() *bool { return choice(team, personal) }
-}
-
 // table prints rows: in pretty boxed by lines, in text by tabs alone.
 func (a *app) table(head string, rows [][]string) error {
 	if a.format == "text" {
@@ -309,73 +273,6 @@ func plainTable(w io.Writer, head string, rows [][]string) error {
 		}
 	}
 	return nil
-}
-
-// sortKey is one that a list can be sorted by: a word and a jq expression.
-type sortKey struct{ word, expr string }
-
-// sortedList is a list that is sorted here, by the first key unless told.
-func (a *app) sortedList(l listing, keys ...sortKey) *cobra.Command {
-	cmd := a.list(l)
-	var words []string
-	for _, k := range keys {
-		words = append(words, k.word)
-	}
-	by := cmd.Flags().String("sort-by", words[0], strings.Join(words, ", "))
-	order := cmd.Flags().String("sort-order", "asc", "asc or desc")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		i := slices.Index(words, *by)
-		if i < 0 {
-			return usageError{fmt.Errorf("--sort-by: %q is none of %s", *by, strings.Join(words, ", "))}
-		}
-		if *order != "asc" && *order != "desc" {
-			return usageError{fmt.Errorf("--sort-order: %q is neither asc nor desc", *order)}
-		}
-		raw, err := a.call(cmd.Context(), http.MethodGet, l.path, nil, nil)
-		if err != nil {
-			return err
-		}
-		if raw, err = sorted(raw, l.member, keys[i].expr, *order == "desc"); err != nil {
-			return err
-		}
-		return a.showList(raw, l)
-	}
-	return cmd
-}
-
-// sorted gives an answer with its list in order.
-func sorted(raw json.RawMessage, member, expr string, desc bool) (json.RawMessage, error) {
-	items, err := elements(raw, member)
-	if err != nil {
-		return nil, err
-	}
-	keys := map[string]string{}
-	for _, it := range items {
-		value, err := plain(it)
-		if err != nil {
-			return nil, err
-		}
-		if keys[string(it)], err = evaluateRaw(expr, value); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortStableFunc(items, func(x, y json.RawMessage) int {
-		if desc {
-			x, y = y, x
-		}
-		return cmp.Compare(keys[string(x)], keys[string(y)])
-	})
-	whole := map[string]json.RawMessage{}
-	if err := json.Unmarshal(raw, &whole); err != nil {
-		return nil, err
-	}
-	if items == nil {
-		items = []json.RawMessage{}
-	}
-	if whole[member], err = json.Marshal(items); err != nil {
-		return nil, err
-	}
-	return json.Marshal(whole)
 }
 
 // showPath shows one thing of the API. path has %s for its id.
