@@ -79,8 +79,9 @@ func (a *app) agentRunCommand() *cobra.Command {
 		Long: `Run an agent in this directory, as you. The server records the run like any
 other: others can watch it and send it messages.
 
-The agent runs with your rights and without a sandbox. The server's model
-providers are used, through a gateway in this process.`,
+The agent runs with your rights and without a sandbox: it can read your files,
+and among them the key that 'oz login' keeps. The server's model providers are
+used, through a gateway in this process.`,
 		Example: `  oz agent run --prompt 'Explain this repository'
   oz agent run -C ../app -p 'Fix the failing test' --output-format ndjson
   oz agent run -p 'Find the leak' --share team:edit --share ann@example.com`,
