@@ -63,6 +63,8 @@ type config struct {
 	Plan *planConfig `yaml:"plan"`
 	// SignIn lets people sign in with a browser; nil leaves API keys alone.
 	SignIn *signInConfig `yaml:"sign_in"`
+	// OpenTeams lets every person make teams, not only who leads one.
+	OpenTeams bool `yaml:"open_teams"`
 	// AllowedOrigins are the web origins that may call the API from a browser.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 

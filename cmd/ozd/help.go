@@ -63,6 +63,7 @@ All settings of the file, with their defaults:
       env: []                     # variables of every sandbox: NAME=value, or NAME to pass it on
       server_url: ""              # where sandboxes reach the API; default the address above
     sign_in: null                 # lets people sign in with a browser: see the example; null leaves API keys alone
+    open_teams: false             # whether every person may make teams, or only who leads one
     allowed_origins: null         # web origins that may call the API; null is all (keys are needed anyway)
 
 An example with providers and a git host:

@@ -27,6 +27,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor/runner"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/rest"
@@ -228,7 +229,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 		return nil, err
 	}
 	return oz.New(store, &oz.Options{
-		Entitlements: plan, Budgets: c.budgets(),
+		Entitlements: plan, Budgets: c.budgets(), Keys: &access.RegistryOptions{OpenTeams: c.OpenTeams},
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,

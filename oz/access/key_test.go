@@ -39,7 +39,7 @@ func registry(t testing.TB) (r *access.Registry, c *clock, dir string) {
 	assert.NilError(t, err)
 	t.Cleanup(func() { assert.Check(t, store.Close()) })
 	c = &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	r = access.NewRegistry(store, c, nil)
+	r = access.NewRegistry(store, c, &access.RegistryOptions{OpenTeams: true})
 	ctx := context.Background()
 	assert.NilError(t, r.PutTeam(ctx, access.Team{UID: "red", Name: "Red"}))
 	for uid, role := range map[string]access.Role{"ann": access.RoleOwner, "bob": access.RoleMember, "cat": access.RoleMember} {

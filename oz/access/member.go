@@ -81,7 +81,8 @@ func (r *Registry) Teams(ctx context.Context, by Caller) ([]Team, error) {
 	return list, nil
 }
 
-// CreateTeam makes a team that by owns. The UID is made when it is empty. It
+// CreateTeam makes a team that by owns: who leads a team may, and with
+// RegistryOptions.OpenTeams every person. The UID is made when it is empty. It
 // fails with task.ErrConflict when there is such a team.
 func (r *Registry) CreateTeam(ctx context.Context, by Caller, t Team) (Team, error) {
 	if err := Allow(by, TeamCreate, Object{}); err != nil {
@@ -89,6 +90,9 @@ func (r *Registry) CreateTeam(ctx context.Context, by Caller, t Team) (Team, err
 	}
 	if !by.System && !by.Principal.IsPerson() {
 		return Team{}, task.Errorf(task.CodeNotAuthorized, "only a person can make a team: use a personal key")
+	}
+	if !by.System && !r.openTeams && !slices.ContainsFunc(by.Teams, func(m Membership) bool { return m.Role.leads() }) {
+		return Team{}, task.Errorf(task.CodeNotAuthorized, "only who leads a team may make another on this server: ask an owner or admin of one")
 	}
 	if len(by.Teams) >= maxTeams {
 		return Team{}, task.Errorf(task.CodeOperationNotSupported, "you are on %d teams already: leave some first", maxTeams)

@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/task/sqlitestore"
 )
 
 // roles gives the members of team red by name.
@@ -360,5 +362,26 @@ func TestRoleOfAnotherMoment(t *testing.T) {
 		if made == nil {
 			assert.Equal(t, roles(t, r)["bob"], access.RoleOwner)
 		}
+	}
+}
+
+// TestWhoMakesTeams: unless the server is open to all, who leads a team.
+func TestWhoMakesTeams(t *testing.T) {
+	store, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "oz.db"), nil)
+	assert.NilError(t, err)
+	t.Cleanup(func() { assert.Check(t, store.Close()) })
+	r := access.NewRegistry(store, nil, nil)
+	assert.NilError(t, r.PutTeam(t.Context(), access.Team{UID: "red", Name: "Red"}))
+	for uid, role := range map[string]access.Role{"ann": access.RoleOwner, "abe": access.RoleAdmin, "bob": access.RoleMember} {
+		assert.NilError(t, r.PutUser(t.Context(), access.User{UID: uid, Teams: []access.Membership{{UID: "red", Role: role}}}))
+	}
+	assert.NilError(t, r.PutUser(t.Context(), access.User{UID: "sol"}))
+	for uid, may := range map[string]bool{"ann": true, "abe": true, "bob": false, "sol": false} {
+		_, err := r.CreateTeam(t.Context(), caller(t, r, uid), access.Team{Name: "of " + uid})
+		if may {
+			assert.NilError(t, err, uid)
+			continue
+		}
+		assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized, uid)
 	}
 }

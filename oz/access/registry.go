@@ -17,6 +17,11 @@ type RegistryOptions struct {
 	// scanners know what it is. Default "oz-".
 	KeyPrefix string
 
+	// OpenTeams lets every person make teams. Default false: only who leads a
+	// team may make another, because whoever has a team can put people on it
+	// without asking them.
+	OpenTeams bool
+
 	// Auditor is told of every change. Default: none; a Platform brings its own.
 	Auditor Auditor
 }
@@ -28,7 +33,8 @@ type Registry struct {
 	prefix  string
 	auditor Auditor // may be nil
 
-	guesses guesses
+	openTeams bool
+	guesses   guesses
 
 	mu   sync.Mutex
 	used map[string]time.Time // last use that was written down, by key uid
@@ -43,7 +49,7 @@ func NewRegistry(records task.Records, clock task.Clock, opts *RegistryOptions) 
 	if clock == nil {
 		clock = task.SystemClock()
 	}
-	return &Registry{records: records, clock: clock, prefix: cmp.Or(opts.KeyPrefix, "oz-"), auditor: opts.Auditor, used: map[string]time.Time{}}
+	return &Registry{openTeams: opts.OpenTeams, records: records, clock: clock, prefix: cmp.Or(opts.KeyPrefix, "oz-"), auditor: opts.Auditor, used: map[string]time.Time{}}
 }
 
 // Bootstrap prepares the first start: the team DefaultTeam, its owner

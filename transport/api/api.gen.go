@@ -4177,7 +4177,7 @@ type ClientInterface interface {
 
 	// CreateTeamWithBody Make a team
 	//
-	// People only.
+	// People only: those who lead a team, or everybody where the server is set so.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4186,7 +4186,7 @@ type ClientInterface interface {
 
 	// CreateTeam Make a team
 	//
-	// People only.
+	// People only: those who lead a team, or everybody where the server is set so.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -6398,7 +6398,7 @@ func (c *Client) ListTeams(ctx context.Context, reqEditors ...RequestEditorFn) (
 
 // CreateTeamWithBody Make a team
 //
-// People only.
+// People only: those who lead a team, or everybody where the server is set so.
 //
 // Takes any type of body and a specified content type.
 //
@@ -6417,7 +6417,7 @@ func (c *Client) CreateTeamWithBody(ctx context.Context, contentType string, bod
 
 // CreateTeam Make a team
 //
-// People only.
+// People only: those who lead a team, or everybody where the server is set so.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -12386,7 +12386,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateTeamWithBodyWithResponse Make a team
 	//
-	// People only.
+	// People only: those who lead a team, or everybody where the server is set so.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -12395,7 +12395,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateTeamWithResponse Make a team
 	//
-	// People only.
+	// People only: those who lead a team, or everybody where the server is set so.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -19189,7 +19189,7 @@ func (c *ClientWithResponses) ListTeamsWithResponse(ctx context.Context, reqEdit
 
 // CreateTeamWithBodyWithResponse Make a team
 //
-// People only.
+// People only: those who lead a team, or everybody where the server is set so.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19204,7 +19204,7 @@ func (c *ClientWithResponses) CreateTeamWithBodyWithResponse(ctx context.Context
 
 // CreateTeamWithResponse Make a team
 //
-// People only.
+// People only: those who lead a team, or everybody where the server is set so.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
