@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // Names that a bundle made by Bundle has for its commits.
@@ -105,7 +104,7 @@ func (g *Git) spareIndex(dir string) (path string, remove func(), err error) {
 		return "", nil, err
 	}
 	remove = func() { _ = os.Remove(f.Name()); _ = os.Remove(f.Name() + ".lock") }
-	in, err := os.OpenFile(filepath.Join(dir, ".git", "index"), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	in, err := openPlain(filepath.Join(dir, ".git", "index"))
 	if errors.Is(err, fs.ErrNotExist) {
 		_ = f.Close()
 		return f.Name(), remove, os.Remove(f.Name()) // git takes an empty file for a broken one

@@ -19,8 +19,8 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// commit is git commit for an agent whose git knows no name.
-const commit = "git -c user.name=A -c user.email=a@example.com commit "
+// commit works without further ado: the sandbox has the run's git identity.
+const commit = "git commit "
 
 // worked is what an agent does to the greeting: a commit on a branch that it
 // does not push, and changes besides.

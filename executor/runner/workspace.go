@@ -269,6 +269,9 @@ func (x *execution) environ() []string {
 	if t.ParentID != "" {
 		env = append(env, "OZ_PARENT_RUN_ID="+string(t.ParentID), "WARP_PARENT_RUN_ID="+string(t.ParentID))
 	}
+	if id := x.bundle.GitIdentity; !x.opts.InPlace && id.Name != "" { // a person's own clone has their own name
+		env = append(env, "GIT_AUTHOR_NAME="+id.Name, "GIT_AUTHOR_EMAIL="+id.Email, "GIT_COMMITTER_NAME="+id.Name, "GIT_COMMITTER_EMAIL="+id.Email)
+	}
 	for name, value := range secret {
 		env = append(env, name+"="+value)
 	}
