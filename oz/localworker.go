@@ -225,7 +225,7 @@ type supervisor struct {
 // removes those that nobody waits for, and gives back the executions that have
 // none.
 func (s *supervisor) adopt(ctx context.Context) error {
-	mine, err := s.host.Live(ctx)
+	mine, err := s.mine(ctx)
 	if err != nil {
 		return err
 	}
@@ -257,11 +257,31 @@ func (s *supervisor) adopt(ctx context.Context) error {
 		s.group.Go(func() { s.supervise(ctx, e, p, sandbox) })
 	}
 	for _, e := range live {
-		if err := s.host.Release(ctx, e, "the worker restarted and found no sandbox", 0); err != nil {
-			return err
+		if err := s.host.Release(ctx, e, "the worker restarted and found no sandbox", 0); err != nil { // its lease gives it back, later
+			s.log(e).Warn("give back what has no sandbox", zap.Error(err))
 		}
 	}
 	return nil
+}
+
+// adoptPause is how long a worker that starts waits for a store that is away.
+const adoptPause = time.Second
+
+// mine asks what this worker has, until the store says so: one that is away
+// for a moment must not end the server that has just started.
+func (s *supervisor) mine(ctx context.Context) ([]task.Execution, error) {
+	for {
+		mine, err := s.host.Live(ctx)
+		if err == nil || ctx.Err() != nil || task.CodeOf(err) != task.CodeResourceUnavailable {
+			return mine, err
+		}
+		s.opts.Logger.Warn("the store is away: what an earlier process left is taken up when it is back", zap.Error(err))
+		select {
+		case <-s.opts.Clock.After(adoptPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // watch tells the places whose executions have ended, until ctx ends: by the

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 type yard struct {
 	t      testing.TB
 	root   string
-	store  *sqlitestore.Store
+	store  task.Store
 	server *server
 	exec   *local.Executor
 }
@@ -356,4 +357,38 @@ func TestLocalWorkerOptions(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, w.Info().ID, "local")
 	assert.Assert(t, w.Info().Capacity >= 4)
+}
+
+// goneStore is away for its first calls of Live.
+type goneStore struct {
+	*sqlitestore.Store
+	left atomic.Int32
+}
+
+func (s *goneStore) Live(ctx context.Context) ([]task.Execution, error) {
+	if s.left.Add(-1) >= 0 {
+		return nil, task.Errorf(task.CodeResourceUnavailable, "the database cannot be reached")
+	}
+	return s.Store.Live(ctx)
+}
+
+// TestWorkerStartsWhileTheStoreIsAway: a database that goes away in the moment
+// of a restart ends neither the server nor what it left running.
+func TestWorkerStartsWhileTheStoreIsAway(t *testing.T) {
+	y := newYard(t)
+	p, stop := y.platform("wait", nil)
+	run := submit(t, p, oz.Request{Prompt: "work"})
+	until(t, p, run.ID, says("waiting"))
+	stop()
+	away := &goneStore{Store: y.store.(*sqlitestore.Store)}
+	away.left.Store(3)
+	y.store = away
+	p, stop = y.platform("wait", nil)
+	defer stop()
+	y.finish(run.ID)
+	follow(t, p, run.ID)
+	got := y.get(p, run.ID)
+	assert.Equal(t, got.State, task.StateSucceeded)
+	assert.Equal(t, got.Executions, 1)
+	assert.Assert(t, away.left.Load() < 0, "it was away")
 }
