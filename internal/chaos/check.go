@@ -174,7 +174,7 @@ func (c *checker) checkTale(ctx context.Context, t *tale) error {
 	c.report.Violations = append(c.report.Violations, laws.Check(laws.Record{Task: run, Executions: executions, Events: events})...)
 	c.checkEnd(t, run)
 	c.checkMessages(t, run, events)
-	c.checkPushes(t, run, events)
+	c.checkPushes(t, events)
 	c.checkArtifacts(t, run)
 	c.checkFollower(t, events)
 	if len(c.report.Violations) > broken {
@@ -272,8 +272,26 @@ func (c *checker) checkMessages(t *tale, run task.Task, events []task.Event) {
 	}
 }
 
+// succeeded reports whether the work that a message set off was said to be a
+// success. What ended honestly without one does not become one by what a later
+// message achieves.
+func succeeded(events []task.Event, mark string) bool {
+	asked := false
+	for _, e := range events {
+		switch p := e.Payload.(type) {
+		case *task.Input:
+			asked = asked || strings.Contains(p.Text, mark)
+		case *task.StateChanged:
+			if asked && p.To.Ended() {
+				return p.To == task.StateSucceeded
+			}
+		}
+	}
+	return false
+}
+
 // checkPushes compares what the run did with what the remote has.
-func (c *checker) checkPushes(t *tale, run task.Task, events []task.Event) {
+func (c *checker) checkPushes(t *tale, events []task.Event) {
 	if t.story.kind != kindPush {
 		return
 	}
@@ -287,7 +305,7 @@ func (c *checker) checkPushes(t *tale, run task.Task, events []task.Event) {
 			c.report.violate(LawPush, t.id, "the remote has %d commits %q", c.commits[subject], subject)
 		}
 		seen := c.rig.model.seen(t.story.mark(m.number)) > 0
-		if run.State == task.StateSucceeded && seen && c.refs[branch] == 0 {
+		if seen && c.refs[branch] == 0 && succeeded(events, t.story.mark(m.number)) {
 			c.report.violate(LawPush, t.id, "the run succeeded and branch %s has not arrived", branch)
 		}
 	}

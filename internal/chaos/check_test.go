@@ -50,7 +50,7 @@ func (s *scene) check() *Report {
 	c := s.checker
 	c.checkEnd(s.tale, s.run)
 	c.checkMessages(s.tale, s.run, s.events)
-	c.checkPushes(s.tale, s.run, s.events)
+	c.checkPushes(s.tale, s.events)
 	c.checkArtifacts(s.tale, s.run)
 	c.checkFollower(s.tale, s.events)
 	c.checkLeft()
@@ -182,4 +182,16 @@ func took(step scripted.Step, id, text string, lost bool) []scripted.Message {
 func field(c scripted.ToolCall, name string) string {
 	s, _ := c.Input.(map[string]any)[name].(string)
 	return s
+}
+
+// TestHonestFailureIsNoFault: a message whose work ended without success owes
+// no branch, whatever later ones achieve.
+func TestHonestFailureIsNoFault(t *testing.T) {
+	s := newScene(t)
+	failed := task.Event{Payload: &task.StateChanged{To: task.StateFailed}}
+	s.events = append([]task.Event{s.events[0], failed}, s.events[2:]...) // without its push
+	delete(s.checker.refs, "chaos/7-0")
+	for _, v := range s.check().Violations {
+		assert.Assert(t, v.Law != LawPush, "%v", v)
+	}
 }
