@@ -14,6 +14,7 @@ package harness
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/oz-platform/cloudagents/environment/git"
 	"github.com/oz-platform/cloudagents/executor"
@@ -29,6 +30,14 @@ type Harness interface {
 	// is a fault of the platform (the journal is gone, ctx ended); whatever
 	// the agent or its model did wrong is an Outcome.
 	Run(ctx context.Context, s *Session) (Outcome, error)
+}
+
+// Wired is a Harness whose agent speaks some of the gateway's wires only.
+type Wired interface {
+	// Wires are the wires that the agent speaks, the best first: of "anthropic",
+	// "openai" (Responses and Chat Completions) and "gemini". The session's
+	// model is one that a provider serves on one of them.
+	Wires() []string
 }
 
 // Outcome is how the agent's work ended.
@@ -70,7 +79,37 @@ type Session struct {
 	Redactor *secrets.Redactor
 	Git      *git.Git
 	Link     executor.Link // for uploads
-	Clock    task.Clock
+	// Instructions are what the run's configuration, rules, skills and memory
+	// tell the agent beside its own system prompt. They are appended to it.
+	Instructions string
+	// StateDir is where a third party's agent keeps its own session files. It is
+	// outside Root, survives this execution where the sandbox does, and is at
+	// the same path for all executions of the run. "" if there is none.
+	StateDir string
+	// MCP are the servers whose tools the agent has, resolved and started on
+	// demand by the agent. Among them is the runner's own, which offers the
+	// platform's tools to agents that have none of ours.
+	MCP   []MCPServer
+	Clock task.Clock
+}
+
+// MCPServer is one server of the Model Context Protocol. It has a Command or a
+// URL. Values in Env and Headers may be secret: they reach the server alone.
+type MCPServer struct {
+	Name string // unique in the session
+	// Command starts the server on its standard input and output, in Dir
+	// (default: Session.Dir), with Session.Env and Env beside it.
+	Command []string
+	Dir     string
+	Env     map[string]string
+	// URL is that of a server over streamable HTTP, with Headers sent to it.
+	URL     string
+	Headers map[string]string
+	// StartTimeout bounds starting and listing its tools. Default 20 s.
+	StartTimeout time.Duration
+	// Allow are the tools that may be used, all if nil; Deny wins over it.
+	// A name may end in * for any rest.
+	Allow, Deny []string
 }
 
 // Repo is one repository in the workspace.
@@ -85,9 +124,9 @@ type Repo struct {
 // Model says where and how to call the run's model.
 type Model struct {
 	ID   string // resolved, never "auto"
-	Wire string // the provider's protocol: "anthropic" or "openai"
+	Wire string // the provider's protocol: "anthropic", "openai" or "gemini"
 	// BaseURL is the gateway's root on loopback, without a trailing slash:
-	// ".../anthropic" and ".../openai/v1" lie below it.
+	// ".../anthropic", ".../openai/v1" and ".../gemini" lie below it.
 	BaseURL string
 	// Token authenticates to the gateway, for this run only.
 	Token executor.Sensitive
