@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/oz-platform/cloudagents/environment/git"
-	"github.com/oz-platform/cloudagents/environment/internal/proc"
+	"github.com/oz-platform/cloudagents/internal/proc"
 	"github.com/oz-platform/cloudagents/task"
 )
 

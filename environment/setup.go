@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/oz-platform/cloudagents/environment/internal/proc"
+	"github.com/oz-platform/cloudagents/internal/proc"
 	"github.com/oz-platform/cloudagents/task"
 )
 

@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"time"
 
-	"github.com/oz-platform/cloudagents/environment/internal/proc"
+	"github.com/oz-platform/cloudagents/internal/proc"
 )
 
 // stderrTailBytes is how much of git's last words an error keeps.

@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/oz-platform/cloudagents/environment/internal/proc"
+	"github.com/oz-platform/cloudagents/internal/proc"
 )
 
 // Reason sorts failures by what somebody can do about them.

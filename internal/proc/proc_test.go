@@ -10,7 +10,7 @@ import (
 	"gotest.tools/v3/assert"
 	"pgregory.net/rapid"
 
-	"github.com/oz-platform/cloudagents/environment/internal/proc"
+	"github.com/oz-platform/cloudagents/internal/proc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
