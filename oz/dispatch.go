@@ -113,14 +113,14 @@ type flight struct {
 // offer is a run's way to a worker.
 type offer struct {
 	task.Placement
-	to    Worker
+	to    Member
 	token string
 	log   *zap.Logger
 }
 
 // room is what a worker can still take.
 type room struct {
-	worker Worker
+	worker Member
 	info   WorkerInfo
 	free   int
 }
@@ -229,28 +229,23 @@ func (d *dispatcher) rooms(ctx context.Context) (rooms []*room, total int, err e
 	for _, worker := range inflight {
 		take(worker)
 	}
-	for _, w := range d.p.opts.Workers {
-		r := &room{worker: w, info: w.Info(), free: lastWindow}
+	for _, m := range d.p.members() {
+		r := &room{worker: m, info: m.Info(), free: lastWindow}
+		if r.info.Paused {
+			continue
+		}
 		if r.info.Capacity > 0 {
 			// What is on its way may not be among the worker's busy places yet,
 			// and these may hold executions that have ended.
 			r.free = max(0, r.info.Capacity-max(used[r.info.ID], r.info.Busy+offered[r.info.ID]))
 		}
-		if d.p.isReady(r.info.ID) {
-			total += r.free
-			rooms = append(rooms, r)
-		}
+		total += r.free
+		rooms = append(rooms, r)
 	}
 	if m := d.p.opts.MaxConcurrent; m > 0 {
 		total = min(total, m-count)
 	}
 	return rooms, total, nil
-}
-
-func (p *Platform) isReady(worker string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ready[worker]
 }
 
 // flying copies the offers in flight.
@@ -301,7 +296,7 @@ func (d *dispatcher) assign(ctx context.Context, waiting []task.Waiting, rooms [
 func choose(rooms []*room, w task.Waiting) *room {
 	var best *room
 	for _, r := range rooms {
-		if r.free <= 0 || !r.info.takes(w.WorkerHost) {
+		if r.free <= 0 || !r.info.takes(w) {
 			continue
 		}
 		if r.info.ID == w.LastWorker {
@@ -369,7 +364,7 @@ func (d *dispatcher) land(o *offer, taken bool) {
 }
 
 // newOffer prepares the offer of a run.
-func (p *Platform) newOffer(id task.ID, w Worker, worker string) *offer {
+func (p *Platform) newOffer(id task.ID, w Member, worker string) *offer {
 	exec := task.NewExecutionID()
 	token, hash := task.NewToken(exec)
 	return &offer{to: w, token: token,
@@ -457,6 +452,9 @@ func (p *Platform) settle(ctx context.Context, o *offer, read func(context.Conte
 		o.log.Warn("record the worker's yes", zap.Error(err))
 		o.to.Cancel(settle, exec)
 		return false
+	}
+	if g, ok := o.to.(Granter); ok {
+		g.Granted(settle, exec)
 	}
 	return true
 }

@@ -37,7 +37,8 @@ type Platform struct {
 	poke     chan struct{} // asks the dispatcher to look again
 
 	mu    sync.Mutex
-	ready map[string]bool // workers that take offers
+	ready map[string]bool   // workers of Options that take offers
+	pool  map[string]Member // those that have joined
 }
 
 var (
@@ -61,6 +62,7 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 		feeds:        feeds{store: store},
 		poke:         make(chan struct{}, 1),
 		ready:        map[string]bool{},
+		pool:         map[string]Member{},
 	}
 	p.schedules = schedule.NewStore(store, o.Clock)
 	if p.scheduler, err = schedule.New(p.schedules, scheduleHost{p}, &p.opts.Schedules); err != nil {

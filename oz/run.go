@@ -33,7 +33,7 @@ func (p *Platform) Run(ctx context.Context) error {
 	for _, w := range p.opts.Workers {
 		info := w.Info()
 		group.Go(func() error {
-			if err := w.Run(gctx, WorkerHost{p: p, id: info.ID}); err != nil && gctx.Err() == nil {
+			if err := w.Run(gctx, host{p: p, id: info.ID}); err != nil && gctx.Err() == nil {
 				return fmt.Errorf("worker %s: %w", info.ID, err)
 			}
 			return nil

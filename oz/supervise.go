@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +37,11 @@ const (
 func (s *supervisor) carryOut(ctx context.Context, a Assignment) {
 	e := task.Execution{ID: a.Execution, TaskID: a.Task.ID}
 	p := s.place(e.ID)
+	if err := s.host.Granted(ctx, e); err != nil {
+		s.log(e).Info("the offer was taken back", zap.Error(err))
+		s.leave(e.ID)
+		return
+	}
 	sandbox, err := s.start(ctx, a)
 	if err == nil {
 		s.supervise(ctx, e, p, sandbox)
@@ -67,10 +71,11 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	if err != nil {
 		return nil, fmt.Errorf("encode handshake: %w", err)
 	}
+	e := task.Execution{ID: a.Execution, TaskID: a.Task.ID}
 	began, shape := s.opts.Clock.Now(), shapeOf(a.Task)
 	var announced sync.WaitGroup
 	announced.Go(func() { // beside the start, which must not wait for it
-		s.phase(ctx, a.Task.ID, &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseStarted})
+		s.phase(ctx, e, &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseStarted})
 	})
 	crashpoint.Hit(crashpoint.SandboxStart)
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
@@ -86,27 +91,27 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 		done.Status = task.PhaseFailed
 	}
 	announced.Wait()
-	s.phase(ctx, a.Task.ID, done)
+	s.phase(ctx, e, done)
 	if err == nil {
-		s.tellUnmet(ctx, a.Task.ID, shape.unmet(s.opts.Limits, sandbox.Limits()))
+		s.tellUnmet(ctx, e, shape.unmet(s.opts.Limits, sandbox.Limits()))
 	}
 	return sandbox, err
 }
 
 // tellUnmet logs what a runner profile asks for in vain.
-func (s *supervisor) tellUnmet(ctx context.Context, id task.ID, text string) {
+func (s *supervisor) tellUnmet(ctx context.Context, e task.Execution, text string) {
 	if text == "" {
 		return
 	}
-	if err := s.host.Log(ctx, id, &task.Notice{Text: text}); err != nil && ctx.Err() == nil {
-		s.opts.Logger.Warn("log notice", zap.String("task_id", string(id)), zap.Error(err))
+	if err := s.host.Log(ctx, e, &task.Notice{Text: text}); err != nil && ctx.Err() == nil {
+		s.log(e).Warn("log notice", zap.Error(err))
 	}
 }
 
 // phase logs a phase for the people watching. Work does not depend on it.
-func (s *supervisor) phase(ctx context.Context, id task.ID, p *task.Phase) {
-	if err := s.host.Log(ctx, id, p); err != nil && ctx.Err() == nil {
-		s.opts.Logger.Warn("log phase", zap.String("task_id", string(id)), zap.Error(err))
+func (s *supervisor) phase(ctx context.Context, e task.Execution, p *task.Phase) {
+	if err := s.host.Log(ctx, e, p); err != nil && ctx.Err() == nil {
+		s.log(e).Warn("log phase", zap.Error(err))
 	}
 }
 
@@ -226,32 +231,41 @@ func describeExit(x executor.Exit) string {
 	return fmt.Sprintf("the agent's process exited with status %d", x.Code) + without
 }
 
-// showOutput logs the end of what a failed runner printed, without secrets.
+// showOutput logs the end of what a failed runner printed.
 func (s *supervisor) showOutput(ctx context.Context, e task.Execution, sandbox executor.Sandbox) {
-	redactor, err := s.host.Redactor(ctx, e)
-	if err != nil {
-		s.log(e).Warn("output of a failed runner is not shown", zap.Error(err))
-		return
-	}
 	out, err := sandbox.Output(ctx)
 	if err != nil {
 		s.log(e).Warn("read output of a failed runner", zap.Error(err))
 		return
 	}
 	defer func() { _ = out.Close() }()
-	var tail tailWriter
-	clean := redactor.Writer(&tail)
-	_, err = io.Copy(clean, out)
-	if err := errors.Join(err, clean.Close()); err != nil {
+	tail := endWriter{max: PrintedBytes}
+	if _, err := io.Copy(&tail, out); err != nil {
 		s.log(e).Warn("read output of a failed runner", zap.Error(err))
 	}
-	text := strings.TrimSpace(strings.ToValidUTF8(strings.ReplaceAll(string(tail), "\x00", ""), "\uFFFD"))
-	if text == "" {
-		return
-	}
-	if err := s.host.Log(ctx, e.TaskID, &task.Notice{Text: "The end of what the agent's process printed:\n" + text}); err != nil {
+	if err := s.host.Printed(ctx, e, tail.kept, tail.cut); err != nil {
 		s.log(e).Warn("log output of a failed runner", zap.Error(err))
 	}
+}
+
+// endWriter keeps the last max bytes of what is written to it.
+type endWriter struct {
+	max  int
+	kept []byte
+	cut  bool // there was more
+}
+
+// Write implements io.Writer.
+func (t *endWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	if len(p) > t.max {
+		p, t.kept, t.cut = p[len(p)-t.max:], t.kept[:0], true
+	}
+	t.kept = append(t.kept, p...)
+	if extra := len(t.kept) - t.max; extra > 0 {
+		t.kept, t.cut = t.kept[:copy(t.kept, t.kept[extra:])], true
+	}
+	return n, nil
 }
 
 // tailWriter keeps the end of what is written to it.

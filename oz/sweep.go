@@ -60,10 +60,7 @@ func (s *supervisor) removeLeftover(ctx context.Context, id task.ExecutionID) {
 	}
 	known := err == nil
 	if known && e.Live() {
-		if e.Worker != s.opts.ID {
-			s.log(e).Warn("sandbox belongs to another worker", zap.String("worker", e.Worker))
-		}
-		return
+		return // taken up by the next Run, or another worker's
 	}
 	sandbox, err := s.ex.Open(ctx, string(id))
 	if err != nil {

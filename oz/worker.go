@@ -1,6 +1,7 @@
 package oz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -11,9 +12,20 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// Worker carries out executions: in this process (LocalWorker) or behind a
-// connection. Implementations are safe for concurrent use.
+// Worker carries out executions in this process (LocalWorker). Implementations
+// are safe for concurrent use.
 type Worker interface {
+	Member
+
+	// Run takes up what an earlier process of the worker has left, calls
+	// h.Ready, and then supervises until ctx ends. It is called once per
+	// Platform.Run; an error other than ctx's ends that too.
+	Run(ctx context.Context, h WorkerHost) error
+}
+
+// Member is what the dispatcher asks of a worker, wherever that is.
+// Implementations are safe for concurrent use.
+type Member interface {
 	// Info says what the worker is and how busy. It does not block.
 	Info() WorkerInfo
 
@@ -27,11 +39,12 @@ type Worker interface {
 	// Cancel asks the worker to stop an execution that it took. It does not
 	// wait, and does nothing for an unknown one.
 	Cancel(ctx context.Context, id task.ExecutionID)
+}
 
-	// Run takes up what an earlier process of the worker has left, calls
-	// h.Ready, and then supervises until ctx ends. It is called once per
-	// Platform.Run; an error other than ctx's ends that too.
-	Run(ctx context.Context, h WorkerHost) error
+// Granter is a Member that wants to know when its yes is recorded: the
+// execution is its own from then on. Granted does not wait.
+type Granter interface {
+	Granted(ctx context.Context, id task.ExecutionID)
 }
 
 // ErrAtCapacity is a worker's no for want of room.
@@ -39,9 +52,15 @@ var ErrAtCapacity = errors.New("worker at maximum concurrency")
 
 // WorkerInfo describes a worker.
 type WorkerInfo struct {
-	// ID is what runs name as worker_host: 1 to 64 of [A-Za-z0-9._-], not
+	// ID tells the worker from all others of the pool, and is kept with its
+	// executions. Of Options.Workers it is 1 to 64 of [A-Za-z0-9._-], not
 	// starting with "warp" (reserved, Oz API, worker_host).
 	ID string
+	// Host is what runs name as worker_host; several workers may share one.
+	// Default ID.
+	Host string
+	// Owner, if set, is the only one whose runs the worker takes.
+	Owner task.Scope
 	// Capacity is how many executions it takes at once; 0 is no limit.
 	Capacity int
 	// Busy is how many places are taken now, those included whose execution
@@ -49,6 +68,8 @@ type WorkerInfo struct {
 	Busy int
 	// Dedicated workers take only runs that name them.
 	Dedicated bool
+	// Paused workers take nothing for now: they drain, or have just refused.
+	Paused bool
 }
 
 // Assignment is an execution as it is offered to a worker.
@@ -60,12 +81,15 @@ type Assignment struct {
 	Token executor.Sensitive
 }
 
-// takes reports whether a run for host may go to the worker.
-func (w WorkerInfo) takes(host string) bool {
-	if host == "" || host == ownWorkers {
+// takes reports whether a run may go to the worker.
+func (w WorkerInfo) takes(r task.Waiting) bool {
+	switch {
+	case w.Owner != (task.Scope{}) && w.Owner != r.Owner:
+		return false
+	case r.WorkerHost == "" || r.WorkerHost == ownWorkers:
 		return !w.Dedicated
 	}
-	return host == w.ID
+	return r.WorkerHost == cmp.Or(w.Host, w.ID)
 }
 
 // ownWorkers as worker_host forces the server's own workers.
@@ -100,80 +124,59 @@ func checkWorkerHost(field, host string) error {
 	return nil
 }
 
-// WorkerHost is what a worker may ask of the platform. The zero value is of no
-// use; Platform.Run makes them.
-type WorkerHost struct {
-	p  *Platform
-	id string // the worker's
+// WorkerHost is what a worker may ask of the platform. In the platform's own
+// process it is the platform itself; behind a connection the worker's end of it.
+// Implementations are safe for concurrent use. Calls that cannot reach the
+// platform wait for it until their context ends, and may be repeated.
+type WorkerHost interface {
+	// Ready says that the worker has taken up what was left, and takes offers
+	// now.
+	Ready()
+
+	// Changed says that Info has changed: a place is free again.
+	Changed()
+
+	// Granted waits until the platform has recorded the worker's yes to an
+	// offer. It fails with task.ErrFenced when the execution went elsewhere:
+	// then no work may begin. In the platform's own process it does not wait,
+	// for the platform takes back what it could not record.
+	Granted(ctx context.Context, e task.Execution) error
+
+	// Task returns a run; behind a connection only its ID, State, UpdatedAt
+	// and Config.IdleTimeoutMinutes. It fails with task.ErrNotFound.
+	Task(ctx context.Context, id task.ID) (task.Task, error)
+
+	// Execution returns an execution. It fails with task.ErrNotFound.
+	Execution(ctx context.Context, id task.ExecutionID) (task.Execution, error)
+
+	// Live returns the worker's executions that have not ended.
+	Live(ctx context.Context) ([]task.Execution, error)
+
+	// Subscribe tells when an execution may have ended, see task.Store.
+	Subscribe() (changed <-chan struct{}, cancel func())
+
+	// Log appends phases, notices and errors to the log of an execution's run.
+	Log(ctx context.Context, e task.Execution, payloads ...task.Payload) error
+
+	// Release gives the run of an execution back, by no fault of anybody, so
+	// that it waits for another one. An execution that has ended already is no
+	// error.
+	Release(ctx context.Context, e task.Execution, reason string, delay time.Duration) error
+
+	// Failed gives the run of an execution back because of a fault of the
+	// platform, which counts as an attempt. An execution that has ended already
+	// is no error.
+	Failed(ctx context.Context, e task.Execution, code task.Code, reason string) error
+
+	// SandboxGone records that nothing of the execution runs any more.
+	SandboxGone(ctx context.Context, e task.Execution) error
+
+	// Printed logs the end of what a failed runner printed, without secrets.
+	// tail is at most PrintedBytes; cut says that there was more before it.
+	Printed(ctx context.Context, e task.Execution, tail []byte, cut bool) error
 }
 
-// Ready says that the worker has taken up what was left, and takes offers now.
-func (h WorkerHost) Ready() {
-	h.p.mu.Lock()
-	h.p.ready[h.id] = true
-	h.p.mu.Unlock()
-	h.p.wake()
-}
-
-// Changed says that Info has changed: a place is free again.
-func (h WorkerHost) Changed() { h.p.wake() }
-
-// Task returns a run.
-func (h WorkerHost) Task(ctx context.Context, id task.ID) (task.Task, error) {
-	return h.p.store.Get(ctx, id)
-}
-
-// Execution returns an execution of any worker.
-func (h WorkerHost) Execution(ctx context.Context, id task.ExecutionID) (task.Execution, error) {
-	return h.p.store.Execution(ctx, id)
-}
-
-// Live returns the worker's executions that have not ended.
-func (h WorkerHost) Live(ctx context.Context) ([]task.Execution, error) {
-	all, err := h.p.store.Live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	mine := all[:0]
-	for _, e := range all {
-		if e.Worker == h.id {
-			mine = append(mine, e)
-		}
-	}
-	return mine, nil
-}
-
-// Subscribe tells when an execution may have ended, see task.Store.
-func (h WorkerHost) Subscribe() (changed <-chan struct{}, cancel func()) {
-	return h.p.store.Subscribe("")
-}
-
-// Log appends phases, notices and errors to a run's log.
-func (h WorkerHost) Log(ctx context.Context, id task.ID, payloads ...task.Payload) error {
-	_, err := h.p.store.Do(ctx, id, task.Log{Payloads: payloads})
-	return err
-}
-
-// Release gives the run of an execution back, by no fault of anybody, so that
-// it waits for another one. An execution that has ended already is no error.
-func (h WorkerHost) Release(ctx context.Context, e task.Execution, reason string, delay time.Duration) error {
-	return h.p.release(ctx, e, task.Release{Execution: e.ID, Reason: reason, ReadyAt: h.p.opts.Clock.Now().Add(delay)})
-}
-
-// Failed gives the run of an execution back because of a fault of the
-// platform, which counts as an attempt. An execution that has ended already is
-// no error.
-func (h WorkerHost) Failed(ctx context.Context, e task.Execution, code task.Code, reason string) error {
-	return h.p.retry(ctx, e, code, reason, time.Time{})
-}
-
-// SandboxGone records that nothing of the execution runs any more.
-func (h WorkerHost) SandboxGone(ctx context.Context, e task.Execution) error {
-	_, err := h.p.store.Do(ctx, e.TaskID, task.SandboxGone{Execution: e.ID})
-	return err
-}
-
-// Redactor knows the secrets of an execution, for what its runner printed.
-func (h WorkerHost) Redactor(ctx context.Context, e task.Execution) (*secrets.Redactor, error) {
-	return h.p.redactor(ctx, e)
-}
+// PrintedBytes is how much of a failed runner's output WorkerHost.Printed takes:
+// the longest secret, so that one which the beginning cuts in two can be told,
+// and what is shown.
+const PrintedBytes = secrets.MaxVariableBytes + maxOutputTail

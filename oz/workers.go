@@ -27,9 +27,16 @@ func (c *Client) WorkerList(ctx context.Context) ([]WorkerStatus, error) {
 		return nil, err
 	}
 	list := make([]WorkerStatus, 0, len(c.p.opts.Workers))
+	ready := map[string]bool{}
+	for _, m := range c.p.members() {
+		info := m.Info()
+		ready[info.ID] = true
+		list = append(list, WorkerStatus{ID: info.ID, Ready: !info.Paused, Active: info.Busy, Capacity: info.Capacity})
+	}
 	for _, w := range c.p.opts.Workers {
-		info := w.Info()
-		list = append(list, WorkerStatus{ID: info.ID, Ready: c.p.isReady(info.ID), Active: info.Busy, Capacity: info.Capacity})
+		if info := w.Info(); !ready[info.ID] {
+			list = append(list, WorkerStatus{ID: info.ID, Active: info.Busy, Capacity: info.Capacity})
+		}
 	}
 	slices.SortFunc(list, func(a, b WorkerStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return list, nil
