@@ -89,7 +89,9 @@ type Session struct {
 	// MCP are the servers whose tools the agent has, resolved and started on
 	// demand by the agent. Among them is the runner's own, which offers the
 	// platform's tools to agents that have none of ours.
-	MCP   []MCPServer
+	MCP []MCPServer
+	// Tools are the platform's, for agents that can take them directly.
+	Tools []Tool
 	Clock task.Clock
 }
 

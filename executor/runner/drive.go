@@ -12,6 +12,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/gateway"
 	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/executor/harness/tools"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -170,10 +171,12 @@ func trouble(a gateway.Attempt) string {
 
 // session is what the harness works with.
 func (x *execution) session(ws *workspace, model harness.Model) *harness.Session {
-	return &harness.Session{
+	s := &harness.Session{
 		Task: x.bundle.Task, Execution: x.bundle.Execution, Limits: x.bundle.Limits,
 		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
 		AttachmentDir: ws.attachments, Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
 		Redactor: x.redactor, Git: ws.git, Link: x.link, Clock: x.opts.Clock,
 	}
+	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard}, x.opts.Tools...)...)
+	return s
 }

@@ -29,6 +29,9 @@ const reportTimeout = 10 * time.Second
 type Options struct {
 	// Harnesses are the agents that this runner can drive, by type. Required.
 	Harnesses map[string]harness.Harness
+	// Tools make further tools of the platform for each session, beside those of
+	// tools.Standard.
+	Tools []harness.ToolSet
 	// Root is the workspace directory. Default: the current directory.
 	Root string
 	// InPlace works in Root as it is: repositories that it contains are found

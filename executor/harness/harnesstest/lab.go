@@ -19,6 +19,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor/gateway"
 	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
 	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/executor/harness/tools"
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -190,6 +191,7 @@ func (l *Lab) CrashingSession(t testing.TB, c Crash) *harness.Session {
 		},
 		Journal: j, Effects: harness.NewEffects(j), Redactor: l.Redactor, Git: l.Git, Link: &l.uploads, Clock: l.opts.Clock,
 	}
+	s.Tools = tools.For(s, tools.Standard)
 	if !l.opts.NoRepo {
 		s.Repos = []harness.Repo{{Name: "demo", Dir: l.Dir, Remote: "file://" + l.Remote, Base: l.Base, Branch: "main"}}
 	}

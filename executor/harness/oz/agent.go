@@ -111,7 +111,7 @@ func newAgent(opts Options, s *harness.Session) (*agent, error) {
 	}
 	a.files = files
 	a.procs = newProcesses(s)
-	a.tools = newToolbox()
+	a.tools = newToolbox(s.Tools)
 	return a, nil
 }
 

@@ -81,9 +81,9 @@ func UnifiedDiff(path, old, new string) string { return unifiedDiff(path, old, n
 func BranchURL(remote, branch string) string { return branchURL(remote, branch) }
 
 // ToolSchemas gives each tool's schema by name.
-func ToolSchemas() map[string]map[string]any {
+func ToolSchemas(platform []harness.Tool) map[string]map[string]any {
 	out := map[string]map[string]any{}
-	for name, t := range newToolbox() {
+	for name, t := range newToolbox(platform) {
 		out[name] = t.schemaObject()
 	}
 	return out

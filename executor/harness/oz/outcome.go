@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/oz-platform/cloudagents/executor/gateway"
+	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -70,21 +71,36 @@ func advice(m *modelError, model, message string) string {
 	return fmt.Sprintf("Model %s gave no answer after all retries: %s.", model, message)
 }
 
-// finished is what finish and ask_user leave in ToolResult.Output; a restart
-// reads the run's end from it.
+// finished is what a tool that ends the work leaves in ToolResult.Output; a
+// restart reads the run's end from it.
 type finished struct {
 	Outcome string    `json:"outcome"` // "success", "failure" or "question"
 	Message string    `json:"message"`
 	Code    task.Code `json:"code,omitempty"`
 }
 
+// finishedBy writes down the end that a tool of the platform brought about.
+func finishedBy(o harness.Outcome) any {
+	f := finished{Message: o.Status.Message, Code: o.Status.ErrorCode}
+	switch o.State {
+	case task.StateSucceeded:
+		f.Outcome = "success"
+	case task.StateBlocked:
+		f.Outcome = "question"
+	default:
+		f.Outcome = "failure"
+	}
+	return map[string]finished{endsRun: f}
+}
+
+// endsRun is the member under which tools of the platform leave a finished;
+// finish has it bare.
+const endsRun = "ends_run"
+
 // ending is the end that the call brought about, or nil.
 func (k *call) ending() *end {
-	if k.name != toolFinish && k.name != toolAskUser || k.failed() {
-		return nil
-	}
-	var f finished
-	if json.Unmarshal(k.result.Output, &f) != nil {
+	f, ok := k.finished()
+	if !ok {
 		return nil
 	}
 	e := end{task.StateBlocked, task.Status{Message: f.Message}}
@@ -98,6 +114,23 @@ func (k *call) ending() *end {
 		}
 	}
 	return &e
+}
+
+// finished reads what the call has left, if it ended the work.
+func (k *call) finished() (f finished, ok bool) {
+	if k.failed() || len(k.result.Output) == 0 {
+		return f, false
+	}
+	if k.name == toolFinish || k.name == toolAskUser {
+		if json.Unmarshal(k.result.Output, &f) == nil && f.Outcome != "" {
+			return f, true
+		}
+	}
+	var out map[string]json.RawMessage
+	if json.Unmarshal(k.result.Output, &out) != nil || out[endsRun] == nil || json.Unmarshal(out[endsRun], &f) != nil {
+		return f, false
+	}
+	return f, true
 }
 
 // bounded cuts text to at most n bytes, between characters.

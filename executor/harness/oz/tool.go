@@ -1,17 +1,16 @@
 package ozagent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -63,33 +62,14 @@ func resultOK(content string, output any) result {
 }
 func resultFailed(content string) result { return result{task.ToolFailed, content, nil} }
 
-// refusal is a call that was understood and not made; the model is told why.
-type refusal struct {
-	state   task.ToolState
-	message string
-}
-
-func (r *refusal) Error() string { return r.message }
-
 // refuse makes the error of a call that failed.
-func refuse(format string, args ...any) error {
-	return &refusal{task.ToolFailed, fmt.Sprintf(format, args...)}
-}
+func refuse(format string, args ...any) error { return harness.Refuse(format, args...) }
 
 // deny makes the error of a call that the rules forbid.
-func deny(format string, args ...any) error {
-	return &refusal{task.ToolDenied, fmt.Sprintf(format, args...)}
-}
-
-// inputError is an input that is none of the tool.
-type inputError struct{ reason string }
-
-func (e *inputError) Error() string { return e.reason }
+func deny(format string, args ...any) error { return harness.Deny(format, args...) }
 
 // badInput names what is wrong with the input.
-func badInput(format string, args ...any) error {
-	return &inputError{fmt.Sprintf(format, args...)}
-}
+func badInput(format string, args ...any) error { return harness.BadInput(format, args...) }
 
 // define makes a tool of a function over its decoded input.
 func define[In any](t tool, run func(ctx context.Context, a *agent, k *toolCall, in In) (result, error)) tool {
@@ -104,6 +84,14 @@ func define[In any](t tool, run func(ctx context.Context, a *agent, k *toolCall,
 }
 
 func decodeInput(raw json.RawMessage, v any) error {
+	if err := unreadable(raw); err != nil {
+		return err
+	}
+	return harness.DecodeInput(raw, v)
+}
+
+// unreadable is the error of an input that the log could not keep as it was.
+func unreadable(raw json.RawMessage) error {
 	var broken map[string]json.RawMessage
 	if json.Unmarshal(raw, &broken) == nil && len(broken) == 1 {
 		switch {
@@ -113,34 +101,25 @@ func decodeInput(raw json.RawMessage, v any) error {
 			return badInput("the input has %s bytes, more than one call can take; work in smaller pieces", broken[overlongInput])
 		}
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	var kind *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &kind):
-		return badInput("field %q must be %s, not %s", kind.Field, jsonKind(kind.Type.Kind().String()), kind.Value)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return badInput("the input is not complete")
-	}
-	return badInput("%s", strings.TrimPrefix(err.Error(), "json: "))
+	return nil
 }
 
-// jsonKind names a Go kind as JSON does.
-func jsonKind(kind string) string {
-	switch {
-	case kind == "slice":
-		return "an array"
-	case kind == "struct" || kind == "map":
-		return "an object"
-	case kind == "bool":
-		return "true or false"
-	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "float"):
-		return "a number"
-	}
-	return "a " + kind
+// fromPlatform makes a tool of one of the platform's.
+func fromPlatform(t harness.Tool) tool {
+	return tool{name: t.Name, description: t.Description, category: t.Category, schema: t.Schema, repeatable: t.Repeatable, when: t.When,
+		run: func(ctx context.Context, _ *agent, k *toolCall) (result, error) {
+			if err := unreadable(k.input); err != nil {
+				return result{}, err
+			}
+			answer, err := t.Run(ctx, harness.ToolCall{ID: k.id, Input: k.input, Again: k.again})
+			if err != nil {
+				return result{}, err
+			}
+			if answer.End != nil {
+				return resultOK(answer.Text, finishedBy(*answer.End)), nil
+			}
+			return resultOK(answer.Text, answer.Output), nil
+		}}
 }
 
 // schemaObject is the schema as both SDKs want it.
@@ -155,13 +134,17 @@ func (t tool) schemaObject() map[string]any {
 // toolbox holds the tools by name.
 type toolbox map[string]tool
 
-func newToolbox() toolbox {
+// newToolbox joins the agent's own tools and the platform's. Of two with one
+// name the agent's own is taken: it knows more of the agent.
+func newToolbox(platform []harness.Tool) toolbox {
 	box := toolbox{}
+	for _, t := range platform {
+		box[t.Name] = fromPlatform(t)
+	}
 	for _, t := range []tool{
 		runCommandTool(), commandOutputTool(), writeToCommandTool(), stopCommandTool(),
 		readFilesTool(), editFilesTool(), writeFileTool(), grepTool(), fileGlobTool(),
-		updateTodosTool(), reportArtifactTool(), gitCommitTool(), gitPushTool(), writePlanTool(),
-		askUserTool(), finishTool(),
+		gitCommitTool(), gitPushTool(), finishTool(),
 	} {
 		box[t.name] = t
 	}
@@ -170,8 +153,6 @@ func newToolbox() toolbox {
 
 // inNormalMode keeps tools that change things out of plan mode.
 func inNormalMode(m task.Mode) bool { return m != task.ModePlan }
-
-func inPlanMode(m task.Mode) bool { return m == task.ModePlan }
 
 // offered lists the tools of a mode in a fixed order, for the provider's cache.
 func (b toolbox) offered(m task.Mode) []tool {
@@ -238,16 +219,15 @@ func (a *agent) dispatch(ctx context.Context, k *call, again bool) (result, erro
 // explain makes a result of an error that the model should know, and gives
 // back one that is the platform's.
 func (a *agent) explain(k *call, err error) (result, error) {
-	var bad *inputError
-	var no *refusal
-	switch {
-	case errors.As(err, &bad):
-		reason := a.s.Redactor.String(bad.reason)
-		return result{task.ToolFailed, fmt.Sprintf("Invalid call of %s: %s.", k.name, reason), misuse{true, reason}}, nil
-	case errors.As(err, &no):
-		return result{state: no.state, content: no.message}, nil
+	var no *harness.ToolError
+	if !errors.As(err, &no) {
+		return result{}, fmt.Errorf("%s: %w", k.name, err)
 	}
-	return result{}, fmt.Errorf("%s: %w", k.name, err)
+	if no.Input {
+		reason := a.s.Redactor.String(no.Message)
+		return result{task.ToolFailed, fmt.Sprintf("Invalid call of %s: %s.", k.name, reason), misuse{true, reason}}, nil
+	}
+	return result{state: no.State, content: no.Message}, nil
 }
 
 // settle puts a call's result into the log, redacted and bounded.

@@ -205,20 +205,3 @@ func (a *agent) arrived(ctx context.Context, r harness.Repo, head string) bool {
 	tip, err := a.s.Git.RemoteHead(ctx, r.Remote, branch)
 	return err == nil && tip == head
 }
-
-func askUserTool() tool {
-	type input struct {
-		Question string `json:"question"`
-	}
-	return define(tool{
-		name: toolAskUser, category: task.CategoryDocuments, repeatable: true,
-		description: "Ask the user and stop until there is an answer. Only for what you cannot find out or decide yourself.",
-		schema:      `{"type":"object","properties":{"question":{"type":"string"}},"required":["question"]}`,
-	}, func(_ context.Context, _ *agent, _ *toolCall, in input) (result, error) {
-		question := strings.TrimSpace(in.Question)
-		if question == "" || len(question) > maxFinishBytes {
-			return result{}, badInput("question must have 1 to %d bytes", maxFinishBytes)
-		}
-		return resultOK("The run waits for the answer.", finished{Outcome: "question", Message: question}), nil
-	})
-}

@@ -16,7 +16,8 @@ import (
 
 // TestTools: every schema is one that both wires take.
 func TestTools(t *testing.T) {
-	schemas := ozagent.ToolSchemas()
+	lab := harnesstest.NewLab(t, harnesstest.LabOptions{NoRepo: true})
+	schemas := ozagent.ToolSchemas(lab.Session(t).Tools)
 	for name, s := range schemas {
 		assert.Equal(t, s["type"], "object", name)
 		properties, ok := s["properties"].(map[string]any)

@@ -106,10 +106,9 @@ func (w *workspace) directory(path string) (string, error) {
 
 // explain says to the model why a path could not be used.
 func (w *workspace) explain(path string, err error) error {
-	var own *refusal
-	var bad *inputError
+	var own *harness.ToolError
 	switch {
-	case errors.As(err, &own) || errors.As(err, &bad):
+	case errors.As(err, &own):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return refuse("%s does not exist. Relative paths start at %s; file_glob finds files.", path, w.dir)

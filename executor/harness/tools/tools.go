@@ -1,0 +1,60 @@
+package tools
+
+import (
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// Names of the tools that other packages know.
+const (
+	NameUpdateTodos    = "update_todos"
+	NameReportArtifact = "report_artifact"
+	NameWritePlan      = "write_plan"
+	NameAskUser        = "ask_user"
+)
+
+// maxTextBytes bounds each text that a tool puts into the run's record.
+const maxTextBytes = 32 << 10
+
+// For makes the tools of several sets for a session. Of two with one name the
+// later one is taken, in the place of the earlier.
+func For(s *harness.Session, sets ...harness.ToolSet) []harness.Tool {
+	var out []harness.Tool
+	at := map[string]int{}
+	for _, set := range sets {
+		for _, t := range set(s) {
+			if i, ok := at[t.Name]; ok {
+				out[i] = t
+				continue
+			}
+			at[t.Name] = len(out)
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// Standard are the tools that every session has.
+func Standard(s *harness.Session) []harness.Tool {
+	r := newReporter(s)
+	return []harness.Tool{updateTodos(s), reportArtifact(s, r), writePlan(s, r), askUser()}
+}
+
+// inPlanMode offers a tool in plan mode only.
+func inPlanMode(m task.Mode) bool { return m == task.ModePlan }
+
+// uid is the same for the same thing in the same run, so that reporting it
+// again changes nothing.
+func uid(s *harness.Session, parts ...string) string {
+	name := strings.Join(append([]string{string(s.Task.ID)}, parts...), "\x00")
+	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(name)).String()
+}
+
+// clean makes text fit for every store, without secrets.
+func clean(s *harness.Session, text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s.Redactor.String(text), "\ufffd"), "\x00", "")
+}
