@@ -20,6 +20,14 @@ var (
 	// sandbox cannot start in it because it is being removed.
 	ErrInUse = errors.New("workspace in use")
 
+	// ErrUnsupported says that the driver cannot do what a Spec asks for. The error around it names the field and says
+	// what to do. The same Spec fails on this driver every time.
+	ErrUnsupported = errors.New("not supported by this executor")
+
+	// ErrImage says that the image of a Spec cannot be used: its name is malformed, no registry has it or gives it to
+	// us, or it is for another platform. The error around it says which, and what to do; the user can mend it.
+	ErrImage = errors.New("image cannot be used")
+
 	// ErrUnsupportedSignal says that the driver cannot deliver this signal.
 	ErrUnsupportedSignal = errors.New("signal not supported")
 )
@@ -102,6 +110,10 @@ type Exit struct {
 	// Limits.Memory can know.
 	OOM bool
 
+	// Disk says that the sandbox was killed because it wrote more than Limits.Disk. Only drivers that enforce the limit
+	// can know.
+	Disk bool
+
 	// Unknown says that the status was lost: the machine restarted, or the process that keeps the status was killed.
 	// All other fields but Code are zero then.
 	Unknown bool
@@ -124,4 +136,9 @@ type Limits struct {
 
 	// OpenFiles is the number of file descriptors per process.
 	OpenFiles int
+
+	// Disk is in bytes: what the sandbox adds to its image, its temporary files and its workspace together. A sandbox
+	// that goes beyond is killed, see Exit.Disk; a driver that measures from time to time says how often in its
+	// documentation.
+	Disk int64
 }

@@ -53,6 +53,29 @@ type Spec struct {
 
 	// Limits bound the sandbox. Default none.
 	Limits Limits
+
+	// What follows needs a driver that can do it, see Capabilities: Start fails with ErrUnsupported on others. Left at
+	// its zero value each leaves the choice to the driver.
+
+	// Image is what the sandbox's files come from. Default: the driver's default image, or the host's files.
+	Image Image
+
+	// Mounts are directories and files of the host that the sandbox sees besides its workspace. Default none.
+	Mounts []Mount
+
+	// User is who the main command runs as: a name or number of the image, "user" or "user:group". Default: the
+	// image's own user and, where that is root, an ordinary user that the driver makes.
+	User string
+
+	// Network says what the sandbox can reach. Default: the driver's choice.
+	Network NetworkMode
+
+	// Labels are kept with the sandbox for people who look at the host with the driver's own tools. At most MaxLabels,
+	// each name and value at most MaxLabelLen bytes. A driver without labels ignores them.
+	Labels map[string]string
+
+	// Warm lets the sandbox start from a prepared state. A driver that keeps none ignores it. Default: not.
+	Warm *Warm
 }
 
 // Validate checks every rule that does not depend on the driver. Its error wraps ErrInvalidSpec.
@@ -75,6 +98,9 @@ func (s Spec) Validate() error {
 	}
 	if n := len(s.Stdin); n > MaxStdinLen {
 		return fmt.Errorf("%w: Stdin holds %d bytes, more than the %d allowed", ErrInvalidSpec, n, MaxStdinLen)
+	}
+	if err := s.validatePlace(); err != nil {
+		return err
 	}
 	return s.Limits.validate()
 }
@@ -134,7 +160,7 @@ func (s Spec) validateEnv() error {
 }
 
 func (l Limits) validate() error {
-	if l.Memory < 0 || l.Processes < 0 || l.OpenFiles < 0 || !(l.CPUs >= 0) {
+	if l.Memory < 0 || l.Processes < 0 || l.OpenFiles < 0 || l.Disk < 0 || !(l.CPUs >= 0) {
 		return fmt.Errorf("%w: Limits may not be negative", ErrInvalidSpec)
 	}
 	return nil

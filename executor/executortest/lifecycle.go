@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 var lifecycleCases = map[string]func(*testing.T, Harness){
 	"ExitStatus":          exitStatus,
 	"InvalidSpec":         invalidSpec,
+	"Unsupported":         unsupported,
 	"CommandNotFound":     commandNotFound,
 	"UnknownID":           unknownID,
 	"StartTwice":          startTwice,
@@ -90,6 +92,32 @@ func invalidSpec(t *testing.T, h Harness) {
 		}, "Env"},
 		{"long stdin", func(s *executor.Spec) { s.Stdin = make([]byte, executor.MaxStdinLen+1) }, "Stdin"},
 		{"negative limit", func(s *executor.Spec) { s.Limits.Memory = -1 }, "Limits"},
+		{"negative disk", func(s *executor.Spec) { s.Limits.Disk = -1 }, "Limits"},
+		{"image with a blank", func(s *executor.Spec) { s.Image.Reference = "a b" }, "Image.Reference"},
+		{"long image", func(s *executor.Spec) { s.Image.Reference = strings.Repeat("a", executor.MaxImageLen+1) }, "Image.Reference"},
+		{"platform alone", func(s *executor.Spec) { s.Image.Platform = "linux/amd64" }, "Image.Reference"},
+		{"bad platform", func(s *executor.Spec) { s.Image = executor.Image{Reference: "a", Platform: "linux"} }, "Image.Platform"},
+		{"bad pull policy", func(s *executor.Spec) { s.Image = executor.Image{Reference: "a", Pull: "often"} }, "Image.Pull"},
+		{"relative mount", func(s *executor.Spec) { s.Mounts = []executor.Mount{{Source: "/a", Target: "b"}} }, "Mounts[0].Target"},
+		{"mount with dots", func(s *executor.Spec) { s.Mounts = []executor.Mount{{Source: "/a/../b", Target: "/b"}} }, "Mounts[0].Source"},
+		{"mount over all", func(s *executor.Spec) { s.Mounts = []executor.Mount{{Source: "/a", Target: "/"}} }, "Mounts[0].Target"},
+		{"many mounts", func(s *executor.Spec) { s.Mounts = make([]executor.Mount, executor.MaxMounts+1) }, "Mounts"},
+		{"user with a blank", func(s *executor.Spec) { s.User = "a b" }, "User"},
+		{"unknown network", func(s *executor.Spec) { s.Network = "internet" }, "Network"},
+		{"many labels", func(s *executor.Spec) {
+			s.Labels = map[string]string{}
+			for i := range executor.MaxLabels + 1 {
+				s.Labels[strconv.Itoa(i)] = ""
+			}
+		}, "Labels"},
+		{"long label", func(s *executor.Spec) {
+			s.Labels = map[string]string{"a": strings.Repeat("a", executor.MaxLabelLen+1)}
+		}, "Labels"},
+		{"short warm key", func(s *executor.Spec) { s.Warm = &executor.Warm{Key: "ab", Prepare: []string{"a"}} }, "Warm.Key"},
+		{"warm traversal", func(s *executor.Spec) {
+			s.Warm = &executor.Warm{Key: "../../../../../../", Prepare: []string{"a"}}
+		}, "Warm.Key"},
+		{"warm without command", func(s *executor.Spec) { s.Warm = &executor.Warm{Key: "0123456789abcdef"} }, "Warm.Prepare"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			spec := script("x", "exit 0")
@@ -103,6 +131,36 @@ func invalidSpec(t *testing.T, h Harness) {
 	ids, err := e.List(newContext(t))
 	assert.NilError(t, err)
 	assert.Equal(t, len(ids), 0)
+}
+
+// unsupported: what a driver does not say that it can do, it refuses, and the ID stays free.
+func unsupported(t *testing.T, h Harness) {
+	e := h.Open(t)
+	can := executor.CapabilitiesOf(e)
+	for _, tt := range []struct {
+		can    bool
+		field  string
+		change func(*executor.Spec)
+	}{
+		{can.Images, "Image", func(s *executor.Spec) { s.Image.Reference = "busybox" }},
+		{can.Mounts, "Mounts", func(s *executor.Spec) { s.Mounts = []executor.Mount{{Source: "/etc", Target: "/mnt"}} }},
+		{can.Users, "User", func(s *executor.Spec) { s.User = "1000" }},
+		{slices.Contains(can.Networks, executor.NetworkHost), "Network", func(s *executor.Spec) { s.Network = executor.NetworkHost }},
+		{slices.Contains(can.Networks, executor.NetworkNone), "Network", func(s *executor.Spec) { s.Network = executor.NetworkNone }},
+		{slices.Contains(can.Networks, executor.NetworkBridge), "Network", func(s *executor.Spec) { s.Network = executor.NetworkBridge }},
+	} {
+		if tt.can {
+			continue // its own cases show it
+		}
+		spec := script("x", "exit 0")
+		tt.change(&spec)
+		_, err := e.Start(newContext(t), spec)
+		assert.ErrorIs(t, err, executor.ErrUnsupported)
+		assert.ErrorContains(t, err, tt.field)
+		ids, err := e.List(newContext(t))
+		assert.NilError(t, err)
+		assert.Equal(t, len(ids), 0)
+	}
 }
 
 func commandNotFound(t *testing.T, h Harness) {

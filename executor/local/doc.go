@@ -52,9 +52,14 @@
 // use a container driver for code that is not trusted. Set-uid programs such as sudo do not work (no_new_privs): what
 // they started, the worker could not kill.
 //
+// Spec.Image, Mounts and User, and any network but the host's, fail with executor.ErrUnsupported: a sandbox that
+// silently had the host's files in place of an image's would be another one than was asked for. Labels and Warm are
+// ignored.
+//
 // # Limits
 //
-// Limits.OpenFiles holds always (at least 64). Memory, Processes and CPUs need Options.Cgroup with these controllers:
+// Limits.OpenFiles holds always (at least 64). Disk never does. Memory, Processes
+// and CPUs need Options.Cgroup with these controllers:
 // resource limits cannot stand in, RLIMIT_AS breaks programs that reserve address space (Go, Node, Java) and
 // RLIMIT_NPROC counts all processes of the user, other sandboxes included. There are no core files, the umask is 077,
 // and the kernel's out-of-memory killer prefers a sandbox to the worker (oom_score_adj +500).

@@ -75,7 +75,10 @@ type Executor struct {
 // removing is the value in Executor.workspace of a workspace that is being deleted.
 const removing = -1
 
-var _ executor.Executor = (*Executor)(nil)
+var (
+	_ executor.Executor = (*Executor)(nil)
+	_ executor.Capable  = (*Executor)(nil)
+)
 
 // New returns an Executor that keeps its sandboxes and workspaces below root, which is made if missing. It starts
 // nothing. opts may be nil.
@@ -99,6 +102,11 @@ func New(root string, opts *Options) (*Executor, error) {
 		root: root, opts: o,
 		known: map[string]*sandbox{}, changing: map[string]chan struct{}{}, workspace: map[string]int{},
 	}, nil
+}
+
+// Capabilities implements executor.Capable: sandboxes are processes of the host, with the host's files, user and network.
+func (e *Executor) Capabilities() executor.Capabilities {
+	return executor.Capabilities{Networks: []executor.NetworkMode{executor.NetworkHost}}
 }
 
 // Open implements executor.Executor.

@@ -37,6 +37,9 @@ func (e *Executor) Start(ctx context.Context, spec executor.Spec) (executor.Sand
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
+	if err := spec.Supported(e.Capabilities()); err != nil {
+		return nil, fmt.Errorf("start sandbox %s: %w", spec.ID, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	s, err := e.start(ctx, spec)

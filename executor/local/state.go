@@ -58,6 +58,7 @@ type exitRecord struct {
 	Code    int            `json:"code"`
 	Signal  syscall.Signal `json:"signal,omitempty"`
 	OOM     bool           `json:"oom,omitempty"`
+	Disk    bool           `json:"disk,omitempty"`
 	Unknown bool           `json:"unknown,omitempty"`
 }
 
