@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oz-platform/cloudagents/executor/internal/outlog"
 )
 
 // limitResources returns the limit for open files that holds, 0 if none was asked for.
@@ -36,7 +38,7 @@ func (s *supervisor) startMain() error {
 	if err != nil {
 		return err
 	}
-	writer, err := newOutputWriter(s.job.Sandbox, newLayout(s.job.Output))
+	writer, err := outlog.NewWriter(s.job.Sandbox, outlog.NewLayout(s.job.Output))
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func feed(stdin *os.File, data []byte) {
 }
 
 // copyOutput moves output to disk until all writers have closed it.
-func (s *supervisor) copyOutput(w *outputWriter) {
+func (s *supervisor) copyOutput(w *outlog.Writer) {
 	defer close(s.output)
 	defer w.Close()
 	buf := make([]byte, 64<<10) // the size of a pipe

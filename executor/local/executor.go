@@ -13,11 +13,12 @@ import (
 	"sync"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/internal/outlog"
+	"github.com/oz-platform/cloudagents/executor/internal/tree"
 )
 
 const (
 	defaultOutputLimit = 64 << 20
-	minOutputLimit     = 64 << 10 // below this the segments would be smaller than what one write brings
 
 	sandboxesDir  = "sandboxes"
 	workspacesDir = "workspaces"
@@ -45,8 +46,8 @@ func (o *Options) withDefaults() (Options, error) {
 		opts = *o
 	}
 	opts.OutputLimit = cmp.Or(opts.OutputLimit, defaultOutputLimit)
-	if opts.OutputLimit < minOutputLimit {
-		return opts, fmt.Errorf("local executor: OutputLimit is %d bytes, must be at least %d", opts.OutputLimit, minOutputLimit)
+	if opts.OutputLimit < outlog.MinLimit {
+		return opts, fmt.Errorf("local executor: OutputLimit is %d bytes, must be at least %d", opts.OutputLimit, outlog.MinLimit)
 	}
 	if opts.InheritEnv == nil {
 		opts.InheritEnv = []string{"PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -240,7 +241,7 @@ func (e *Executor) RemoveWorkspace(ctx context.Context, key string) error {
 	if err := e.checkUnused(ctx, key); err != nil {
 		return fmt.Errorf("remove workspace %s: %w", key, err)
 	}
-	if err := removeTree(ctx, filepath.Join(e.root, workspacesDir), key); err != nil {
+	if err := tree.Remove(ctx, filepath.Join(e.root, workspacesDir), key); err != nil {
 		return fmt.Errorf("remove workspace %s: %w", key, err)
 	}
 	return nil

@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/internal/outlog"
+	"github.com/oz-platform/cloudagents/executor/internal/tree"
 )
 
 // supervisorPatience is how long a supervisor may take to end its sandbox before it is killed itself. It gives up by
@@ -57,7 +59,7 @@ func (s *sandbox) Output(ctx context.Context) (io.ReadCloser, error) {
 	if s.isRemoved() {
 		return nil, fmt.Errorf("output of sandbox %s: %w", s.id, executor.ErrNotFound)
 	}
-	return newOutputReader(ctx, s.dir, newLayout(s.state.Output), s.ended), nil
+	return outlog.NewReader(ctx, s.dir, outlog.NewLayout(s.state.Output), s.ended), nil
 }
 
 // Signal implements executor.Sandbox.
@@ -282,12 +284,12 @@ func (s *sandbox) destroy(ctx context.Context) error {
 	}
 	for _, entry := range entries {
 		if entry.Name() != stateFile {
-			if err := removeTree(ctx, s.dir, entry.Name()); err != nil {
+			if err := tree.Remove(ctx, s.dir, entry.Name()); err != nil {
 				return err
 			}
 		}
 	}
-	if err := removeTree(ctx, filepath.Dir(s.dir), s.id); err != nil {
+	if err := tree.Remove(ctx, filepath.Dir(s.dir), s.id); err != nil {
 		return err
 	}
 	s.markRemoved()

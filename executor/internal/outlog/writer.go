@@ -1,6 +1,9 @@
 //go:build linux
 
-package local
+// Package outlog keeps a bounded amount of what a sandbox writes, and lets it be
+// read while it grows. Who writes is the process in charge of one sandbox; who
+// reads may be another, later one.
+package outlog
 
 import (
 	"fmt"
@@ -10,6 +13,10 @@ import (
 	"strings"
 )
 
+// MinLimit is the smallest limit that makes sense, in bytes: below it the pieces would be smaller than what one write
+// brings.
+const MinLimit = 64 << 10
+
 // Output is kept in pieces: "output.0" is the head and stays, later pieces hold what follows, and the oldest of these
 // goes when there are more than tailPieces. So a piece never changes once it is full, and a reader needs no more than
 // the names to see what was dropped.
@@ -18,14 +25,15 @@ const (
 	tailPieces   = 4
 )
 
-// layout says how large the pieces are, in bytes.
-type layout struct{ head, tail int64 }
+// Layout says how large the pieces are, in bytes.
+type Layout struct{ head, tail int64 }
 
-func newLayout(limit int64) layout {
-	return layout{head: limit / 2, tail: limit / 2 / tailPieces}
+// NewLayout gives the pieces of a log of at most limit bytes.
+func NewLayout(limit int64) Layout {
+	return Layout{head: limit / 2, tail: limit / 2 / tailPieces}
 }
 
-func (l layout) size(piece int) int64 {
+func (l Layout) size(piece int) int64 {
 	if piece == 0 {
 		return l.head
 	}
@@ -52,11 +60,11 @@ func pieces(dir string) ([]int, error) {
 	return numbers, nil
 }
 
-// outputWriter writes pieces. Write never fails: what the disk does not take is counted and noted as soon as it takes
+// Writer writes pieces. Write never fails: what the disk does not take is counted and noted as soon as it takes
 // something again, because the process that writes must not notice.
-type outputWriter struct {
+type Writer struct {
 	dir    string
-	layout layout
+	layout Layout
 
 	piece int
 	file  *os.File
@@ -64,12 +72,13 @@ type outputWriter struct {
 	lost  int64 // bytes not written and not yet noted
 }
 
-func newOutputWriter(dir string, layout layout) (*outputWriter, error) {
+// NewWriter begins a log in dir, which must hold none.
+func NewWriter(dir string, layout Layout) (*Writer, error) {
 	file, err := createPiece(dir, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &outputWriter{dir: dir, layout: layout, file: file}, nil
+	return &Writer{dir: dir, layout: layout, file: file}, nil
 }
 
 func createPiece(dir string, piece int) (*os.File, error) {
@@ -77,7 +86,7 @@ func createPiece(dir string, piece int) (*os.File, error) {
 }
 
 // Write implements io.Writer and always reports success.
-func (w *outputWriter) Write(p []byte) (int, error) {
+func (w *Writer) Write(p []byte) (int, error) {
 	if w.lost > 0 {
 		note := fmt.Sprintf("\n[%d bytes of output lost: cannot write to disk]\n", w.lost)
 		if w.write([]byte(note)) < len(note) {
@@ -91,7 +100,7 @@ func (w *outputWriter) Write(p []byte) (int, error) {
 }
 
 // write returns how much of p is stored.
-func (w *outputWriter) write(p []byte) int {
+func (w *Writer) write(p []byte) int {
 	done := 0
 	for done < len(p) {
 		if w.size == w.layout.size(w.piece) && !w.next() {
@@ -109,7 +118,7 @@ func (w *outputWriter) write(p []byte) int {
 }
 
 // next begins a new piece, after making room for it.
-func (w *outputWriter) next() bool {
+func (w *Writer) next() bool {
 	if oldest := w.piece + 1 - tailPieces; oldest > 0 {
 		os.Remove(piecePath(w.dir, oldest))
 	}
@@ -122,4 +131,5 @@ func (w *outputWriter) next() bool {
 	return true
 }
 
-func (w *outputWriter) Close() error { return w.file.Close() }
+// Close ends the log.
+func (w *Writer) Close() error { return w.file.Close() }

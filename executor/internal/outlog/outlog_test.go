@@ -1,6 +1,6 @@
 //go:build linux
 
-package local
+package outlog
 
 import (
 	"bytes"
@@ -21,11 +21,11 @@ func TestOutputPieces(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		assert.NilError(rt, err)
-		l := newLayout(int64(rapid.IntRange(8, 400).Draw(rt, "limit")))
-		w, err := newOutputWriter(dir, l)
+		l := NewLayout(int64(rapid.IntRange(8, 400).Draw(rt, "limit")))
+		w, err := NewWriter(dir, l)
 		assert.NilError(rt, err)
 		var written []byte
-		early := newOutputReader(context.Background(), dir, l, func() bool { return true })
+		early := NewReader(context.Background(), dir, l, func() bool { return true })
 		defer early.Close()
 		var seen []byte
 		for _, size := range rapid.SliceOf(rapid.IntRange(0, 300)).Draw(rt, "writes") {
@@ -49,7 +49,7 @@ func TestOutputPieces(t *testing.T) {
 		assert.NilError(rt, err)
 		checkPieces(rt, l, append(seen, rest...), written)
 
-		late := newOutputReader(context.Background(), dir, l, func() bool { return true })
+		late := NewReader(context.Background(), dir, l, func() bool { return true })
 		defer late.Close()
 		all, err := io.ReadAll(late)
 		assert.NilError(rt, err)
@@ -62,7 +62,7 @@ var note = regexp.MustCompile(`\n\[(\d+) bytes of output dropped\]\n`)
 
 // checkPieces expects got to be written with parts replaced by notes of their length, none of it in the head, and no
 // more than a reader may lose.
-func checkPieces(t *rapid.T, l layout, got, written []byte) {
+func checkPieces(t *rapid.T, l Layout, got, written []byte) {
 	position := 0
 	for part := range bytes.SplitSeq(note.ReplaceAll(got, []byte("|$1|")), []byte("|")) {
 		if n, err := strconv.Atoi(string(part)); err == nil {

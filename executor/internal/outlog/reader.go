@@ -1,6 +1,6 @@
 //go:build linux
 
-package local
+package outlog
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/oz-platform/cloudagents/executor"
@@ -21,12 +22,12 @@ const (
 	maxOutputPoll = 100 * time.Millisecond
 )
 
-// outputReader follows the pieces of one sandbox.
-type outputReader struct {
+// Reader follows the log of one sandbox.
+type Reader struct {
 	ctx    context.Context // of the reader, as in http.Request: a Reader has no other way to take one
 	cancel context.CancelCauseFunc
 	dir    string
-	layout layout
+	layout Layout
 	ended  func() bool // whether no more can be written
 
 	mu      sync.Mutex // held while reading; Close cancels ctx first
@@ -37,13 +38,15 @@ type outputReader struct {
 	note    []byte   // to return before anything else
 }
 
-func newOutputReader(ctx context.Context, dir string, layout layout, ended func() bool) *outputReader {
+// NewReader reads the log in dir from its start, also before there is one. ended says that no more can be written; it is
+// asked often. ctx ends the reading.
+func NewReader(ctx context.Context, dir string, layout Layout, ended func() bool) *Reader {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return &outputReader{ctx: ctx, cancel: cancel, dir: dir, layout: layout, ended: ended}
+	return &Reader{ctx: ctx, cancel: cancel, dir: dir, layout: layout, ended: ended}
 }
 
 // Read implements io.Reader.
-func (r *outputReader) Read(p []byte) (int, error) {
+func (r *Reader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(p) == 0 {
@@ -71,7 +74,7 @@ func (r *outputReader) Read(p []byte) (int, error) {
 }
 
 // read returns 0 when there is nothing now.
-func (r *outputReader) read(p []byte) (int, error) {
+func (r *Reader) read(p []byte) (int, error) {
 	for {
 		if len(r.note) > 0 {
 			n := copy(p, r.note)
@@ -100,9 +103,9 @@ func (r *outputReader) read(p []byte) (int, error) {
 
 // open opens the present piece or, if that was dropped, the oldest one after it, with a note for what lies between. It
 // finds none when none is written yet.
-func (r *outputReader) open() (bool, error) {
+func (r *Reader) open() (bool, error) {
 	for {
-		file, err := os.Open(piecePath(r.dir, r.piece))
+		file, err := openPiece(piecePath(r.dir, r.piece))
 		if err == nil {
 			r.file = file
 			if r.dropped > 0 {
@@ -123,8 +126,26 @@ func (r *outputReader) open() (bool, error) {
 	}
 }
 
+// openPiece opens a regular file only: who writes the log may be less trusted than who reads it, and must not lead the
+// reader to another file or make it wait.
+func openPiece(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("output: %s is no regular file", path)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
 // oldest returns the lowest piece from the present one on, or -1.
-func (r *outputReader) oldest() (int, error) {
+func (r *Reader) oldest() (int, error) {
 	numbers, err := pieces(r.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, fmt.Errorf("output: sandbox removed: %w", executor.ErrNotFound)
@@ -142,7 +163,7 @@ func (r *outputReader) oldest() (int, error) {
 }
 
 // Close ends a Read that waits. It may be called more than once.
-func (r *outputReader) Close() error {
+func (r *Reader) Close() error {
 	r.cancel(os.ErrClosed)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,4 +173,16 @@ func (r *outputReader) Close() error {
 	err := r.file.Close()
 	r.file = nil
 	return err
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -1,6 +1,8 @@
 //go:build linux
 
-package local
+// Package tree removes directories that other, less trusted processes have
+// filled.
+package tree
 
 import (
 	"context"
@@ -13,13 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeTree deletes name in the directory parent. It works from open directories only, never follows a symbolic link,
+// Remove deletes name in the directory parent. It works from open directories only, never follows a symbolic link,
 // and refuses to go into a mount, bind mounts included. It makes read-only directories writable on the way. A name that
 // does not exist is no error. When ctx ends, what is left stays below name.
 //
 // Subdirectories are first moved up to name itself, so that a tree of any depth takes two open descriptors and no
 // recursion.
-func removeTree(ctx context.Context, parent, name string) error {
+func Remove(ctx context.Context, parent, name string) error {
 	parentFD, err := unix.Open(parent, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: parent, Err: err}
