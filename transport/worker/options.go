@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -179,9 +178,6 @@ func linkURL(o Options) (string, error) {
 	}
 	return u.String(), nil
 }
-
-// platform is what a worker says of its machine.
-func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 
 // label is the rule for one label: a word, or a word with a value.
 var label = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*(=[A-Za-z0-9._/-]+)?$`)
