@@ -226,14 +226,10 @@ func (s *Store) write(ctx context.Context, doing, statement string, args ...any)
 	if s.closed.Load() {
 		return errClosed
 	}
-	var err error
-	for range maxReads {
-		if _, err = s.writes.Exec(ctx, statement, args...); err == nil || !away(err) || ctx.Err() != nil || s.closed.Load() {
-			break
-		}
-		s.writes.Reset() // where one is dead, others mostly are
-	}
-	return s.explainCall(ctx, doing, err)
+	return s.explainCall(ctx, doing, s.again(ctx, func() error {
+		_, err := s.writes.Exec(ctx, statement, args...)
+		return err
+	}))
 }
 
 // Signals implements task.Mailbox.

@@ -61,6 +61,8 @@ func Run(t *testing.T, h Harness) {
 		{"Prune", pruneCases},
 		{"Mail", mailCases},
 		{"Journal", journalCases},
+		{"Inbox", inboxCases},
+		{"Outbox", outboxCases},
 		{"Usage", usageCases},
 		{"Life", lifeCases},
 		{"Model", modelCases},
