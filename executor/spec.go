@@ -3,6 +3,8 @@ package executor
 import (
 	"fmt"
 	"strings"
+
+	"github.com/oz-platform/cloudagents/task"
 )
 
 // Bounds of a Spec. What a Spec holds becomes one message to the sandbox and, for Command and Env, the arguments of one
@@ -73,6 +75,9 @@ type Spec struct {
 	// Labels are kept with the sandbox for people who look at the host with the driver's own tools. At most MaxLabels,
 	// each name and value at most MaxLabelLen bytes. A driver without labels ignores them.
 	Labels map[string]string
+
+	// Task is the run, for drivers that hand it on to somebody, see Remote. Others ignore it. Default: not told.
+	Task *task.Task
 
 	// Warm lets the sandbox start from a prepared state. A driver that keeps none ignores it. Default: not.
 	Warm *Warm

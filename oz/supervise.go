@@ -82,7 +82,7 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	defer cancel()
 	sandbox, err := s.ex.Start(starting, executor.Spec{
 		ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Limits: shape.within(s.opts.Limits),
-		Command: append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID)),
+		Command: append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID)), Task: &a.Task,
 		Env:     append(slices.Clone(s.opts.Env), crashpoint.Env()...),
 	})
 	crashpoint.Hit(crashpoint.SandboxStarted)
@@ -157,6 +157,7 @@ func (s *supervisor) windDown(ctx context.Context, e task.Execution, sandbox exe
 	settle, cancel := s.settling(ctx)
 	defer cancel()
 	if now, err := s.host.Execution(settle, e.ID); err == nil && reported(now) {
+		s.tellReported(settle, now, sandbox)
 		select {
 		case err := <-exits:
 			exits <- err
@@ -167,6 +168,13 @@ func (s *supervisor) windDown(ctx context.Context, e task.Execution, sandbox exe
 	}
 	if err := sandbox.Stop(settle, s.opts.StopGrace); err != nil && !errors.Is(err, executor.ErrNotFound) {
 		s.log(e).Error("stop sandbox", zap.Error(err))
+	}
+}
+
+// tellReported tells a sandbox that cannot see its agent that this one is done.
+func (s *supervisor) tellReported(ctx context.Context, e task.Execution, sandbox executor.Sandbox) {
+	if err := executor.Reported(ctx, sandbox); err != nil {
+		s.log(e).Error("tell a sandbox that its agent has reported", zap.Error(err)) // it is stopped instead
 	}
 }
 

@@ -74,6 +74,9 @@ func (s *supervisor) removeLeftover(ctx context.Context, id task.ExecutionID) {
 		}
 		return
 	}
+	if reported(e) {
+		s.tellReported(ctx, e, sandbox)
+	}
 	s.remove(ctx, e, sandbox)
 }
 

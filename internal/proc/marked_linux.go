@@ -19,10 +19,9 @@ const killRounds = 20
 // A process that cleared its environment escapes; the end of the sandbox gets
 // that one.
 func KillMarked(name, value string) int {
-	want := []byte(name + "=" + value)
 	killed := map[int]bool{}
 	for range killRounds {
-		pids := marked(want)
+		pids := Marked(name, value)
 		if len(pids) == 0 {
 			break
 		}
@@ -35,8 +34,10 @@ func KillMarked(name, value string) int {
 	return len(killed)
 }
 
-// marked lists the live processes with the variable want in their environment.
-func marked(want []byte) []int {
+// Marked lists every process of this user, other than this one, whose
+// environment holds the variable name with exactly this value.
+func Marked(name, value string) []int {
+	want := []byte(name + "=" + value)
 	files, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var pids []int
 	for _, file := range files {

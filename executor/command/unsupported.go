@@ -1,0 +1,26 @@
+//go:build !linux
+
+package command
+
+import (
+	"errors"
+
+	"github.com/oz-platform/cloudagents/executor"
+)
+
+// Options has no use on this system.
+type Options struct {
+	WorkerID       string // see the Linux version
+	IdleOnComplete string // see the Linux version
+}
+
+// Executor cannot be made on this system.
+type Executor struct {
+	executor.Executor
+	opts Options
+}
+
+// New fails: hand-overs that outlive their worker need Linux.
+func New(root, dispatch string, opts *Options) (*Executor, error) {
+	return nil, errors.New("command executor: needs Linux")
+}
