@@ -83,7 +83,7 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	sandbox, err := s.ex.Start(starting, executor.Spec{
 		ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Limits: shape.within(s.opts.Limits),
 		Command: append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID)), Task: &a.Task,
-		Env:     append(slices.Clone(s.opts.Env), crashpoint.Env()...),
+		Env: append(slices.Clone(s.opts.Env), crashpoint.Env()...),
 	})
 	crashpoint.Hit(crashpoint.SandboxStarted)
 	done := &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseDone, DurationMS: s.opts.Clock.Now().Sub(began).Milliseconds()}

@@ -25,11 +25,11 @@ const (
 
 // entry is what is known of one sandbox. It holds no secret.
 type entry struct {
-	ID        string           `json:"id"`
-	Workspace string           `json:"workspace"`
-	RunID     task.ID          `json:"run_id"`
-	State     state            `json:"state"`
-	Exit      executor.Exit    `json:"exit"` // once ended
+	ID        string        `json:"id"`
+	Workspace string        `json:"workspace"`
+	RunID     task.ID       `json:"run_id"`
+	State     state         `json:"state"`
+	Exit      executor.Exit `json:"exit"` // once ended
 	// Owed says that the cancel command must still confirm that nothing runs.
 	Owed bool `json:"owed"`
 	// Deadline is when the dispatch command must have ended.
