@@ -133,11 +133,15 @@ func TestBearerAuthAndNoAuth(t *testing.T) {
 	})
 	d := open(t, []gateway.Provider{
 		{Name: "bearer", Wire: gateway.Anthropic, BaseURL: url, APIKey: gateway.NewKey(testKey), BearerAuth: true, Models: []string{"claude-a"}},
+		{Name: "google", Wire: gateway.Gemini, BaseURL: url, APIKey: gateway.NewKey(testKey), BearerAuth: true, Models: []string{"gemini-a"}},
 		{Name: "none", Wire: gateway.Anthropic, BaseURL: url + "/sub/", Models: []string{"claude-b"}},
 	}, gateway.Options{})
 	d.send(t, d.messages(), `{"model":"claude-a"}`)
 	assert.Equal(t, got.Get("Authorization"), "Bearer "+testKey)
 	assert.Equal(t, got.Get("X-Api-Key"), "")
+	d.send(t, d.GeminiURL+"/v1beta/models/gemini-a:generateContent", generate)
+	assert.Equal(t, got.Get("Authorization"), "Bearer "+testKey)
+	assert.Equal(t, got.Get("X-Goog-Api-Key"), "")
 	d.send(t, d.messages(), `{"model":"claude-b"}`)
 	assert.Equal(t, got.Get("Authorization")+got.Get("X-Api-Key"), "")
 }

@@ -3,8 +3,8 @@
 // It is an http.Handler that lives in the runner's process, listens on
 // loopback (or a unix socket) for one run, and is what every harness gets as
 // its provider's base URL. It speaks the providers' own wires: Anthropic
-// Messages, OpenAI Responses and Chat Completions, and whatever is compatible
-// with one of them. Requests and replies pass through byte for byte; what the
+// Messages, OpenAI Responses and Chat Completions, Gemini, and whatever is
+// compatible with one of them. Requests and replies pass through byte for byte; what the
 // gateway does beside that is
 //
 //   - to hold the credentials: a harness has only a random token that is good
@@ -29,17 +29,27 @@
 //
 // A harness on the Anthropic wire uses Endpoint.AnthropicURL (without /v1, as
 // ANTHROPIC_BASE_URL), one on the OpenAI wire Endpoint.OpenAIURL (with /v1, as
-// OPENAI_BASE_URL). Behind them are POST /anthropic/v1/messages,
-// POST /anthropic/v1/messages/count_tokens, POST /openai/v1/responses,
-// POST /openai/v1/chat/completions and GET /openai/v1/models. The token is
-// taken as "x-api-key" or as "Authorization: Bearer".
+// OPENAI_BASE_URL), one on the Gemini wire Endpoint.GeminiURL (without /v1beta,
+// as GOOGLE_GEMINI_BASE_URL). Behind them are
+//
+//	POST /anthropic/v1/messages, /anthropic/v1/messages/count_tokens
+//	POST /openai/v1/responses, /openai/v1/chat/completions
+//	POST /gemini/VERSION/models/MODEL:METHOD, where VERSION is v1beta, v1 or
+//	     v1alpha and METHOD generateContent, streamGenerateContent or countTokens
+//	GET  /anthropic/v1/models, /openai/v1/models, /gemini/VERSION/models: what
+//	     the run can use, all of it or one with /MODEL behind
+//
+// The token is taken as "x-api-key", "x-goog-api-key" or "Authorization:
+// Bearer"; on the Gemini wire also as "?key=", which goes no further.
 //
 // # What the gateway alters
 //
 // The body of a request is altered in two cases, and then nothing but the
 // value named: "model" when it is an alias or a fallback is tried, and
 // "stream_options" when a streaming chat completion does not have it, because
-// the usage would be missing. Of headers, an allow-list passes in each direction.
+// the usage would be missing. On the Gemini wire the model is in the path, and
+// altered there; of the query, what may carry a credential is dropped. Of
+// headers, an allow-list passes in each direction.
 //
 // # Errors
 //

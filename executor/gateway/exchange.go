@@ -38,22 +38,22 @@ func category(r *http.Request) string {
 
 // serveCall carries one call through: read, route, reserve, try, pass on,
 // settle, record.
-func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request, api API) {
+func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request, op operation) {
 	body, bad := readRequest(w, r)
-	x := &exchange{g: g, w: w, r: r, call: Call{API: api, Category: category(r), Number: g.number.Add(1), Started: g.opts.Clock.Now()}}
+	x := &exchange{g: g, w: w, r: r, call: Call{API: op.api, Category: category(r), Number: g.number.Add(1), Started: g.opts.Clock.Now()}}
 	if bad != nil {
 		x.refuse(*bad)
 		return
 	}
-	req, err := parseRequest(api, body)
+	req, err := parseRequest(op, body)
 	if err != nil {
 		x.refuse(refusal{http.StatusBadRequest, ClassInvalidRequest, err.Error()})
 		return
 	}
 	x.req, x.call.ModelAsked, x.call.Model = req, req.model, req.model
-	targets := g.router.route(api.Wire(), req.model)
+	targets := g.router.route(op.api.Wire(), req.model)
 	if targets == nil {
-		x.refuse(refusal{http.StatusNotFound, ClassModelNotFound, g.router.missing(api.Wire(), req.model)})
+		x.refuse(refusal{http.StatusNotFound, ClassModelNotFound, g.router.missing(op.api.Wire(), req.model)})
 		return
 	}
 	x.tryAll(r.Context(), targets)
@@ -233,7 +233,7 @@ func (x *exchange) passStream(got *answer) {
 			break
 		}
 		_, _ = seen.Write(chunk) // never fails
-		if seen.done && seen.known {
+		if seen.over() {
 			x.conclude(seen, received, nil)
 		}
 		// A harness that does not read must not hold the call for ever; off a real
@@ -267,6 +267,7 @@ func (x *exchange) conclude(seen *reading, received int64, err error) {
 		return
 	}
 	x.call.ModelServed, x.call.StopReason = seen.model, seen.stop
+	x.call.RequestID = defaulted(x.call.RequestID, seen.id)
 	x.call.Class, x.call.Message = x.judge(seen, err)
 	if !x.call.API.metered() {
 		x.finish(Usage{}, false)

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -204,17 +203,17 @@ func (g *Gateway) Spent() (tokens int64, usd float64) {
 // ServeHTTP takes one request of a harness.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	wire := wireOf(r.URL.Path)
-	if !g.authorized(r.Header) {
+	if !g.authorized(r) {
 		refusal{http.StatusUnauthorized, ClassUnauthorized,
-			"the model gateway wants the token of this run as x-api-key or as a bearer token"}.write(w, wire)
+			"the model gateway wants the token of this run as x-api-key, x-goog-api-key or as a bearer token"}.write(w, wire)
 		return
 	}
-	if r.URL.Path == "/openai/v1/models" && r.Method == http.MethodGet {
-		g.listModels(w)
+	if r.Method == http.MethodGet && g.serveModels(w, r) {
 		return
 	}
-	api, ok := apiOf(r.URL.Path)
+	op, ok := operationOf(r.URL)
 	if !ok {
+		// The path alone: a query may hold the token.
 		refusal{http.StatusNotFound, ClassNotFound, "the model gateway has no path " + r.URL.Path}.write(w, wire)
 		return
 	}
@@ -229,22 +228,29 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
-	g.serveCall(w, r, api)
+	g.serveCall(w, r, op)
 }
 
 // wireOf tells in whose shape to answer.
 func wireOf(path string) Wire {
-	if strings.HasPrefix(path, "/anthropic/") {
-		return Anthropic
+	for _, wire := range wires() {
+		if strings.HasPrefix(path, "/"+string(wire)+"/") {
+			return wire
+		}
 	}
 	return OpenAI
 }
 
 // authorized compares in constant time, whatever the length of what is shown.
-func (g *Gateway) authorized(h http.Header) bool {
-	shown := []string{h.Get("X-Api-Key")}
-	if scheme, token, ok := strings.Cut(h.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+// The token may stand in a query on the Gemini wire alone, whose clients know
+// that way; it goes no further (see passedQuery).
+func (g *Gateway) authorized(r *http.Request) bool {
+	shown := []string{r.Header.Get("X-Api-Key"), r.Header.Get("X-Goog-Api-Key")}
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		shown = append(shown, strings.TrimSpace(token))
+	}
+	if wireOf(r.URL.Path) == Gemini {
+		shown = append(shown, r.URL.Query().Get("key"))
 	}
 	match := 0
 	for _, s := range shown {
@@ -252,15 +258,6 @@ func (g *Gateway) authorized(h http.Header) bool {
 		match |= subtle.ConstantTimeCompare(sum[:], g.token[:])
 	}
 	return match == 1
-}
-
-func (g *Gateway) listModels(w http.ResponseWriter) {
-	data := []map[string]any{}
-	for _, id := range g.router.ids(OpenAI) {
-		data = append(data, map[string]any{"id": id, "object": "model", "created": 0, "owned_by": "gateway"})
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"object": "list", "data": data}) // the client is gone: nobody to tell
 }
 
 // readRequest takes the body of a call, within its limits of size and time.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -31,6 +32,8 @@ func (e *endpoint) setHeader(to, from http.Header) {
 	case e.APIKey.IsZero():
 	case e.Wire == Anthropic && !e.BearerAuth:
 		to.Set("X-Api-Key", e.APIKey.Reveal())
+	case e.Wire == Gemini && !e.BearerAuth:
+		to.Set("X-Goog-Api-Key", e.APIKey.Reveal())
 	default:
 		to.Set("Authorization", "Bearer "+e.APIKey.Reveal())
 	}
@@ -45,6 +48,28 @@ func passesBack(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "Anthropic-Ratelimit-") || strings.HasPrefix(name, "X-Ratelimit-")
+}
+
+// passedQuery is the query of a request to a provider: the harness's, byte for
+// byte, but for what would carry a credential. Clients of the Gemini API may put
+// the run's token there.
+func passedQuery(raw string) string {
+	parts := strings.Split(raw, "&")
+	kept := slices.DeleteFunc(slices.Clone(parts), func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		name, err := url.QueryUnescape(name)
+		return err != nil || slices.Contains(credentialParameters(), strings.ToLower(name))
+	})
+	if len(kept) == len(parts) {
+		return raw
+	}
+	return strings.Join(kept, "&")
+}
+
+// credentialParameters are the query parameters by which Google's APIs take
+// credentials (Google APIs, system parameters), in lower case.
+func credentialParameters() []string {
+	return []string{"key", "$key", "access_token", "$access_token", "oauth_token", "$oauth_token"}
 }
 
 func (x *exchange) copyHeader(from http.Header) {

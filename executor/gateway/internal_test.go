@@ -7,6 +7,7 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func apis() []API { return []API{Messages, Responses, ChatCompletions} }
+func apis() []API { return []API{Messages, Responses, ChatCompletions, GenerateContent} }
 
 // summary is what a reading found, to compare two.
 type summary struct {
@@ -45,6 +46,12 @@ func streams() map[API][]string {
 			"data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\": {\"prompt_tokens\":1e3,\"completion_tokens\":-4}}\n\ndata: [DONE]\n\n",
 			"data: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n",
 		},
+		GenerateContent: {
+			"data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}],\"usageMetadata\":{\"promptTokenCount\":50,\"cachedContentTokenCount\":40,\"totalTokenCount\":51},\"modelVersion\":\"g\"}\r\n\r\n" +
+				"data: {\"candidates\":[{\"finishReason\":\"STOP\",\"groundingMetadata\":{\"webSearchQueries\":[\"a\",\"b\"]}}],\"usageMetadata\":{\"promptTokenCount\":50,\"toolUsePromptTokenCount\":5,\"candidatesTokenCount\":7,\"thoughtsTokenCount\":3,\"totalTokenCount\":65}}\n\n",
+			"data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"},\"usageMetadata\":{\"promptTokenCount\":4,\"totalTokenCount\":4}}\n\n",
+			"data: {\"error\":{\"code\":503,\"status\":\"UNAVAILABLE\",\"message\":\"overloaded\"}}\n\n",
+		},
 	}
 }
 
@@ -57,6 +64,9 @@ func TestReading(t *testing.T) {
 		"responses 2":        {Usage{}, false, true, "", "", "rate_limit_exceeded: slow down"},
 		"chat_completions 0": {Usage{Input: 1000}, true, true, "", "stop", ""},
 		"chat_completions 1": {Said: "server_error: boom"},
+		"generate_content 0": {Usage{Input: 15, CacheRead: 40, Output: 10, Reasoning: 3, WebSearches: 2}, true, true, "g", "STOP", ""},
+		"generate_content 1": {Usage{Input: 4}, true, true, "", "SAFETY", ""},
+		"generate_content 2": {Said: "UNAVAILABLE: overloaded"},
 	}
 	for api, list := range streams() {
 		for i, text := range list {
@@ -103,9 +113,10 @@ func FuzzUsageParser(f *testing.F) {
 		}
 	}
 	f.Add(0, []byte(`{"model":"m","usage":{"input_tokens":1e400,"output_tokens":"x","cache_creation":null}}`), uint16(1))
+	f.Add(3, []byte(`[{"usageMetadata":{"promptTokenCount":1e9,"totalTokenCount":-1},"candidates":[null,{"finishReason":"X"}]}, 5]`), uint16(2))
 	f.Add(2, []byte("data:{}\ndata: {\"usage\":{\"prompt_tokens\":99999999999999999999}}\rdata: [DONE]\n"), uint16(3))
 	f.Fuzz(func(t *testing.T, which int, text []byte, size uint16) {
-		api := apis()[uint(which)%3]
+		api := apis()[uint(which)%uint(len(apis()))]
 		whole, pieces, document := &reading{api: api}, &reading{api: api}, &reading{api: api}
 		_, _ = whole.Write(text)
 		for rest := text; len(rest) > 0; {
@@ -134,7 +145,7 @@ func FuzzRequestEdit(f *testing.F) {
 	f.Add([]byte(" {\n\"stream\" : true , \"model\"\t:\"\\u0061\", \"messages\":[{\"model\":1}]\n} "), `x"\`)
 	f.Add([]byte(`{"model":"a","stream":true,"stream_options":null}`), "\xff")
 	f.Fuzz(func(t *testing.T, body []byte, model string) {
-		r, err := parseRequest(ChatCompletions, body)
+		r, err := parseRequest(operation{api: ChatCompletions}, body)
 		if err != nil {
 			return
 		}
@@ -165,6 +176,33 @@ func FuzzRequestEdit(f *testing.F) {
 		}
 		if est := r.estimate(Price{}); est.Input <= 0 || est.Output <= 0 || est.Total() > 2*maxCount {
 			t.Fatalf("impossible estimate: %+v", est)
+		}
+	})
+}
+
+// FuzzGeminiRequest: whatever the path, what is taken leads to a model of the
+// provider and nowhere else; whatever the body, its limits are possible ones.
+func FuzzGeminiRequest(f *testing.F) {
+	f.Add("/gemini/v1beta/models/gemini-2.5-pro:streamGenerateContent", "alt=sse&key=x", []byte(`{"generationConfig":{"maxOutputTokens":5,"candidateCount":2}}`))
+	f.Add("/gemini/v1/models/a%2F..%2Fb:generateContent", "", []byte(`{"generation_config":{"max_output_tokens":1e300}}`))
+	f.Add("/gemini/v1beta/models/../files:countTokens", "%zz", []byte(`{"generationConfig":{"a":1,"a":2},"model":"models/x"}`))
+	f.Fuzz(func(t *testing.T, path, query string, body []byte) {
+		op, ok := operationOf(&url.URL{Path: path, RawQuery: query})
+		if !ok || op.api.Wire() != Gemini {
+			return
+		}
+		up := &url.URL{Scheme: "http", Host: "h", Path: "/base" + op.upstreamPath(op.model)}
+		back, err := url.Parse(up.String())
+		if err != nil || back.Path != up.Path || back.RawQuery != "" || back.Host != "h" {
+			t.Fatalf("%q leads to %q", path, up)
+		}
+		if clean := up.JoinPath().Path; clean != up.Path {
+			t.Fatalf("%q leads to %q", up.Path, clean)
+		}
+		if r, err := parseRequest(op, body); err == nil {
+			if est := r.estimate(Price{}); est.Input <= 0 || est.Output <= 0 || est.Total() > 2*maxCount {
+				t.Fatalf("impossible estimate: %+v", est)
+			}
 		}
 	})
 }
@@ -252,13 +290,13 @@ func TestEstimateReservesTheDearestPrompt(t *testing.T) {
 	assert.Assert(t, ok)
 	body := `{"model":"claude-sonnet-4-5","max_tokens":1000,"messages":"` + strings.Repeat("x", 3000) + `"}`
 	for ttl, rate := range map[string]float64{"": 3.75, `"1h"`: 6} {
-		r, err := parseRequest(Messages, []byte(strings.Replace(body, `"xxx`, `"xxx","y":[`+ttl+`],"z":"`, 1)))
+		r, err := parseRequest(operation{api: Messages}, []byte(strings.Replace(body, `"xxx`, `"xxx","y":[`+ttl+`],"z":"`, 1)))
 		assert.NilError(t, err)
 		est := r.estimate(price)
 		assert.Equal(t, r.reservation(price, true).money, pico(est.Input)*perToken(rate)+pico(1000)*perToken(15))
 	}
 	// Pictures are many bytes and few tokens: never more than fits the model.
-	r, err := parseRequest(Messages, []byte(`{"model":"m","x":"`+strings.Repeat("A", 2<<20)+`"}`))
+	r, err := parseRequest(operation{api: Messages}, []byte(`{"model":"m","x":"`+strings.Repeat("A", 2<<20)+`"}`))
 	assert.NilError(t, err)
 	assert.Equal(t, r.estimate(price).Input, price.ContextWindow)
 	assert.Equal(t, r.estimate(price).Output, price.MaxOutput)

@@ -73,9 +73,10 @@ func open(t testing.TB, providers []gateway.Provider, opts gateway.Options) *doo
 	return d
 }
 
-// provider is one endpoint that serves both wires under a URL.
+// both is one endpoint that serves all wires under a URL.
 func both(url string) []gateway.Provider {
 	return []gateway.Provider{
+		{Name: "google", Wire: gateway.Gemini, BaseURL: url, APIKey: gateway.NewKey(testKey), Models: []string{"gemini-*"}},
 		{Name: "anthropic", Wire: gateway.Anthropic, BaseURL: url, APIKey: gateway.NewKey(testKey), Models: []string{"claude-*"}},
 		{Name: "openai", Wire: gateway.OpenAI, BaseURL: url + "/v1", APIKey: gateway.NewKey(testKey), Models: []string{"gpt-*", "local"}},
 	}
@@ -114,14 +115,25 @@ type reply struct {
 	err    error // of reading the body
 }
 
-// shape takes the error of either wire apart.
+// shape takes the error of any wire apart. Google's has the status where the
+// others have the code.
 func (r reply) shape(t testing.TB) (kind, code, message string) {
 	t.Helper()
 	var doc struct {
-		Error struct{ Type, Code, Message string }
+		Error struct {
+			Type, Status, Message string
+			Code                  any
+			Details               []struct{ Reason string }
+		}
 	}
 	assert.NilError(t, json.Unmarshal([]byte(r.body), &doc), r.body)
-	return doc.Error.Type, doc.Error.Code, doc.Error.Message
+	if status, google := doc.Error.Code.(float64); google {
+		assert.Equal(t, int(status), r.status)
+		assert.Assert(t, len(doc.Error.Details) > 0, r.body)
+		return doc.Error.Status, doc.Error.Details[0].Reason, doc.Error.Message
+	}
+	code, _ = doc.Error.Code.(string)
+	return doc.Error.Type, code, doc.Error.Message
 }
 
 // send makes one request with the run's token.
@@ -163,4 +175,5 @@ var streaming = strings.Replace(hello, `"max_tokens"`, `"stream":true,"max_token
 const (
 	chat      = `{"model":"gpt-4o","max_completion_tokens":100,"messages":[{"role":"user","content":"hi"}]}`
 	responses = `{"model":"gpt-4o","max_output_tokens":100,"input":"hi"}`
+	generate  = `{"contents":[{"role":"user","parts":[{"text":"hi"}]}],"generationConfig":{"maxOutputTokens":100}}`
 )

@@ -136,6 +136,17 @@ func (p *Prices) Of(model string) (Price, bool) {
 	return Price{}, false
 }
 
+// named lists the ids with an own entry that begin with prefix, in no order.
+func (p *Prices) named(prefix string) []string {
+	var ids []string
+	for id := range p.exact {
+		if strings.HasPrefix(id, prefix) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 func (p *Prices) add(price *Price) error {
 	if err := price.validate(); err != nil {
 		return err

@@ -14,16 +14,17 @@ type Provider struct {
 	// Wire is what the endpoint speaks. Required.
 	Wire Wire
 	// BaseURL is the endpoint as the vendor's SDK wants it: without the version
-	// on the Anthropic wire, with it on the OpenAI wire. Default: the vendor's
-	// own, https://api.anthropic.com and https://api.openai.com/v1. It must not
-	// hold credentials, a query or a fragment.
+	// on the Anthropic and Gemini wires, with it on the OpenAI wire. Default: the
+	// vendor's own, https://api.anthropic.com, https://api.openai.com/v1 and
+	// https://generativelanguage.googleapis.com. It must not hold credentials, a
+	// query or a fragment.
 	BaseURL string
 	// APIKey is the credential, at least 8 bytes long so that it can be kept
 	// out of replies. Zero: the endpoint wants none.
 	APIKey Key
-	// BearerAuth sends the key as "Authorization: Bearer" on the Anthropic wire,
-	// as gateways compatible with it want. Default: "x-api-key". The OpenAI wire
-	// always uses the former.
+	// BearerAuth sends the key as "Authorization: Bearer" on the Anthropic and
+	// Gemini wires, as gateways compatible with them want. Default: "x-api-key"
+	// and "x-goog-api-key". The OpenAI wire always uses the former.
 	BearerAuth bool
 	// Models are the ids served, each one exact or with a "*" at the end. The
 	// first provider of the wire that serves a model gets the call. Required.
@@ -57,8 +58,8 @@ func newEndpoint(p Provider) (*endpoint, error) {
 	if p.Name == "" {
 		return nil, fmt.Errorf("name: required")
 	}
-	if p.Wire != Anthropic && p.Wire != OpenAI {
-		return nil, fmt.Errorf("provider %q: wire: want %q or %q, got %q", p.Name, Anthropic, OpenAI, p.Wire)
+	if !slices.Contains(wires(), p.Wire) {
+		return nil, fmt.Errorf("provider %q: wire: want %q, %q or %q, got %q", p.Name, Anthropic, OpenAI, Gemini, p.Wire)
 	}
 	if len(p.Models) == 0 {
 		return nil, fmt.Errorf(`provider %q: models: name at least one, or "*"`, p.Name)
@@ -174,7 +175,7 @@ func (r *router) route(wire Wire, asked string) []target {
 
 // missing explains why route found nobody.
 func (r *router) missing(wire Wire, asked string) string {
-	for _, other := range []Wire{Anthropic, OpenAI} {
+	for _, other := range wires() {
 		if other != wire && r.route(other, asked) != nil {
 			return fmt.Sprintf("model %q is served on the %s wire only; use that, or another model", asked, other)
 		}
@@ -182,8 +183,9 @@ func (r *router) missing(wire Wire, asked string) string {
 	return fmt.Sprintf("no provider of this run serves the model %q on the %s wire; use a configured model or add the id to a provider's models", asked, wire)
 }
 
-// ids lists what can be asked for by name on a wire: aliases and exact ids.
-func (r *router) ids(wire Wire) []string {
+// ids lists what can be asked for by name on a wire: aliases, exact ids, and
+// what prices knows of a family that is served by a pattern such as "claude-*".
+func (r *router) ids(wire Wire, prices *Prices) []string {
 	var ids []string
 	for alias := range r.aliases {
 		if r.route(wire, alias) != nil {
@@ -192,8 +194,13 @@ func (r *router) ids(wire Wire) []string {
 	}
 	for _, e := range r.endpoints {
 		for _, m := range e.Models {
-			if e.Wire == wire && !strings.HasSuffix(m, "*") {
+			prefix, pattern := strings.CutSuffix(m, "*")
+			switch {
+			case e.Wire != wire:
+			case !pattern:
 				ids = append(ids, m)
+			case prefix != "":
+				ids = append(ids, prices.named(prefix)...)
 			}
 		}
 	}

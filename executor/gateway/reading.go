@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strings"
 )
@@ -18,13 +19,15 @@ type reading struct {
 	skip    bool   // the line is over the limit; ignore its rest
 
 	usage     Usage
-	known     bool   // usage is final
-	prompt    bool   // at least the prompt's part of usage is known
-	model     string // as the provider names it
-	stop      string // why the model stopped
-	done      bool   // the last event of the wire was seen
-	trouble   string // an error inside the stream: its code and message
-	malformed bool   // something that had to be JSON was not
+	known     bool        // usage is final
+	prompt    bool        // at least the prompt's part of usage is known
+	gemini    geminiUsage // what usage is made from on the Gemini wire
+	model     string      // as the provider names it
+	id        string      // the answer's own, where no header has one
+	stop      string      // why the model stopped
+	done      bool        // the last event of the wire was seen
+	trouble   string      // an error inside the stream: its code and message
+	malformed bool        // something that had to be JSON was not
 }
 
 // Write takes the next bytes of a server-sent event stream. It never fails.
@@ -80,6 +83,9 @@ func (r *reading) line(line []byte) {
 // through that has nothing to say, never the reverse: inside a JSON string the
 // quotes around these words would be escaped.
 func (r *reading) matters(data []byte) bool {
+	if r.api == GenerateContent {
+		return true // each part tells the usage so far
+	}
 	return hasMember(data, `"usage"`, '{') || hasMember(data, `"finish_reason"`, '"') ||
 		bytes.Contains(data, []byte(`"message_stop"`)) || bytes.Contains(data, []byte(`"response.`)) && isTerminal(data) ||
 		bytes.Contains(data, []byte(`"error"`)) || !bytes.HasPrefix(data, []byte("{"))
@@ -117,8 +123,14 @@ func (r *reading) event(data []byte) {
 		r.responsesEvent(data)
 	case ChatCompletions:
 		r.chatDocument(data)
+	case GenerateContent:
+		r.geminiDocument(data)
 	}
 }
+
+// over reports whether nothing more can come that matters. On the Gemini wire
+// only the end of the stream tells.
+func (r *reading) over() bool { return r.done && r.known && r.api != GenerateContent }
 
 // readWhole takes an answer that is not a stream.
 func (r *reading) readWhole(body []byte) {
@@ -139,6 +151,8 @@ func (r *reading) readWhole(body []byte) {
 		r.response(resp)
 	case ChatCompletions:
 		r.chatDocument(body)
+	case GenerateContent:
+		r.geminiWhole(body)
 	}
 }
 
@@ -163,15 +177,14 @@ func (c *count) UnmarshalJSON(data []byte) error {
 
 type wireError struct {
 	Type    string `json:"type"`
-	Code    any    `json:"code"`
+	Code    any    `json:"code"`   // a number on the Gemini wire, which says it better in Status
+	Status  string `json:"status"` // the Gemini wire's
 	Message string `json:"message"`
 }
 
 func (e *wireError) String() string {
 	code, _ := e.Code.(string)
-	if code == "" {
-		code = e.Type
-	}
+	code = cmp.Or(code, e.Type, e.Status)
 	return strings.TrimPrefix(code+": "+e.Message, ": ")
 }
 

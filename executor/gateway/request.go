@@ -16,23 +16,24 @@ type span struct{ start, end int }
 // modelRequest is what the gateway reads from a request's body, and where it
 // stands there, so that a change touches nothing else.
 type modelRequest struct {
-	api       API
+	operation
 	body      []byte
 	fields    map[string]span // values of the top-level members
 	close     int             // offset of the closing brace
-	model     string
-	stream    bool
-	maxOutput int64 // as asked; 0 when not
-	choices   int64 // completions asked for, at least 1
+	maxOutput int64           // as asked; 0 when not
+	choices   int64           // completions asked for, at least 1
 }
 
 // parseRequest reads the top level of body. Names are compared exactly and may
 // not repeat: a second "model" would be routed and priced by one reader and
 // served by another.
-func parseRequest(api API, body []byte) (*modelRequest, error) {
-	r := &modelRequest{api: api, body: body, fields: map[string]span{}, choices: 1}
+func parseRequest(op operation, body []byte) (*modelRequest, error) {
+	r := &modelRequest{operation: op, body: body, fields: map[string]span{}, choices: 1}
 	if err := r.scan(); err != nil {
 		return nil, err
+	}
+	if r.api.Wire() == Gemini {
+		return r, r.readGemini()
 	}
 	if err := r.read("model", &r.model); err != nil {
 		return nil, err
@@ -135,6 +136,9 @@ type edit struct {
 // forModel is the body to send when model answers. It is r.body itself when
 // nothing has to change.
 func (r *modelRequest) forModel(model string) []byte {
+	if r.api.Wire() == Gemini {
+		return r.body // the model is in the path
+	}
 	var edits []edit
 	if model != r.model {
 		text, _ := json.Marshal(model) // a string always marshals

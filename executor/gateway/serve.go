@@ -19,6 +19,9 @@ type Endpoint struct {
 	AnthropicURL string
 	// OpenAIURL is the base URL for the OpenAI wire, with /v1.
 	OpenAIURL string
+	// GeminiURL is the base URL for the Gemini wire, without /v1beta, as
+	// GOOGLE_GEMINI_BASE_URL.
+	GeminiURL string
 	// Socket is the path of the unix socket to dial; empty on loopback. The
 	// host in the URLs then means nothing.
 	Socket string
@@ -63,6 +66,7 @@ func (g *Gateway) endpoint(ln net.Listener) Endpoint {
 	}
 	at.AnthropicURL = "http://" + host + "/anthropic"
 	at.OpenAIURL = "http://" + host + "/openai/v1"
+	at.GeminiURL = "http://" + host + "/gemini"
 	return at
 }
 

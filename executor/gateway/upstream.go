@@ -149,7 +149,7 @@ func (g *Gateway) attempt(ctx context.Context, r *http.Request, t target, req *m
 		limit = g.opts.IdleTimeout
 	}
 	ctx, watch := newWatchdog(ctx, g.opts.Clock, limit)
-	got, err := g.send(ctx, r, t, req.api, body, watch)
+	got, err := g.send(ctx, r, t, req.operation, body, watch)
 	if err != nil {
 		err = watch.explain(err)
 		watch.stop()
@@ -166,10 +166,10 @@ func (g *Gateway) attempt(ctx context.Context, r *http.Request, t target, req *m
 }
 
 // send makes the request and reads the answer as far as attempt wants it.
-func (g *Gateway) send(ctx context.Context, r *http.Request, t target, api API, body []byte, watch *watchdog) (*answer, error) {
+func (g *Gateway) send(ctx context.Context, r *http.Request, t target, op operation, body []byte, watch *watchdog) (*answer, error) {
 	u := *t.at.base
-	u.Path = strings.TrimSuffix(u.Path, "/") + api.upstreamPath()
-	u.RawPath, u.RawQuery = "", r.URL.RawQuery
+	u.Path = strings.TrimSuffix(u.Path, "/") + op.upstreamPath(t.model)
+	u.RawPath, u.RawQuery = "", passedQuery(r.URL.RawQuery)
 	out, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -249,7 +249,9 @@ func (g *Gateway) errorAnswer(t target, got *answer) *failure {
 	said := g.scrub.text(errorText(got.body))
 	f := &failure{answer: got, class: classOf(got.status, said)}
 	f.retry = retryableStatus(got.status, got.header) && f.class != ClassProviderQuota
-	f.after, f.asked = retryAfter(got.header, g.opts.Clock.Now())
+	if f.after, f.asked = retryAfter(got.header, g.opts.Clock.Now()); !f.asked && t.at.Wire == Gemini {
+		f.after, f.asked = retryDelay(got.body)
+	}
 	switch {
 	case got.status < 400:
 		f.message = fmt.Sprintf("provider %q redirects elsewhere, which is not followed; set its base URL to the final address", t.at.Name)
@@ -275,7 +277,7 @@ func errorText(body []byte) string {
 	}
 	var e wireError
 	said := strings.TrimSpace(string(body))
-	if json.Unmarshal(body, &doc) == nil && json.Unmarshal(doc.Error, &e) == nil && e.Message != "" {
+	if json.Unmarshal(firstDocument(body), &doc) == nil && json.Unmarshal(doc.Error, &e) == nil && e.Message != "" {
 		said = e.String()
 	}
 	return clip(said)
@@ -297,7 +299,7 @@ func classOf(status int, said string) Class {
 		return ClassUnreachable
 	case isQuota(said) || status == http.StatusPaymentRequired:
 		return ClassProviderQuota
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, isKeyRefused(said):
 		return ClassProviderAuth
 	case status == http.StatusRequestEntityTooLarge, isTooLong(said):
 		return ClassContextTooLong
@@ -328,12 +330,17 @@ func classOfTrouble(said string) Class {
 // a conversation does not fit.
 func isTooLong(said string) bool {
 	return containsAny(said, "context_length_exceeded", "prompt is too long", "exceed context limit", "maximum context length",
-		"exceeds the context window", "exceed_context_size_error", "exceeds the available context size")
+		"exceeds the context window", "exceeds the maximum number of tokens allowed", "exceed_context_size_error", "exceeds the available context size")
 }
 
 // isQuota knows how the vendors say that an account is empty.
 func isQuota(said string) bool {
-	return containsAny(said, "insufficient_quota", "credit balance is too low", "billing_error")
+	return containsAny(said, "insufficient_quota", "credit balance is too low", "billing_error", "prepayment credits are depleted")
+}
+
+// isKeyRefused knows how Google's APIs say, with status 400, that a key is wrong.
+func isKeyRefused(said string) bool {
+	return containsAny(said, "API key not valid", "API key expired", "API Key not found")
 }
 
 func containsAny(s string, words ...string) bool {

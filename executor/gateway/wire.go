@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
 )
 
 // Wire is a family of protocols with its own paths, headers and error shape.
@@ -14,12 +16,20 @@ const (
 	Anthropic Wire = "anthropic"
 	// OpenAI is the Responses and the Chat Completions API.
 	OpenAI Wire = "openai"
+	// Gemini is the Gemini API (generateContent).
+	Gemini Wire = "gemini"
 )
+
+// wires are all of them, in the order in which they are looked through.
+func wires() []Wire { return []Wire{Anthropic, OpenAI, Gemini} }
 
 // defaultBaseURL is the vendor's endpoint, as its SDK spells the base URL.
 func (w Wire) defaultBaseURL() string {
-	if w == Anthropic {
+	switch w {
+	case Anthropic:
 		return "https://api.anthropic.com"
+	case Gemini:
+		return "https://generativelanguage.googleapis.com"
 	}
 	return "https://api.openai.com/v1"
 }
@@ -33,48 +43,61 @@ const (
 	CountTokens     API = "count_tokens"
 	Responses       API = "responses"
 	ChatCompletions API = "chat_completions"
+	// GenerateContent is Gemini's generateContent and streamGenerateContent.
+	GenerateContent API = "generate_content"
+	// GeminiCountTokens is Gemini's countTokens.
+	GeminiCountTokens API = "gemini_count_tokens"
 )
 
 // Wire is the family that a belongs to.
 func (a API) Wire() Wire {
-	if a == Messages || a == CountTokens {
+	switch a {
+	case Messages, CountTokens:
 		return Anthropic
+	case GenerateContent, GeminiCountTokens:
+		return Gemini
 	}
 	return OpenAI
 }
 
-// upstreamPath is what follows a provider's base URL. The vendors differ in
-// whether the base URL holds the version (see [Provider.BaseURL]).
-func (a API) upstreamPath() string {
-	switch a {
-	case Messages:
-		return "/v1/messages"
-	case CountTokens:
-		return "/v1/messages/count_tokens"
-	case Responses:
-		return "/responses"
-	default:
-		return "/chat/completions"
-	}
+// metered reports whether a spends tokens. Counting tokens is free
+// (Anthropic, token counting; Gemini API, countTokens).
+func (a API) metered() bool { return a != CountTokens && a != GeminiCountTokens }
+
+// operation is what a request's path says.
+type operation struct {
+	api API
+	// model is in the path on the Gemini wire; elsewhere it is in the body.
+	model string
+	// stream says that the answer is a stream of events; elsewhere the body does.
+	stream bool
+	// path is what follows a provider's base URL. The vendors differ in whether
+	// the base URL holds the version (see [Provider.BaseURL]). On the Gemini
+	// wire it has a %s for the model.
+	path string
 }
 
-// metered reports whether a spends tokens. Counting tokens is free
-// (Anthropic, token counting).
-func (a API) metered() bool { return a != CountTokens }
-
-// apiOf finds the operation behind a path of the gateway.
-func apiOf(path string) (API, bool) {
-	switch path {
-	case "/anthropic/v1/messages":
-		return Messages, true
-	case "/anthropic/v1/messages/count_tokens":
-		return CountTokens, true
-	case "/openai/v1/responses":
-		return Responses, true
-	case "/openai/v1/chat/completions":
-		return ChatCompletions, true
+// upstreamPath is the path below a provider's base URL when model is asked there.
+func (op operation) upstreamPath(model string) string {
+	if op.api.Wire() == Gemini {
+		return fmt.Sprintf(op.path, model)
 	}
-	return "", false
+	return op.path
+}
+
+// operationOf finds the operation behind a URL of the gateway.
+func operationOf(u *url.URL) (operation, bool) {
+	switch u.Path {
+	case "/anthropic/v1/messages":
+		return operation{api: Messages, path: "/v1/messages"}, true
+	case "/anthropic/v1/messages/count_tokens":
+		return operation{api: CountTokens, path: "/v1/messages/count_tokens"}, true
+	case "/openai/v1/responses":
+		return operation{api: Responses, path: "/responses"}, true
+	case "/openai/v1/chat/completions":
+		return operation{api: ChatCompletions, path: "/chat/completions"}, true
+	}
+	return geminiOperation(u)
 }
 
 // ErrorHeader carries the [Class] of a failed call to the harness.
@@ -98,9 +121,12 @@ func (r refusal) write(w http.ResponseWriter, wire Wire) {
 	_ = json.NewEncoder(w).Encode(r.body(wire)) // the client is gone: nobody to tell
 }
 
-// body is the wire's error document. Both have room for a code.
+// body is the wire's error document. Each has room for a code.
 func (r refusal) body(wire Wire) any {
-	if wire == Anthropic {
+	switch wire {
+	case Gemini:
+		return geminiError(r)
+	case Anthropic:
 		return map[string]any{
 			"type":  "error",
 			"error": map[string]any{"type": anthropicErrorType(r.status), "message": r.message, "code": string(r.class)},

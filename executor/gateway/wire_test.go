@@ -25,6 +25,9 @@ const (
 	chatStream = "data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":null}],\"usage\":null}\n\n" +
 		"data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n" +
 		"data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":30,\"completion_tokens\":4}}\n\ndata: [DONE]\n\n"
+	geminiStream = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a \\\"usageMetadata\\\"\"}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":30,\"totalTokenCount\":31}}\r\n\r\n" +
+		"data: {\"candidates\":[{\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":30,\"cachedContentTokenCount\":20,\"candidatesTokenCount\":4,\"thoughtsTokenCount\":6,\"totalTokenCount\":40},\"modelVersion\":\"gemini-2.5-pro\",\"responseId\":\"x\"}\r\n\r\n"
+	wholeGemini   = `{"candidates":[{"content":{"parts":[{"text":"a"}],"role":"model"},"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1,"totalTokenCount":10}}`
 	wholeResponse = `{"id":"r","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"model":"gpt-4o","usage":{"input_tokens":9,"output_tokens":100}}`
 	wholeChat     = `{"id":"c","model":"gpt-4o","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens":1}}`
 )
@@ -44,6 +47,10 @@ func TestGatewayPassesTheWireThrough(t *testing.T) {
 		{"responses", "/openai/v1/responses", odd(responses), wholeResponse, "max_output_tokens", gateway.Usage{Input: 9, Output: 100}},
 		{"responses streaming", "/openai/v1/responses", odd(strings.Replace(responses, `"model"`, `"stream":true,"model"`, 1)), responseStream, "completed", gateway.Usage{Input: 10, CacheRead: 20, Output: 4, Reasoning: 1}},
 		{"chat", "/openai/v1/chat/completions", odd(chat), wholeChat, "stop", gateway.Usage{Input: 1, CacheRead: 8, Output: 1}},
+		{"gemini", "/gemini/v1beta/models/gemini-2.5-pro:generateContent", odd(generate), wholeGemini, "MAX_TOKENS", gateway.Usage{Input: 9, Output: 1}},
+		{"gemini streaming", "/gemini/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", odd(generate), geminiStream, "STOP", gateway.Usage{Input: 10, CacheRead: 20, Output: 10, Reasoning: 6}},
+		{"gemini array", "/gemini/v1/models/gemini-2.5-pro:streamGenerateContent", odd(generate), "[" + wholeGemini + "\n,\n" + wholeGemini + "]", "MAX_TOKENS", gateway.Usage{Input: 9, Output: 1}},
+		{"gemini count", "/gemini/v1beta/models/gemini-2.5-pro:countTokens", odd(generate), `{"totalTokens":14}`, "", gateway.Usage{}},
 		{"chat streaming", "/openai/v1/chat/completions", odd(chatStreaming), chatStream, "stop", gateway.Usage{Input: 30, Output: 4}},
 	}
 	for _, tt := range tests {
@@ -67,13 +74,13 @@ func TestGatewayPassesTheWireThrough(t *testing.T) {
 					w.(http.Flusher).Flush()
 				}
 			})), gateway.Options{})
-			url := strings.TrimSuffix(d.AnthropicURL, "/anthropic") + tt.path + "?beta=true"
+			url := strings.TrimSuffix(d.AnthropicURL, "/anthropic") + tt.path + map[bool]string{true: "&", false: "?"}[strings.Contains(tt.path, "?")] + "beta=true"
 			got := d.send(t, url, tt.ask, "Anthropic-Beta", "b1", "Cookie", "c=1", "X-Forwarded-For", "10.0.0.1")
 			assert.NilError(t, got.err)
 			assert.Equal(t, got.status, 200)
 			assert.Equal(t, got.body, tt.answer)
 			assert.Equal(t, string(asked), tt.ask)
-			assert.Equal(t, at, strings.NewReplacer("/anthropic", "", "/openai", "").Replace(tt.path)+"?beta=true")
+			assert.Equal(t, at, strings.NewReplacer("/anthropic", "", "/openai", "", "/gemini/", "/").Replace(tt.path)+url[len(url)-len("?beta=true"):])
 			assert.Equal(t, header.Get("Anthropic-Beta"), "b1")
 			assert.Equal(t, header.Get("Cookie")+header.Get("X-Forwarded-For"), "")
 			assert.Equal(t, got.header.Get("Request-Id"), "req_7")
@@ -168,6 +175,16 @@ func TestGatewayRefusesInTheWiresShape(t *testing.T) {
 		{"no model", "/openai/v1/responses", `{"Model":"gpt-4o"}`, nil, 400, gateway.ClassInvalidRequest, "model: required"},
 		{"model no text", "/openai/v1/responses", `{"model":5}`, nil, 400, gateway.ClassInvalidRequest, "model: want"},
 		{"limit no number", "/anthropic/v1/messages", `{"model":"claude-x","max_tokens":"x"}`, nil, 400, gateway.ClassInvalidRequest, "max_tokens: want a number"},
+		{"gemini no token", "/gemini/v1beta/models/gemini-2.5-pro:generateContent", generate, []string{"X-Api-Key", ""}, 401, gateway.ClassUnauthorized, "token of this run"},
+		{"gemini wrong key in the URL", "/gemini/v1beta/models/gemini-2.5-pro:generateContent?key=x", generate, []string{"X-Api-Key", ""}, 401, gateway.ClassUnauthorized, "token of this run"},
+		{"the token in the URL elsewhere", "/openai/v1/responses?key=" + d.Token, responses, []string{"X-Api-Key", ""}, 401, gateway.ClassUnauthorized, "token of this run"},
+		{"gemini unknown method", "/gemini/v1beta/models/gemini-2.5-pro:tune", generate, nil, 404, gateway.ClassNotFound, ":tune"},
+		{"gemini unknown version", "/gemini/v2/models/gemini-2.5-pro:generateContent", generate, nil, 404, gateway.ClassNotFound, "/v2/"},
+		{"gemini elsewhere", "/gemini/v1beta/models/..%2F..%2Fx:generateContent", generate, nil, 404, gateway.ClassNotFound, "no path"},
+		{"gemini no JSON", "/gemini/v1beta/models/gemini-2.5-pro:generateContent", `{"contents":`, nil, 400, gateway.ClassInvalidRequest, "not JSON"},
+		{"gemini another model", "/gemini/v1beta/models/gemini-2.5-flash:generateContent", `{"model":"models/gemini-2.5-pro"}`, nil, 400, gateway.ClassInvalidRequest, "model: the path asks for"},
+		{"gemini limit no number", "/gemini/v1beta/models/gemini-2.5-pro:generateContent", `{"generationConfig":{"maxOutputTokens":"x"}}`, nil, 400, gateway.ClassInvalidRequest, "generationConfig.maxOutputTokens: want a number"},
+		{"gemini unknown model", "/gemini/v1beta/models/gpt-4o:generateContent", generate, nil, 404, gateway.ClassModelNotFound, "openai wire only"},
 		{"unknown model", "/openai/v1/responses", `{"model":"llama"}`, nil, 404, gateway.ClassModelNotFound, `"llama"`},
 		{"the other wire's model", "/openai/v1/responses", `{"model":"auto"}`, nil, 404, gateway.ClassModelNotFound, "served on the anthropic wire only"},
 		{"too large", "/anthropic/v1/messages", hello + strings.Repeat(" ", gateway.MaxRequestBytes), nil, 413, gateway.ClassContextTooLong, "larger than"},

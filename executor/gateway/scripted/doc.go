@@ -1,7 +1,7 @@
 // Package scripted is a model server that plays a script instead of thinking.
 //
 // It speaks the real wires, streaming and not: Anthropic Messages (and
-// count_tokens), OpenAI Responses and Chat Completions. Agents, SDKs and the
+// count_tokens), OpenAI Responses and Chat Completions, and Gemini. Agents, SDKs and the
 // model gateway cannot tell it from a provider, so tests run whole agents
 // without a key and without chance. It also checks each request as strictly as
 // the real APIs do and answers 400 in their shape, which makes it a conformance
@@ -14,7 +14,8 @@
 //	...
 //	at, err := server.Start()
 //	defer at.Close()
-//	// ANTHROPIC_BASE_URL = at.AnthropicURL, OPENAI_BASE_URL = at.OpenAIURL
+//	// ANTHROPIC_BASE_URL = at.AnthropicURL, OPENAI_BASE_URL = at.OpenAIURL,
+//	// GOOGLE_GEMINI_BASE_URL = at.GeminiURL
 //
 // # Which step is played
 //
@@ -64,7 +65,9 @@
 // next message and no result without its use, signed thinking, tools' names and
 // schemas, at most four cache breakpoints. On the OpenAI wire: model, input,
 // roles, tools, arguments as text, each call answered and no answer without its
-// call.
+// call. On the Gemini wire: contents, roles, parts with exactly one kind of
+// data, functions' names and schemas, each turn's calls answered together by the
+// turn after it.
 //
 // # Concurrency
 //

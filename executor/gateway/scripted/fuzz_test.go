@@ -17,8 +17,9 @@ func FuzzRequest(f *testing.F) {
 		userSays("hi"), afterTool(2, "x"), `{"model":"m","max_tokens":1,"messages":[null,{"role":"assistant","content":null}]}`,
 		`{"model":"m","messages":[{"role":"tool","tool_call_id":"x","content":"y"}]}`,
 		`{"model":"m","input":[{"type":"function_call","call_id":"call_t0_0_a","name":"n","arguments":"{}"},{"type":"function_call_output","call_id":"call_t0_0_a","output":[{"type":"input_text","text":"x"}]}]}`,
+		`{"contents":[{"role":"user","parts":[{"text":"x"}]},{"role":"model","parts":[{"functionCall":{"name":"a","args":null}}]},{"role":"user","parts":[{"functionResponse":{"name":"a","response":{"output":5}}}]}]}`,
 	} {
-		for wire := range 3 {
+		for wire := range 4 {
 			f.Add(wire, []byte(seed))
 		}
 	}
@@ -27,7 +28,7 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, wire int, body []byte) {
-		path := []string{"/v1/messages", "/v1/responses", "/v1/chat/completions"}[uint(wire)%3]
+		path := []string{"/v1/messages", "/v1/responses", "/v1/chat/completions", "/v1beta/models/m:streamGenerateContent"}[uint(wire)%4]
 		r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Anthropic-Version", "2023-06-01")

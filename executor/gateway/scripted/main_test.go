@@ -36,6 +36,7 @@ func throughGateway(t *testing.T, at *scripted.Listening, opts *gateway.Options)
 	gw, err := gateway.New([]gateway.Provider{
 		{Name: "anthropic", Wire: gateway.Anthropic, BaseURL: at.AnthropicURL, APIKey: gateway.NewKey(testKey), Models: []string{"*"}},
 		{Name: "openai", Wire: gateway.OpenAI, BaseURL: at.OpenAIURL, APIKey: gateway.NewKey(testKey), Models: []string{"*"}},
+		{Name: "google", Wire: gateway.Gemini, BaseURL: at.GeminiURL, APIKey: gateway.NewKey(testKey), Models: []string{"*"}},
 	}, opts)
 	assert.NilError(t, err)
 	ctx, stop := context.WithCancel(context.Background())

@@ -17,9 +17,15 @@ const (
 	CountTokens     API = "count_tokens"
 	Responses       API = "responses"
 	ChatCompletions API = "chat_completions"
+	// GenerateContent is Gemini's, as a stream or not; GeminiCountTokens is
+	// its countTokens.
+	GenerateContent   API = "generate_content"
+	GeminiCountTokens API = "gemini_count_tokens"
 )
 
 func (a API) anthropic() bool { return a == Messages || a == CountTokens }
+
+func (a API) gemini() bool { return a == GenerateContent || a == GeminiCountTokens }
 
 // Request is a request as the server understood it, in one form for all wires.
 type Request struct {
@@ -38,6 +44,7 @@ type Request struct {
 	Tools []Tool
 	// Stream tells whether a stream is wanted.
 	Stream bool
+	array  bool // the stream is wanted as one JSON array
 	// MaxTokens is the output limit; 0 when none was given.
 	MaxTokens int64
 	// Turn is the number of assistant turns in Messages.
@@ -188,7 +195,7 @@ func checkTools(field string, tools []Tool) *problem {
 // withoutCredentials is h for the record.
 func withoutCredentials(h http.Header) http.Header {
 	h = h.Clone()
-	for _, name := range []string{"Authorization", "X-Api-Key", "Cookie", "Proxy-Authorization"} {
+	for _, name := range []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key", "Cookie", "Proxy-Authorization"} {
 		if h.Get(name) != "" {
 			h.Set(name, "[hidden]")
 		}

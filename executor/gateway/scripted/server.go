@@ -1,6 +1,7 @@
 package scripted
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -29,7 +30,8 @@ const (
 
 // Options holds what a Server can do without.
 type Options struct {
-	// APIKey must be shown by clients, as x-api-key or as a bearer token.
+	// APIKey must be shown by clients: as x-api-key, x-goog-api-key, ?key= or as
+	// a bearer token.
 	// Default: every client is welcome.
 	APIKey string
 	// Models are the ids known; others are answered 404. Default: all.
@@ -46,8 +48,8 @@ type Options struct {
 }
 
 // Server is the model. It is an http.Handler with the vendors' paths:
-// /v1/messages, /v1/messages/count_tokens, /v1/responses, /v1/chat/completions
-// and /v1/models. Safe for concurrent use.
+// /v1/messages, /v1/messages/count_tokens, /v1/responses, /v1/chat/completions,
+// /v1/models, and /v1beta/models/ for the Gemini API. Safe for concurrent use.
 type Server struct {
 	script Script
 	opts   Options
@@ -96,8 +98,8 @@ type Listening struct {
 	// URL is the root, without a path.
 	URL string
 	// AnthropicURL is the base URL for the Anthropic wire, OpenAIURL for the
-	// OpenAI wire.
-	AnthropicURL, OpenAIURL string
+	// OpenAI wire, GeminiURL for the Gemini wire.
+	AnthropicURL, OpenAIURL, GeminiURL string
 
 	close func() error
 }
@@ -118,7 +120,7 @@ func (s *Server) Start() (*Listening, error) {
 		_ = srv.Serve(ln) // ends with ErrServerClosed
 	}()
 	url := "http://" + ln.Addr().String()
-	return &Listening{URL: url, AnthropicURL: url, OpenAIURL: url + "/v1", close: sync.OnceValue(func() error {
+	return &Listening{URL: url, AnthropicURL: url, OpenAIURL: url + "/v1", GeminiURL: url, close: sync.OnceValue(func() error {
 		err := srv.Close()
 		<-done
 		return err
@@ -146,6 +148,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &Request{API: api, Step: -1, Header: withoutCredentials(r.Header)}
 	if !ok {
 		req.API = guessAPI(r)
+		ok = geminiOperation(r, req)
 	}
 	w.Header().Set("Request-Id", "req_scripted")
 	w.Header().Set("X-Request-Id", "req_scripted")
@@ -153,7 +156,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, req, p, 0)
 		return
 	}
-	if r.URL.Path == "/v1/models" && r.Method == http.MethodGet {
+	if r.Method == http.MethodGet && (r.URL.Path == "/v1/models" || r.URL.Path == "/v1beta/models") {
 		s.listModels(w)
 		return
 	}
@@ -169,8 +172,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, req)
 }
 
-// guessAPI tells in whose shape to refuse a path that is neither's.
+// guessAPI tells in whose shape to refuse a path that is nobody's.
 func guessAPI(r *http.Request) API {
+	if r.Header.Get("X-Goog-Api-Key") != "" || strings.HasPrefix(r.URL.Path, "/v1beta/") {
+		return GenerateContent
+	}
 	if r.Header.Get("Anthropic-Version") != "" || r.Header.Get("X-Api-Key") != "" {
 		return Messages
 	}
@@ -179,10 +185,8 @@ func guessAPI(r *http.Request) API {
 
 // admit checks the key.
 func (s *Server) admit(r *http.Request) *problem {
-	shown := r.Header.Get("X-Api-Key")
-	if shown == "" {
-		shown = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	}
+	shown := cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("X-Goog-Api-Key"), r.URL.Query().Get("key"),
+		strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 	if s.opts.APIKey != "" && subtle.ConstantTimeCompare([]byte(shown), []byte(s.opts.APIKey)) != 1 {
 		return &problem{status: http.StatusUnauthorized, code: "invalid_api_key", message: "invalid x-api-key or bearer token"}
 	}
@@ -221,6 +225,8 @@ func (s *Server) parse(req *Request) *problem {
 		return parseResponses(req)
 	case ChatCompletions:
 		return parseChat(req)
+	case GenerateContent, GeminiCountTokens:
+		return parseGemini(req)
 	}
 	return s.parseAnthropic(req)
 }
@@ -230,6 +236,9 @@ func tooLong(api API, n, limit int64) *problem {
 	if api.anthropic() {
 		return invalid("prompt is too long: %d tokens > %d maximum", n, limit)
 	}
+	if api.gemini() {
+		return invalid("The input token count (%d) exceeds the maximum number of tokens allowed (%d).", n, limit)
+	}
 	p := invalid("This model's maximum context length is %d tokens. However, your messages resulted in %d tokens.", limit, n)
 	p.code = "context_length_exceeded"
 	return p
@@ -237,9 +246,9 @@ func tooLong(api API, n, limit int64) *problem {
 
 // answer plays the step for a request, or its next fault.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *Request) {
-	if req.API == CountTokens {
+	if count := map[API]string{CountTokens: "input_tokens", GeminiCountTokens: "totalTokens"}[req.API]; count != "" {
 		s.record(req, http.StatusOK)
-		writeJSON(w, http.StatusOK, object{"input_tokens": guessTokens(len(req.Body))})
+		writeJSON(w, http.StatusOK, object{count: guessTokens(len(req.Body))})
 		return
 	}
 	index, fault := s.choose(req)
@@ -258,7 +267,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *Request) {
 	s.record(req, http.StatusOK)
 	t := newTurn(req, step, s.opts.Clock.Now())
 	p := &player{w: w, r: r, clock: s.opts.Clock, delay: step.EventDelay, fault: fault}
-	if req.Stream {
+	if req.Stream && !req.array {
 		p.stream(t.events())
 		return
 	}
@@ -271,6 +280,8 @@ func (t *turn) events() []event {
 		return responsesEvents(t)
 	case ChatCompletions:
 		return chatEvents(t)
+	case GenerateContent:
+		return geminiEvents(t)
 	}
 	return anthropicEvents(t)
 }
@@ -281,6 +292,11 @@ func (t *turn) document() any {
 		return responsesAnswer(t)
 	case ChatCompletions:
 		return chatAnswer(t)
+	case GenerateContent:
+		if t.request.array {
+			return geminiArray(t)
+		}
+		return geminiAnswer(t)
 	}
 	return anthropicAnswer(t)
 }
@@ -365,6 +381,10 @@ func (s *Server) record(req *Request, status int) {
 
 func (s *Server) refuse(w http.ResponseWriter, req *Request, p *problem, retryAfter time.Duration) {
 	s.record(req, p.status)
+	if req.API.gemini() { // it asks for pauses in the document
+		writeJSON(w, p.status, geminiError(p, retryAfter))
+		return
+	}
 	if retryAfter > 0 {
 		w.Header().Set("Retry-After-Ms", strconv.FormatInt(retryAfter.Milliseconds(), 10))
 		w.Header().Set("Retry-After", strconv.FormatInt(int64((retryAfter+time.Second-1)/time.Second), 10))
@@ -377,11 +397,12 @@ func (s *Server) refuse(w http.ResponseWriter, req *Request, p *problem, retryAf
 }
 
 func (s *Server) listModels(w http.ResponseWriter) {
-	data := []any{}
+	data, gemini := []any{}, []any{}
 	for _, id := range s.opts.Models {
+		gemini = append(gemini, object{"name": "models/" + id, "displayName": id, "supportedGenerationMethods": []string{"generateContent", "countTokens"}})
 		data = append(data, object{"id": id, "object": "model", "type": "model", "display_name": id, "created": 0, "owned_by": "scripted"})
 	}
-	writeJSON(w, http.StatusOK, object{"object": "list", "data": data, "has_more": false})
+	writeJSON(w, http.StatusOK, object{"object": "list", "data": data, "has_more": false, "models": gemini})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
