@@ -244,7 +244,7 @@ func (m Mount) validate() error {
 		}
 	}
 	if m.Target == "/" {
-		return fmt.Errorf("the Target %q would hide the image; choose a directory", m.Target)
+		return fmt.Errorf("%s %q would hide the image; choose a directory", "Target", m.Target) // the name of the field comes first
 	}
 	return nil
 }
