@@ -17,13 +17,16 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
+// NoLimit as LocalWorkerOptions.Capacity takes every run that is offered.
+const NoLimit = -1
+
 // LocalWorkerOptions holds what a LocalWorker can do without.
 type LocalWorkerOptions struct {
 	// ID is the worker's name. Default "local".
 	ID string
 
-	// Capacity is how many executions it takes at once. Default: the number of
-	// CPUs, at least 4.
+	// Capacity is how many executions it takes at once; NoLimit is as many as
+	// there are. Default: the number of CPUs, at least 4.
 	Capacity int
 
 	// Command starts the agent runner; "--task-id" and the run's ID are added,
@@ -56,6 +59,11 @@ type LocalWorkerOptions struct {
 	// up again.
 	StopOnShutdown bool
 
+	// IdleLimit bounds how long the workspace of an ended run is kept for
+	// follow-ups, whatever the run asks for. Negative keeps none. Default: as
+	// long as the run asks for.
+	IdleLimit time.Duration
+
 	// Clock tells the time. Default: the machine's.
 	Clock task.Clock
 
@@ -85,8 +93,8 @@ func (o *LocalWorkerOptions) withDefaults() (LocalWorkerOptions, error) {
 		}
 		r.Command = []string{self, "agent", "run"}
 	}
-	if r.Capacity < 0 || r.StopGrace < 0 {
-		return r, task.Invalid("Capacity", "and StopGrace may not be negative")
+	if r.Capacity < NoLimit || r.StopGrace < 0 {
+		return r, task.Invalid("Capacity", "and StopGrace may not be negative, but for NoLimit")
 	}
 	return r, checkWorkerID(r.ID)
 }
@@ -129,13 +137,13 @@ func NewLocalWorker(ex executor.Executor, opts *LocalWorkerOptions) (*LocalWorke
 func (w *LocalWorker) Info() WorkerInfo {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return WorkerInfo{ID: w.opts.ID, Capacity: w.opts.Capacity, Busy: len(w.taken)}
+	return WorkerInfo{ID: w.opts.ID, Capacity: max(0, w.opts.Capacity), Busy: len(w.taken)}
 }
 
 // Offer implements Worker.
 func (w *LocalWorker) Offer(ctx context.Context, a Assignment) error {
 	w.mu.Lock()
-	if len(w.taken) >= w.opts.Capacity {
+	if w.opts.Capacity != NoLimit && len(w.taken) >= w.opts.Capacity {
 		w.mu.Unlock()
 		return ErrAtCapacity
 	}

@@ -294,6 +294,27 @@ func TestWorkspaceStaysForTheIdleWindow(t *testing.T) {
 	eventually(t, "the workspace is gone", func() bool { return workspaces() == 0 })
 }
 
+// TestIdleLimit: a worker keeps no workspace for longer than its operator wants.
+func TestIdleLimit(t *testing.T) {
+	for _, limit := range []time.Duration{5 * time.Minute, -1} {
+		y := newYard(t)
+		at := func(by time.Duration) func(*oz.Options, *oz.LocalWorkerOptions) {
+			return func(_ *oz.Options, wo *oz.LocalWorkerOptions) { wo.Clock, wo.IdleLimit = shifted{by}, limit }
+		}
+		p, stop := y.platform("files", at(0))
+		run := submit(t, p, oz.Request{Prompt: "work", Config: task.Config{IdleTimeoutMinutes: ptr(20)}})
+		follow(t, p, run.ID)
+		stop()
+		_, stop = y.platform("files", at(max(limit, 0)+time.Second))
+		eventually(t, "the workspace is gone", func() bool {
+			keys, err := y.exec.Workspaces(context.Background())
+			assert.NilError(t, err)
+			return len(keys) == 0
+		})
+		stop()
+	}
+}
+
 func TestStartCleansUp(t *testing.T) {
 	y := newYard(t)
 	ctx := t.Context()
@@ -348,7 +369,7 @@ func TestLocalWorkerHoldsItsCapacity(t *testing.T) {
 func TestLocalWorkerOptions(t *testing.T) {
 	for name, o := range map[string]*oz.LocalWorkerOptions{
 		"reserved id": {ID: "warp-1"}, "callers' id": {ID: "caller"}, "odd id": {ID: "a b"},
-		"capacity": {Capacity: -1}, "grace": {StopGrace: -1},
+		"capacity": {Capacity: -2}, "grace": {StopGrace: -1},
 	} {
 		_, err := oz.NewLocalWorker(nil, o)
 		assert.ErrorIs(t, err, task.ErrInvalid, name)
@@ -357,6 +378,12 @@ func TestLocalWorkerOptions(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, w.Info().ID, "local")
 	assert.Assert(t, w.Info().Capacity >= 4)
+	w, err = oz.NewLocalWorker(nil, &oz.LocalWorkerOptions{Capacity: oz.NoLimit})
+	assert.NilError(t, err)
+	assert.Equal(t, w.Info().Capacity, 0)
+	waiting, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, w.Offer(waiting, oz.Assignment{Execution: "e"}), context.DeadlineExceeded) // nobody runs it; but there is room
 }
 
 // goneStore is away for its first calls of Live.

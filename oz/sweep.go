@@ -89,7 +89,7 @@ func (s *supervisor) sweepWorkspace(ctx context.Context, key string) error {
 	case errors.Is(err, task.ErrNotFound):
 	case err != nil:
 		return fmt.Errorf("read run of workspace %s: %w", key, err)
-	case !t.State.Ended() || s.opts.Clock.Now().Before(t.UpdatedAt.Add(idleWindow(t))):
+	case !t.State.Ended() || s.opts.Clock.Now().Before(t.UpdatedAt.Add(s.idleWindow(t))):
 		return nil
 	}
 	if err := s.ex.RemoveWorkspace(ctx, key); err != nil && !errors.Is(err, executor.ErrInUse) {
@@ -99,9 +99,13 @@ func (s *supervisor) sweepWorkspace(ctx context.Context, key string) error {
 }
 
 // idleWindow is how long a run's workspace stays after its end.
-func idleWindow(t task.Task) time.Duration {
+func (s *supervisor) idleWindow(t task.Task) time.Duration {
+	window := defaultIdleMinutes * time.Minute
 	if m := t.Config.IdleTimeoutMinutes; m != nil {
-		return time.Duration(*m) * time.Minute
+		window = time.Duration(*m) * time.Minute
 	}
-	return defaultIdleMinutes * time.Minute
+	if s.opts.IdleLimit != 0 {
+		window = min(window, s.opts.IdleLimit)
+	}
+	return window
 }
