@@ -104,6 +104,7 @@ type GitIdentity struct {
 // lease; the runner must then stop at once. All may be repeated after a lost
 // answer. Safe for concurrent use.
 type Link interface {
+	Desk
 	// Bundle fetches what the execution needs.
 	Bundle(ctx context.Context) (*Bundle, error)
 	// Begin makes the run INPROGRESS.

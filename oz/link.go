@@ -277,10 +277,13 @@ func (l *link) cleanStatus(ctx context.Context, e task.Execution, s task.Status)
 	if err := task.ValidateText("status.message", s.Message); err != nil {
 		return s, err
 	}
+	if err := l.p.checkQuestion(s.Question); err != nil {
+		return s, err
+	}
 	if s.ErrorCode != "" && !s.ErrorCode.Known() {
 		return s, task.Invalid("status.error_code", "%q is no error code", string(s.ErrorCode))
 	}
-	if !e.Live() || s.Message == "" {
+	if !e.Live() || s.Message == "" && s.Question == nil {
 		return s, nil // nothing of it will be stored, or there is nothing
 	}
 	r, err := l.p.redactor(ctx, e)
@@ -288,6 +291,9 @@ func (l *link) cleanStatus(ctx context.Context, e task.Execution, s task.Status)
 		return s, err
 	}
 	s.Message = r.String(s.Message)
+	if s.Question, err = cleanQuestion(r, s.Question); err != nil {
+		return s, err
+	}
 	if len(s.Message) > maxStatusMessage {
 		s.Message = strings.ToValidUTF8(s.Message[:maxStatusMessage], "") + "… (cut)"
 	}

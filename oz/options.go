@@ -116,6 +116,12 @@ type Options struct {
 	// as on the wire: a child has no children.
 	MaxDepth int
 
+	// MaxChildren is how many children one run may have in all, and
+	// MaxActiveChildren how many of them may be at work or wait for a worker at
+	// once. Children that people make by hand do not count as refused, only as
+	// had. Defaults 200 and 64.
+	MaxChildren, MaxActiveChildren int
+
 	// Lease is how long an execution may be silent before it is given up.
 	// Default 30 s.
 	Lease time.Duration
@@ -185,6 +191,8 @@ func (o *Options) withDefaults() (Options, error) {
 	r.GitIdentity = cmp.Or(r.GitIdentity, executor.GitIdentity{Name: "Oz Agent", Email: "oz-agent@localhost"})
 	r.MaxWaiting = cmp.Or(r.MaxWaiting, 10_000)
 	r.MaxDepth = cmp.Or(r.MaxDepth, 1)
+	r.MaxChildren = cmp.Or(r.MaxChildren, 200)
+	r.MaxActiveChildren = cmp.Or(r.MaxActiveChildren, 64)
 	r.Lease = cmp.Or(r.Lease, 30*time.Second)
 	r.Heartbeat = cmp.Or(r.Heartbeat, r.Lease/3)
 	r.MaxAttempts = cmp.Or(r.MaxAttempts, 3)
@@ -205,7 +213,7 @@ func (o Options) check() error {
 	switch {
 	case o.Owner.UID == "" || (o.Owner.Type != task.ScopeUser && o.Owner.Type != task.ScopeTeam):
 		return task.Invalid("Owner", "must name a User or a Team by its uid")
-	case o.MaxConcurrent < 0 || o.MaxWaiting < 0 || o.MaxDepth < 0 || o.MaxAttempts < 0:
+	case o.MaxConcurrent < 0 || o.MaxWaiting < 0 || o.MaxDepth < 0 || o.MaxAttempts < 0 || o.MaxChildren < 0 || o.MaxActiveChildren < 0:
 		return task.Invalid("MaxConcurrent", "and the other bounds may not be negative")
 	case o.Lease <= 0 || o.Heartbeat <= 0 || o.Heartbeat >= o.Lease:
 		return task.Invalid("Heartbeat", "must be positive and shorter than Lease, else every execution is lost")

@@ -30,6 +30,7 @@ type Platform struct {
 	denials      denials
 	ledgers      ledgers
 	absences     absences
+	spawns       keyedLocks
 
 	running  atomic.Bool
 	draining atomic.Bool

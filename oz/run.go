@@ -43,6 +43,7 @@ func (p *Platform) Run(ctx context.Context) error {
 	group.Go(func() error { p.dispatch(gctx); return nil })
 	group.Go(func() error { p.retain(gctx); return nil })
 	group.Go(func() error { p.audit(gctx); return nil })
+	group.Go(func() error { p.answerRuns(gctx); return nil })
 	group.Go(func() error { return p.scheduler.Run(gctx) })
 	err := group.Wait()
 	p.mu.Lock()

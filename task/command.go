@@ -228,6 +228,14 @@ func (c End) apply(d *decision) error {
 	if d.head.State != StateInProgress && c.State != StateFailed && c.State != StateError {
 		return Errorf(CodeConflict, "a run that is %s cannot become %s: no work was begun", d.head.State, c.State)
 	}
+	if q := c.Status.Question; q != nil {
+		if c.State != StateBlocked {
+			return Invalid("status.question", "is for a run that becomes BLOCKED, not %s", string(c.State))
+		}
+		if err := q.Validate(); err != nil {
+			return err
+		}
+	}
 	if (c.State == StateSucceeded || c.State == StateBlocked) && d.head.LastInput > c.SeenInput {
 		return ErrUnseenInput
 	}
@@ -323,6 +331,9 @@ func (c AddInput) apply(d *decision) error {
 	if d.head.State.Ended() && !d.head.Cancellable() {
 		return Errorf(CodeOperationNotSupported, "this run executed where it was started (%s) and cannot be resumed by the server", d.head.Where)
 	}
+	if err := c.answer(d); err != nil {
+		return err
+	}
 	if strings.TrimSpace(c.Input.Text) != "" || len(c.Input.Attachments) > 0 {
 		in := c.Input
 		d.head.LastInput = d.emit("", d.now, &in)
@@ -333,6 +344,27 @@ func (c AddInput) apply(d *decision) error {
 	}
 	d.head.Attempts, d.head.ReadyAt = 0, d.now
 	return d.move(StateQueued, Status{}, "follow-up")
+}
+
+// answer judges a message that answers a question, and keeps an approval.
+func (c AddInput) answer(d *decision) error {
+	if c.Input.Approves != "" {
+		d.head.Approved = c.Input.Approves
+	}
+	if c.Input.Question == "" {
+		if c.Input.Choice != "" {
+			return Invalid("choice", "is for the answer to a question")
+		}
+		return nil
+	}
+	q := d.head.Open()
+	if q == nil || q.ID != c.Input.Question {
+		return &Error{Code: CodeConflict, Field: "question_id", Message: "the run does not wait for an answer to this question any more"}
+	}
+	if q.Kind == QuestionApproval && c.Input.Choice == ChoiceApprove {
+		d.head.Approved = q.Subject
+	}
+	return nil
 }
 
 // Fail ends an active run that the platform cannot carry on: FAILED or ERROR

@@ -47,6 +47,12 @@ type Input struct {
 	Mode        Mode         `json:"mode,omitempty"`        // default normal
 	From        Principal    `json:"from,omitzero"`         // who wrote it
 	Attachments []Attachment `json:"attachments,omitempty"` // given with it
+	// Question is the ID of the question that it answers, Choice what was chosen
+	// of its choices; both may be empty.
+	Question string `json:"question,omitempty"`
+	Choice   string `json:"choice,omitempty"`
+	// Approves is the UID of a plan that the message approves.
+	Approves string `json:"approves,omitempty"`
 }
 
 // Delivered records that the inputs with these event numbers are now part of

@@ -91,6 +91,7 @@ type Spec struct {
 	Environment    []byte            `json:"environment,omitempty"`
 	ConversationID string            `json:"conversation_id"`        // of the run's conversation
 	ParentID       ID                `json:"parent_id,omitempty"`    // empty for a run without parent
+	ChildKey       string            `json:"child_key,omitempty"`    // how the parent's agent calls it; unique among its children
 	ContinuesID    ID                `json:"continues_id,omitempty"` // the run whose conversation this one goes on with
 	Metadata       map[string]string `json:"metadata,omitempty"`     // the caller's own
 	TriggerURL     string            `json:"trigger_url,omitempty"`  // what set it off: a thread, an issue
@@ -152,6 +153,8 @@ type Head struct {
 	SandboxRunning bool `json:"sandbox_running"`
 	// Sharing says who may see and steer the run.
 	Sharing Sharing `json:"sharing,omitzero"`
+	// Approved is the Subject of the newest approval that a person gave.
+	Approved string `json:"approved,omitempty"`
 }
 
 // Task is one run with everything known of it but its log.
@@ -169,6 +172,9 @@ type Status struct {
 	Message   string `json:"message,omitempty"`    // for people
 	ErrorCode Code   `json:"error_code,omitempty"` // empty unless it failed
 	Retryable bool   `json:"retryable,omitempty"`  // the same may work later
+	// Question is what a BLOCKED run waits for; nil when it is anything that
+	// takes the run on.
+	Question *Question `json:"question,omitempty"`
 }
 
 // Cancellable reports whether runs of this kind can be cancelled at all: the

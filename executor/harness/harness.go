@@ -79,6 +79,8 @@ type Session struct {
 	Redactor *secrets.Redactor
 	Git      *git.Git
 	Link     executor.Link // for uploads
+	// Desk is the agent's way to people and to other runs.
+	Desk *Desk
 	// Instructions are what the run's configuration, rules, skills and memory
 	// tell the agent beside its own system prompt. They are appended to it.
 	Instructions string
