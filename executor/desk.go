@@ -16,14 +16,16 @@ import (
 type Desk interface {
 	// Spawn starts a child of the run. A key that has been used before, by
 	// whichever execution of the run, starts nothing and gives the child that
-	// is there; with another request it fails with task.ErrConflict. It fails
-	// with task.CodeResourceUnavailable while the most that may be at work at
-	// once are, with task.CodeOperationNotSupported when the run is itself a
-	// child or has had all the children that it may have, and with
-	// task.CodeNotAuthorized when a plan that waits for approval does not name
-	// the child.
+	// is there. It fails with task.ErrConflict when the key stands for another
+	// request, and while as many children are at work as may be at once; with
+	// task.CodeOperationNotSupported when the run has had all the children that
+	// it may have; with task.ErrInvalid when the run is itself a child; with
+	// task.CodeNotAuthorized when a plan has to be approved first, or does not
+	// name the child; and with task.CodeResourceUnavailable while the platform
+	// takes no new work.
 	Spawn(ctx context.Context, r Spawn) (Relative, error)
-	// Family lists the run's parent, then its children, the oldest first.
+	// Family lists the run's parent, then the other children of it, then its own
+	// children, each the oldest first.
 	Family(ctx context.Context) ([]Relative, error)
 	// CancelChild cancels a child. One that has ended is no error.
 	CancelChild(ctx context.Context, id task.ID) error
@@ -154,9 +156,9 @@ func (o Orchestration) Child(key string) (Spawn, bool) {
 // Relative is a run that an agent works with.
 type Relative struct {
 	ID task.ID `json:"run_id"`
-	// Relation is "parent" or "child".
+	// Relation is "parent", "sibling" or "child".
 	Relation string `json:"relation"`
-	// Key is what the parent calls it; empty for a parent, and for a child that
+	// Key is what its parent calls it; empty for a parent, and for a child that
 	// somebody else has made.
 	Key   string     `json:"key,omitempty"`
 	Title string     `json:"title"`
@@ -170,8 +172,9 @@ type Relative struct {
 
 // The relations of a Relative.
 const (
-	RelationParent = "parent"
-	RelationChild  = "child"
+	RelationParent  = "parent"
+	RelationSibling = "sibling"
+	RelationChild   = "child"
 )
 
 // Await says what to wait for.

@@ -1,8 +1,10 @@
 package oz
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +25,8 @@ const (
 	spawnTTL = 365 * 24 * time.Hour
 	// awaitLook is how often a wait looks without having been told.
 	awaitLook = time.Second
+	// pendingPause is between two tries to cancel a run that is being offered.
+	pendingPause = 200 * time.Millisecond
 	// maxRelativeMessage bounds Relative.Message, in bytes.
 	maxRelativeMessage = 4 << 10
 )
@@ -95,28 +99,50 @@ func (l *link) Spawn(ctx context.Context, s executor.Spawn) (executor.Relative, 
 	if err != nil {
 		return executor.Relative{}, err
 	}
-	known := slices.IndexFunc(children, func(t task.Task) bool { return t.ChildKey == s.Key })
-	if known < 0 {
-		if err := l.p.admitChild(parent, children, most); err != nil {
-			return executor.Relative{}, err
-		}
+	sum, err := fingerprintOf(s)
+	if err != nil {
+		return executor.Relative{}, err
 	}
-	t, err := l.p.spawn(ctx, parent, s)
-	return relative(t, executor.RelationChild), err
+	if i := slices.IndexFunc(children, func(t task.Task) bool { return t.ChildKey == s.Key }); i >= 0 {
+		if !bytes.Equal(children[i].Fingerprint, sum) {
+			return executor.Relative{}, &task.Error{Code: task.CodeConflict, Field: "key",
+				Message: fmt.Sprintf("%q is the key of another child, run %s: take a new key, or send that run a message", s.Key, children[i].ID)}
+		}
+		return relative(children[i], executor.RelationChild), nil
+	}
+	if err := l.p.admitChild(parent, children, most); err != nil {
+		return executor.Relative{}, err
+	}
+	t, err := l.p.spawn(ctx, parent, s, sum)
+	if err != nil {
+		return executor.Relative{}, err
+	}
+	return relative(t, executor.RelationChild), nil
+}
+
+// fingerprintOf is a hash of all that a child is asked for.
+func fingerprintOf(s executor.Spawn) ([]byte, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode child: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return sum[:], nil
 }
 
 // planned completes a child by the plan that was approved. A run that
 // orchestrates starts what its plan names, and nothing before it is approved.
 func (p *Platform) planned(parent task.Task, s executor.Spawn) (_ executor.Spawn, most int, err error) {
-	if parent.Mode != task.ModeOrchestrate && parent.Approved == "" {
-		return s, 0, nil
+	mode := parent.CurrentMode()
+	if mode == task.ModePlan {
+		return s, 0, task.Errorf(task.CodeNotAuthorized, "this run plans: it starts no children before a person has approved its plan")
 	}
 	plan, found, err := approvedPlan(parent)
 	switch {
 	case err != nil:
 		return s, 0, err
-	case parent.Mode != task.ModeOrchestrate && (!found || plan == nil):
-		return s, 0, nil // a plan for itself
+	case mode != task.ModeOrchestrate && (!found || plan == nil):
+		return s, 0, nil // a plan for itself, or none
 	case !found:
 		return s, 0, task.Errorf(task.CodeNotAuthorized, "this run orchestrates: hand in a plan of the children, and start them once a person has approved it")
 	case plan == nil:
@@ -179,14 +205,14 @@ func (p *Platform) admitChild(parent task.Task, children []task.Task, most int) 
 		}
 	}
 	if active >= most {
-		return &task.Error{Code: task.CodeResourceUnavailable, RetryAfterMS: 5000,
+		return &task.Error{Code: task.CodeConflict, RetryAfterMS: 5000, // not 429: the link would wait for ever
 			Message: fmt.Sprintf("%d children of run %s are at work, and no more than %d may be at once: wait until one has ended", active, parent.ID, most)}
 	}
 	return nil
 }
 
 // spawn stores the child, once for each key.
-func (p *Platform) spawn(ctx context.Context, parent task.Task, s executor.Spawn) (task.Task, error) {
+func (p *Platform) spawn(ctx context.Context, parent task.Task, s executor.Spawn, sum []byte) (task.Task, error) {
 	maker, err := p.maker(ctx, parent)
 	if err != nil {
 		return task.Task{}, err
@@ -208,15 +234,9 @@ func (p *Platform) spawn(ctx context.Context, parent task.Task, s executor.Spawn
 		return task.Task{}, err
 	}
 	spec.Owner, spec.Creator, spec.Executor, spec.Requester = parent.Owner, parent.Creator, parent.Executor, parent.Requester
-	spec.ChildKey = s.Key
-	sum, err := json.Marshal(s)
-	if err != nil {
-		return task.Task{}, fmt.Errorf("encode child: %w", err)
-	}
-	hash := task.HashBody(sum)
-	spec.Fingerprint = hash[:]
+	spec.ChildKey, spec.Fingerprint = s.Key, sum
 	return as.create(ctx, r, task.Creation{Spec: spec, From: r.Source, MaxWaiting: p.opts.MaxWaiting, Key: &task.IdempotencyKey{
-		Principal: "run:" + string(parent.ID), Key: s.Key, Fingerprint: hash[:], KeepUntil: p.opts.Clock.Now().Add(spawnTTL)}})
+		Principal: "run:" + string(parent.ID), Key: s.Key, Fingerprint: sum, KeepUntil: p.opts.Clock.Now().Add(spawnTTL)}})
 }
 
 // childConfig is the parent's configuration with what the child has of its
@@ -269,7 +289,7 @@ func (p *Platform) children(ctx context.Context, id task.ID) ([]task.Task, error
 // relative is a run as an agent near it sees it.
 func relative(t task.Task, relation string) executor.Relative {
 	r := executor.Relative{ID: t.ID, Relation: relation, Title: t.Title, State: t.State, Message: t.Status.Message}
-	if relation == executor.RelationChild {
+	if relation != executor.RelationParent {
 		r.Key = t.ChildKey
 	}
 	if len(r.Message) > maxRelativeMessage {
@@ -298,15 +318,39 @@ func (l *link) Family(ctx context.Context) ([]executor.Relative, error) {
 		if err != nil && !errors.Is(err, task.ErrNotFound) {
 			return nil, err
 		}
-		if err == nil {
+		if err == nil && near(own, parent) {
 			out = append(out, relative(parent, executor.RelationParent))
 		}
 	}
-	children, err := l.p.children(ctx, own.ID)
-	for _, t := range children {
-		out = append(out, relative(t, executor.RelationChild))
+	for _, kind := range []struct {
+		of       task.ID
+		relation string
+	}{{own.ParentID, executor.RelationSibling}, {own.ID, executor.RelationChild}} {
+		if kind.of == "" {
+			continue
+		}
+		runs, err := l.p.children(ctx, kind.of)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range runs {
+			if t.ID != own.ID && near(own, t) {
+				out = append(out, relative(t, kind.relation))
+			}
+		}
 	}
-	return out, err
+	return out, nil
+}
+
+// relationTo says what t is to a run.
+func relationTo(own, t task.Task) string {
+	switch {
+	case t.ID == own.ParentID:
+		return executor.RelationParent
+	case t.ParentID == own.ID:
+		return executor.RelationChild
+	}
+	return executor.RelationSibling
 }
 
 // kin reads a run that is near the link's own.
@@ -337,8 +381,25 @@ func (l *link) CancelChild(ctx context.Context, id task.ID) error {
 	case t.State.Ended():
 		return nil
 	}
-	_, err = l.p.store.Do(ctx, id, task.Cancel{By: own.Executor, Reason: "cancelled by its parent, run " + string(own.ID)})
-	return err
+	return l.p.cancelChild(ctx, own, id)
+}
+
+// cancelChild waits while the child is being handed to a worker.
+func (p *Platform) cancelChild(ctx context.Context, own task.Task, id task.ID) error {
+	for {
+		_, err := p.store.Do(ctx, id, task.Cancel{By: own.Executor, Reason: "cancelled by its parent, run " + string(own.ID)})
+		switch {
+		case errors.Is(err, task.ErrInvalid): // it has ended meanwhile
+			return nil
+		case !errors.Is(err, task.ErrConflict):
+			return err
+		}
+		select {
+		case <-p.opts.Clock.After(pendingPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // Await implements executor.Desk.
@@ -386,14 +447,10 @@ func (l *link) look(ctx context.Context, a executor.Await) (executor.News, error
 		if err != nil {
 			return news, err
 		}
-		relation := executor.RelationChild
-		if id == own.ParentID {
-			relation = executor.RelationParent
-		}
 		if t.State.Ended() {
 			ended++
 		}
-		news.Runs = append(news.Runs, relative(t, relation))
+		news.Runs = append(news.Runs, relative(t, relationTo(own, t)))
 	}
 	if box, ok := l.p.store.(task.Mailbox); ok {
 		mails, err := box.Mails(ctx, task.MailQuery{To: l.id, Unread: true, Limit: MaxMails})

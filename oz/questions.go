@@ -57,24 +57,25 @@ func (c *Client) Answer(ctx context.Context, id task.ID, a Answer) error {
 	if err := q.Accepts(a.Choice, a.Text); err != nil {
 		return err
 	}
-	return c.resume(ctx, t, task.Input{Text: answerText(q, a), Question: q.ID, Choice: a.Choice, From: c.caller.Principal})
+	in := task.Input{Text: answerText(q, a), Question: q.ID, Choice: a.Choice, From: c.caller.Principal}
+	if err := c.mayResume(ctx, t, in); err != nil {
+		return err
+	}
+	return c.audited(ctx, runDeed(access.RunSteer, t), func() error {
+		_, err := c.p.store.Do(ctx, id, task.AddInput{Input: in})
+		return err
+	})
 }
 
-// resume takes a run that has ended on by a message.
-func (c *Client) resume(ctx context.Context, t task.Task, in task.Input) error {
+// mayResume judges a message that takes a run on which has ended.
+func (c *Client) mayResume(ctx context.Context, t task.Task, in task.Input) error {
 	if c.p.Draining() {
 		return errDraining()
 	}
 	if err := c.entitledToSteer(ctx, t, Message{Text: in.Text, Mode: in.Mode}); err != nil {
 		return err
 	}
-	if err := c.p.checkResume(ctx, t); err != nil {
-		return err
-	}
-	return c.audited(ctx, runDeed(access.RunSteer, t), func() error {
-		_, err := c.p.store.Do(ctx, t.ID, task.AddInput{Input: in})
-		return err
-	})
+	return c.p.checkResume(ctx, t)
 }
 
 // answerText is the answer as the agent reads it.
@@ -219,8 +220,8 @@ func (p *Platform) settleQuestion(ctx context.Context, id task.ID, question stri
 		if err != nil {
 			return false, err
 		}
-		text := wakeText(runs, done)
-		command = task.AddInput{Input: task.Input{Text: text, Question: q.ID, From: task.Principal{Type: task.PrincipalServiceAccount, UID: "platform", DisplayName: "platform"}}}
+		command = task.AddInput{Input: task.Input{Text: wakeText(runs, done, q.All), Question: q.ID,
+			From: task.Principal{Type: task.PrincipalServiceAccount, UID: "platform", DisplayName: "platform"}}}
 	} else {
 		command = task.Expire{Question: q.ID, Note: expiryNote(q)}
 	}
@@ -246,12 +247,15 @@ func expiryNote(q *task.Question) string {
 }
 
 // wakeText tells a run of the runs that it waited for.
-func wakeText(runs []task.Task, done bool) string {
+func wakeText(runs []task.Task, done, all bool) string {
 	var b strings.Builder
-	if done {
-		b.WriteString("The runs that you waited for have ended, or some of them:\n")
-	} else {
+	switch {
+	case !done:
 		b.WriteString("The time for which you wanted to wait is up:\n")
+	case all:
+		b.WriteString("The runs that you waited for have ended:\n")
+	default:
+		b.WriteString("One of the runs that you waited for has ended:\n")
 	}
 	for _, t := range runs {
 		r := relative(t, "")

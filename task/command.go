@@ -2,6 +2,7 @@ package task
 
 import (
 	"bytes"
+	"cmp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -338,6 +339,7 @@ func (c AddInput) apply(d *decision) error {
 		in := c.Input
 		d.head.LastInput = d.emit("", d.now, &in)
 		d.head.UpdatedAt = d.now
+		d.head.ModeNow = cmp.Or(in.Mode, d.head.ModeNow)
 	}
 	if d.head.State.Active() {
 		return nil

@@ -40,11 +40,11 @@ const (
 
 // Limits of a question; ours.
 const (
-	MaxQuestionBytes = 32 << 10 // of the text
+	MaxQuestionBytes = 16 << 10 // of the text
 	MaxChoices       = 20
 	MaxChoiceBytes   = 200
 	maxSubjectBytes  = 256
-	maxDetailBytes   = 64 << 10
+	maxDetailBytes   = 16 << 10 // it stands in every list of runs, too
 	// MaxQuestionTime is the longest that a question may stay open.
 	MaxQuestionTime = 30 * 24 * time.Hour
 	// MaxQuestionRuns bounds Question.Runs.

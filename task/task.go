@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/google/uuid"
@@ -155,6 +156,9 @@ type Head struct {
 	Sharing Sharing `json:"sharing,omitzero"`
 	// Approved is the Subject of the newest approval that a person gave.
 	Approved string `json:"approved,omitempty"`
+	// ModeNow is the mode of the newest message that has one; empty while it is
+	// Spec.Mode. See Task.CurrentMode.
+	ModeNow Mode `json:"mode_now,omitempty"`
 }
 
 // Task is one run with everything known of it but its log.
@@ -165,6 +169,9 @@ type Task struct {
 	// Artifacts are in the order they were reported.
 	Artifacts []Artifact `json:"artifacts,omitempty"`
 }
+
+// CurrentMode is the mode that the agent works in.
+func (t Task) CurrentMode() Mode { return cmp.Or(t.ModeNow, t.Mode, ModeNormal) }
 
 // Status explains a state (Oz API, RunStatusMessage). ErrorCode and Retryable
 // are set on terminal errors only.

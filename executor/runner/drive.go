@@ -74,13 +74,19 @@ func (x *execution) agent(ctx context.Context, h harness.Harness, ws *workspace,
 
 // runHarness stops an agent that does not stop at its own time limit.
 func (x *execution) runHarness(ctx context.Context, h harness.Harness, s *harness.Session) (harness.Outcome, error) {
+	s.Desk.Reset()
 	limited, stop := x.timeLimit(ctx, limitGrace)
 	defer stop()
-	o, err := h.Run(limited, s)
-	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(limited), errTimeLimit) {
+	asking, stopAsking := x.askLimit(limited, s.Desk)
+	defer stopAsking()
+	o, err := h.Run(asking, s)
+	switch cause := context.Cause(asking); {
+	case err != nil && ctx.Err() == nil && errors.Is(cause, errTimeLimit):
 		return x.outOfTime(ctx)
+	case err != nil && ctx.Err() == nil && errors.Is(cause, harness.ErrAsked):
+		return x.cutOff(ctx, s.Desk)
 	}
-	return o, err
+	return withQuestion(o, s.Desk), err
 }
 
 // evidence turns a success without any turn of the agent into a failure.
@@ -175,7 +181,7 @@ func (x *execution) session(ws *workspace, model harness.Model) *harness.Session
 		Task: x.bundle.Task, Execution: x.bundle.Execution, Limits: x.bundle.Limits,
 		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
 		AttachmentDir: ws.attachments, Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
-		Redactor: x.redactor, Git: ws.git, Link: x.link, Clock: x.opts.Clock,
+		Redactor: x.redactor, Git: ws.git, Link: x.link, Desk: harness.NewDesk(x.link, x.opts.Clock), Clock: x.opts.Clock,
 	}
 	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard}, x.opts.Tools...)...)
 	return s

@@ -916,6 +916,18 @@ type AmbientAgentConfig struct {
 	WorkerHost string `json:"worker_host,omitempty,omitzero"`
 }
 
+// AnswerRequest defines model for AnswerRequest.
+type AnswerRequest struct {
+	// Choice One of the question's choices.
+	Choice string `json:"choice,omitempty,omitzero"`
+
+	// QuestionId The question that was read; absent: whatever is open.
+	QuestionId string `json:"question_id,omitempty,omitzero"`
+
+	// Text The answer in words, or more beside the choice.
+	Text string `json:"text,omitempty,omitzero"`
+}
+
 // AppendEventsRequest defines model for AppendEventsRequest.
 type AppendEventsRequest struct {
 	Events []Event `json:"events"`
@@ -991,6 +1003,9 @@ type AutoMemory struct {
 	Enabled bool `json:"enabled"`
 }
 
+// AwaitRequest defines model for AwaitRequest.
+type AwaitRequest = executor.Await
+
 // AwsProviderConfig defines model for AwsProviderConfig.
 type AwsProviderConfig struct {
 	RoleArn string `json:"role_arn"`
@@ -1029,6 +1044,9 @@ type BudgetScopeType string
 
 // Bundle All that a runner needs; given out on an execution's token only.
 type Bundle = executor.Bundle
+
+// ChildConfig Settings that a child has of its own; absent ones are the parent's.
+type ChildConfig = executor.ChildConfig
 
 // CloudEnvironment defines model for CloudEnvironment.
 type CloudEnvironment struct {
@@ -1381,6 +1399,11 @@ type ExecutionItemState string
 // ExecutionLocation defines model for ExecutionLocation.
 type ExecutionLocation string
 
+// Family defines model for Family.
+type Family struct {
+	Runs []Relative `json:"runs"`
+}
+
 // FileArtifact defines model for FileArtifact.
 type FileArtifact struct {
 	ArtifactType ArtifactType `json:"artifact_type"`
@@ -1590,6 +1613,9 @@ type LocalRunResponse struct {
 	Token string `json:"token"`
 }
 
+// MailingRequest defines model for MailingRequest.
+type MailingRequest = executor.Mailing
+
 // McpServerConfig Exactly one of warp_id, command and url.
 type McpServerConfig = json.RawMessage
 
@@ -1669,6 +1695,9 @@ type ModelUsage struct {
 	// WebSearches Searches that the provider made.
 	WebSearches int64 `json:"web_searches,omitempty,omitzero"`
 }
+
+// News defines model for News.
+type News = executor.News
 
 // PageInfo defines model for PageInfo.
 type PageInfo struct {
@@ -1801,6 +1830,9 @@ type PullRequestItem struct {
 	} `json:"data"`
 }
 
+// Question What a BLOCKED run waits for.
+type Question = task.Question
+
 // ReferenceItem defines model for ReferenceItem.
 type ReferenceItem struct {
 	ArtifactType ArtifactType `json:"artifact_type"`
@@ -1824,6 +1856,9 @@ type ReferenceItem struct {
 		Url           string `json:"url"`
 	} `json:"data"`
 }
+
+// Relative defines model for Relative.
+type Relative = executor.Relative
 
 // ReportEventRequest defines model for ReportEventRequest.
 type ReportEventRequest struct {
@@ -1925,6 +1960,8 @@ type RunAgentSkill struct {
 
 // RunExtension Ours: what the Oz API has no member for.
 type RunExtension struct {
+	// Approved Subject of the newest approval that a person gave: the artifact_uid of a plan.
+	Approved    string           `json:"approved,omitempty,omitzero"`
 	Attachments []AttachmentInfo `json:"attachments,omitempty,omitzero"`
 
 	// Attempts Those since the last message that ended by a fault of the platform.
@@ -1932,6 +1969,9 @@ type RunExtension struct {
 
 	// BegunAt When the present execution began to work.
 	BegunAt *time.Time `json:"begun_at,omitempty"`
+
+	// ChildKey What the agent of the parent calls the run.
+	ChildKey string `json:"child_key,omitempty,omitzero"`
 
 	// Environment Stored and given back as it came.
 	Environment JSON `json:"environment,omitempty,omitzero"`
@@ -1949,6 +1989,7 @@ type RunExtension struct {
 	// LastSeq Number of the newest event.
 	LastSeq int64   `json:"last_seq"`
 	Mode    RunMode `json:"mode,omitempty,omitzero"`
+	ModeNow RunMode `json:"mode_now,omitempty,omitzero"`
 
 	// Origins Which layer gave each setting of agent_config.
 	Origins map[string]string `json:"origins,omitempty,omitzero"`
@@ -2023,6 +2064,9 @@ type RunState string
 type RunStatusMessage struct {
 	ErrorCode ErrorCode `json:"error_code,omitempty,omitzero"`
 	Message   string    `json:"message"`
+
+	// Question Ours: what a BLOCKED run waits for; absent when any message takes it on.
+	Question *Question `json:"question,omitempty"`
 
 	// Retryable Set on terminal errors.
 	Retryable *bool `json:"retryable,omitempty"`
@@ -2226,6 +2270,9 @@ type SkillSource struct {
 	WorkerHost string `json:"worker_host,omitempty,omitzero"`
 }
 
+// SpawnRequest defines model for SpawnRequest.
+type SpawnRequest = executor.Spawn
+
 // TeamItem defines model for TeamItem.
 type TeamItem struct {
 	Members []MemberItem `json:"members,omitempty,omitzero"`
@@ -2250,6 +2297,9 @@ type UnreachableRepository struct {
 	// Repository owner/repo, or its URL.
 	Repository string `json:"repository"`
 }
+
+// UnreadMessage defines model for UnreadMessage.
+type UnreadMessage = executor.Mail
 
 // UpdateAgentRequest defines model for UpdateAgentRequest.
 type UpdateAgentRequest struct {
@@ -2822,11 +2872,20 @@ type CreateEnvironmentJSONRequestBody = CreateEnvironmentRequest
 // UpdateEnvironmentJSONRequestBody defines body for UpdateEnvironment for application/json ContentType.
 type UpdateEnvironmentJSONRequestBody = UpdateEnvironmentRequest
 
+// AwaitRunsJSONRequestBody defines body for AwaitRuns for application/json ContentType.
+type AwaitRunsJSONRequestBody = AwaitRequest
+
+// SpawnChildJSONRequestBody defines body for SpawnChild for application/json ContentType.
+type SpawnChildJSONRequestBody = SpawnRequest
+
 // EndExecutionJSONRequestBody defines body for EndExecution for application/json ContentType.
 type EndExecutionJSONRequestBody = EndExecutionRequest
 
 // AppendExecutionEventsJSONRequestBody defines body for AppendExecutionEvents for application/json ContentType.
 type AppendExecutionEventsJSONRequestBody = AppendEventsRequest
+
+// SendRunMessageJSONRequestBody defines body for SendRunMessage for application/json ContentType.
+type SendRunMessageJSONRequestBody = MailingRequest
 
 // ReserveBudgetJSONRequestBody defines body for ReserveBudget for application/json ContentType.
 type ReserveBudgetJSONRequestBody = ReserveRequest
@@ -2851,6 +2910,9 @@ type CreateRunnerJSONRequestBody = CreateRunnerRequest
 
 // UpdateRunnerJSONRequestBody defines body for UpdateRunner for application/json ContentType.
 type UpdateRunnerJSONRequestBody = UpdateRunnerRequest
+
+// AnswerRunJSONRequestBody defines body for AnswerRun for application/json ContentType.
+type AnswerRunJSONRequestBody = AnswerRequest
 
 // UpdateSharingJSONRequestBody defines body for UpdateSharing for application/json ContentType.
 type UpdateSharingJSONRequestBody = Sharing
@@ -3826,6 +3888,20 @@ type ClientInterface interface {
 	// Corresponds with PUT /oz/environments/{environmentUid} (the `UpdateEnvironment` operationId).
 	UpdateEnvironment(ctx context.Context, environmentUid string, body UpdateEnvironmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AwaitRunsWithBody Wait for runs to end, or for a message
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+	AwaitRunsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AwaitRuns Wait for runs to end, or for a message
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+	AwaitRuns(ctx context.Context, body AwaitRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// BeginExecution Make the run INPROGRESS
 	//
 	// Corresponds with POST /oz/executions/current/begin (the `BeginExecution` operationId).
@@ -3842,6 +3918,31 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /oz/executions/current/bundle (the `GetExecutionBundle` operationId).
 	GetExecutionBundle(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SpawnChildWithBody Start a child of the run
+	//
+	// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+	// children are at work as may be at once.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+	SpawnChildWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SpawnChild Start a child of the run
+	//
+	// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+	// children are at work as may be at once.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+	SpawnChild(ctx context.Context, body SpawnChildJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelChild Cancel a child of the run
+	//
+	// Corresponds with POST /oz/executions/current/children/{runId}/cancel (the `CancelChild` operationId).
+	CancelChild(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EndExecutionWithBody Report the outcome
 	//
@@ -3880,10 +3981,38 @@ type ClientInterface interface {
 	// Corresponds with POST /oz/executions/current/events (the `AppendExecutionEvents` operationId).
 	AppendExecutionEvents(ctx context.Context, body AppendExecutionEventsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListFamily List the run's parent and children
+	//
+	// Corresponds with GET /oz/executions/current/family (the `ListFamily` operationId).
+	ListFamily(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// HeartbeatExecution Renew the lease
 	//
 	// Corresponds with POST /oz/executions/current/heartbeat (the `HeartbeatExecution` operationId).
 	HeartbeatExecution(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SendRunMessageWithBody Send a message from the run to its family
+	//
+	// Once for each key. A child that has ended is taken up again by it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+	SendRunMessageWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SendRunMessage Send a message from the run to its family
+	//
+	// Once for each key. A child that has ended is taken up again by it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+	SendRunMessage(ctx context.Context, body SendRunMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadRunMessage Read a message to the run
+	//
+	// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
+	ReadRunMessage(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReserveBudgetWithBody Reserve budget for a model call
 	//
@@ -4072,6 +4201,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/runners/{runnerUid} (the `UpdateRunner` operationId).
 	UpdateRunner(ctx context.Context, runnerUid string, body UpdateRunnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AnswerRunWithBody Answer the question that a run waits with
+	//
+	// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+	AnswerRunWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AnswerRun Answer the question that a run waits with
+	//
+	// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+	AnswerRun(ctx context.Context, runId RunId, body AnswerRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateArtifactWithBody Add an artifact to a run
 	//
@@ -5547,6 +5694,40 @@ func (c *Client) UpdateEnvironment(ctx context.Context, environmentUid string, b
 	return c.Client.Do(req)
 }
 
+// AwaitRunsWithBody Wait for runs to end, or for a message
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+func (c *Client) AwaitRunsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAwaitRunsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AwaitRuns Wait for runs to end, or for a message
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+func (c *Client) AwaitRuns(ctx context.Context, body AwaitRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAwaitRunsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // BeginExecution Make the run INPROGRESS
 //
 // Corresponds with POST /oz/executions/current/begin (the `BeginExecution` operationId).
@@ -5584,6 +5765,61 @@ func (c *Client) OpenExecutionBlob(ctx context.Context, params *OpenExecutionBlo
 // Corresponds with GET /oz/executions/current/bundle (the `GetExecutionBundle` operationId).
 func (c *Client) GetExecutionBundle(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetExecutionBundleRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SpawnChildWithBody Start a child of the run
+//
+// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+// children are at work as may be at once.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+func (c *Client) SpawnChildWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSpawnChildRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SpawnChild Start a child of the run
+//
+// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+// children are at work as may be at once.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+func (c *Client) SpawnChild(ctx context.Context, body SpawnChildJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSpawnChildRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelChild Cancel a child of the run
+//
+// Corresponds with POST /oz/executions/current/children/{runId}/cancel (the `CancelChild` operationId).
+func (c *Client) CancelChild(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelChildRequest(c.Server, runId)
 	if err != nil {
 		return nil, err
 	}
@@ -5681,11 +5917,79 @@ func (c *Client) AppendExecutionEvents(ctx context.Context, body AppendExecution
 	return c.Client.Do(req)
 }
 
+// ListFamily List the run's parent and children
+//
+// Corresponds with GET /oz/executions/current/family (the `ListFamily` operationId).
+func (c *Client) ListFamily(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListFamilyRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // HeartbeatExecution Renew the lease
 //
 // Corresponds with POST /oz/executions/current/heartbeat (the `HeartbeatExecution` operationId).
 func (c *Client) HeartbeatExecution(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewHeartbeatExecutionRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SendRunMessageWithBody Send a message from the run to its family
+//
+// Once for each key. A child that has ended is taken up again by it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+func (c *Client) SendRunMessageWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSendRunMessageRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SendRunMessage Send a message from the run to its family
+//
+// Once for each key. A child that has ended is taken up again by it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+func (c *Client) SendRunMessage(ctx context.Context, body SendRunMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSendRunMessageRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadRunMessage Read a message to the run
+//
+// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
+func (c *Client) ReadRunMessage(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadRunMessageRequest(c.Server, messageId)
 	if err != nil {
 		return nil, err
 	}
@@ -6134,6 +6438,44 @@ func (c *Client) UpdateRunnerWithBody(ctx context.Context, runnerUid string, con
 // Corresponds with PUT /oz/runners/{runnerUid} (the `UpdateRunner` operationId).
 func (c *Client) UpdateRunner(ctx context.Context, runnerUid string, body UpdateRunnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateRunnerRequest(c.Server, runnerUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AnswerRunWithBody Answer the question that a run waits with
+//
+// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+func (c *Client) AnswerRunWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAnswerRunRequestWithBody(c.Server, runId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AnswerRun Answer the question that a run waits with
+//
+// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+func (c *Client) AnswerRun(ctx context.Context, runId RunId, body AnswerRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAnswerRunRequest(c.Server, runId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -9365,6 +9707,46 @@ func NewUpdateEnvironmentRequestWithBody(server string, environmentUid string, c
 	return req, nil
 }
 
+// NewAwaitRunsRequest calls the generic AwaitRuns builder with application/json body
+func NewAwaitRunsRequest(server string, body AwaitRunsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAwaitRunsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAwaitRunsRequestWithBody constructs an http.Request for the AwaitRuns method, with any body, and a specified content type
+func NewAwaitRunsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/await")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewBeginExecutionRequest constructs an http.Request for the BeginExecution method
 func NewBeginExecutionRequest(server string) (*http.Request, error) {
 	var err error
@@ -9462,6 +9844,80 @@ func NewGetExecutionBundleRequest(server string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSpawnChildRequest calls the generic SpawnChild builder with application/json body
+func NewSpawnChildRequest(server string, body SpawnChildJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSpawnChildRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSpawnChildRequestWithBody constructs an http.Request for the SpawnChild method, with any body, and a specified content type
+func NewSpawnChildRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/children")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewCancelChildRequest constructs an http.Request for the CancelChild method
+func NewCancelChildRequest(server string, runId RunId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/children/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -9607,6 +10063,33 @@ func NewAppendExecutionEventsRequestWithBody(server string, contentType string, 
 	return req, nil
 }
 
+// NewListFamilyRequest constructs an http.Request for the ListFamily method
+func NewListFamilyRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/family")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewHeartbeatExecutionRequest constructs an http.Request for the HeartbeatExecution method
 func NewHeartbeatExecutionRequest(server string) (*http.Request, error) {
 	var err error
@@ -9617,6 +10100,80 @@ func NewHeartbeatExecutionRequest(server string) (*http.Request, error) {
 	}
 
 	operationPath := fmt.Sprintf("/oz/executions/current/heartbeat")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSendRunMessageRequest calls the generic SendRunMessage builder with application/json body
+func NewSendRunMessageRequest(server string, body SendRunMessageJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSendRunMessageRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSendRunMessageRequestWithBody constructs an http.Request for the SendRunMessage method, with any body, and a specified content type
+func NewSendRunMessageRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/messages")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewReadRunMessageRequest constructs an http.Request for the ReadRunMessage method
+func NewReadRunMessageRequest(server string, messageId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "messageId", messageId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/messages/%s/read", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -10300,6 +10857,53 @@ func NewUpdateRunnerRequestWithBody(server string, runnerUid string, contentType
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewAnswerRunRequest calls the generic AnswerRun builder with application/json body
+func NewAnswerRunRequest(server string, runId RunId, body AnswerRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAnswerRunRequestWithBody(server, runId, "application/json", bodyReader)
+}
+
+// NewAnswerRunRequestWithBody constructs an http.Request for the AnswerRun method, with any body, and a specified content type
+func NewAnswerRunRequestWithBody(server string, runId RunId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/answer", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -11991,6 +12595,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /oz/environments/{environmentUid} (the `UpdateEnvironment` operationId).
 	UpdateEnvironmentWithResponse(ctx context.Context, environmentUid string, body UpdateEnvironmentJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateEnvironmentAnswer, error)
 
+	// AwaitRunsWithBodyWithResponse Wait for runs to end, or for a message
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+	AwaitRunsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AwaitRunsAnswer, error)
+
+	// AwaitRunsWithResponse Wait for runs to end, or for a message
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+	AwaitRunsWithResponse(ctx context.Context, body AwaitRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*AwaitRunsAnswer, error)
+
 	// BeginExecutionWithResponse Make the run INPROGRESS
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -12013,6 +12631,33 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /oz/executions/current/bundle (the `GetExecutionBundle` operationId).
 	GetExecutionBundleWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetExecutionBundleAnswer, error)
+
+	// SpawnChildWithBodyWithResponse Start a child of the run
+	//
+	// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+	// children are at work as may be at once.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+	SpawnChildWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SpawnChildAnswer, error)
+
+	// SpawnChildWithResponse Start a child of the run
+	//
+	// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+	// children are at work as may be at once.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+	SpawnChildWithResponse(ctx context.Context, body SpawnChildJSONRequestBody, reqEditors ...RequestEditorFn) (*SpawnChildAnswer, error)
+
+	// CancelChildWithResponse Cancel a child of the run
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/children/{runId}/cancel (the `CancelChild` operationId).
+	CancelChildWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*CancelChildAnswer, error)
 
 	// EndExecutionWithBodyWithResponse Report the outcome
 	//
@@ -12053,12 +12698,44 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/executions/current/events (the `AppendExecutionEvents` operationId).
 	AppendExecutionEventsWithResponse(ctx context.Context, body AppendExecutionEventsJSONRequestBody, reqEditors ...RequestEditorFn) (*AppendExecutionEventsAnswer, error)
 
+	// ListFamilyWithResponse List the run's parent and children
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/executions/current/family (the `ListFamily` operationId).
+	ListFamilyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListFamilyAnswer, error)
+
 	// HeartbeatExecutionWithResponse Renew the lease
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /oz/executions/current/heartbeat (the `HeartbeatExecution` operationId).
 	HeartbeatExecutionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*HeartbeatExecutionAnswer, error)
+
+	// SendRunMessageWithBodyWithResponse Send a message from the run to its family
+	//
+	// Once for each key. A child that has ended is taken up again by it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+	SendRunMessageWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SendRunMessageAnswer, error)
+
+	// SendRunMessageWithResponse Send a message from the run to its family
+	//
+	// Once for each key. A child that has ended is taken up again by it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+	SendRunMessageWithResponse(ctx context.Context, body SendRunMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*SendRunMessageAnswer, error)
+
+	// ReadRunMessageWithResponse Read a message to the run
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
+	ReadRunMessageWithResponse(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*ReadRunMessageAnswer, error)
 
 	// ReserveBudgetWithBodyWithResponse Reserve budget for a model call
 	//
@@ -12265,6 +12942,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/runners/{runnerUid} (the `UpdateRunner` operationId).
 	UpdateRunnerWithResponse(ctx context.Context, runnerUid string, body UpdateRunnerJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateRunnerAnswer, error)
+
+	// AnswerRunWithBodyWithResponse Answer the question that a run waits with
+	//
+	// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+	AnswerRunWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AnswerRunAnswer, error)
+
+	// AnswerRunWithResponse Answer the question that a run waits with
+	//
+	// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+	AnswerRunWithResponse(ctx context.Context, runId RunId, body AnswerRunJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerRunAnswer, error)
 
 	// CreateArtifactWithBodyWithResponse Add an artifact to a run
 	//
@@ -15227,6 +15922,54 @@ func (r UpdateEnvironmentAnswer) ContentType() string {
 	return ""
 }
 
+type AwaitRunsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *News
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AwaitRunsAnswer) GetJSON200() *News {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AwaitRunsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AwaitRunsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AwaitRunsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AwaitRunsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AwaitRunsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type BeginExecutionAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15358,6 +16101,102 @@ func (r GetExecutionBundleAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetExecutionBundleAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SpawnChildAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Relative
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SpawnChildAnswer) GetJSON200() *Relative {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SpawnChildAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SpawnChildAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SpawnChildAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SpawnChildAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SpawnChildAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelChildAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Empty
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelChildAnswer) GetJSON200() *Empty {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelChildAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelChildAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelChildAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelChildAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelChildAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -15508,6 +16347,54 @@ func (r AppendExecutionEventsAnswer) ContentType() string {
 	return ""
 }
 
+type ListFamilyAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Family
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListFamilyAnswer) GetJSON200() *Family {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListFamilyAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListFamilyAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListFamilyAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListFamilyAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListFamilyAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type HeartbeatExecutionAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15550,6 +16437,102 @@ func (r HeartbeatExecutionAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r HeartbeatExecutionAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SendRunMessageAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Empty
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SendRunMessageAnswer) GetJSON200() *Empty {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SendRunMessageAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SendRunMessageAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SendRunMessageAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SendRunMessageAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SendRunMessageAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadRunMessageAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AgentMessage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReadRunMessageAnswer) GetJSON200() *AgentMessage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadRunMessageAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadRunMessageAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadRunMessageAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadRunMessageAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadRunMessageAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -16393,6 +17376,54 @@ func (r UpdateRunnerAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateRunnerAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AnswerRunAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Empty
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AnswerRunAnswer) GetJSON200() *Empty {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AnswerRunAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AnswerRunAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AnswerRunAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AnswerRunAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AnswerRunAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -18494,6 +19525,32 @@ func (c *ClientWithResponses) UpdateEnvironmentWithResponse(ctx context.Context,
 	return ParseUpdateEnvironmentAnswer(rsp)
 }
 
+// AwaitRunsWithBodyWithResponse Wait for runs to end, or for a message
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+func (c *ClientWithResponses) AwaitRunsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AwaitRunsAnswer, error) {
+	rsp, err := c.AwaitRunsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAwaitRunsAnswer(rsp)
+}
+
+// AwaitRunsWithResponse Wait for runs to end, or for a message
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/await (the `AwaitRuns` operationId).
+func (c *ClientWithResponses) AwaitRunsWithResponse(ctx context.Context, body AwaitRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*AwaitRunsAnswer, error) {
+	rsp, err := c.AwaitRuns(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAwaitRunsAnswer(rsp)
+}
+
 // BeginExecutionWithResponse Make the run INPROGRESS
 //
 // Returns a wrapper object for the known response body format(s).
@@ -18533,6 +19590,51 @@ func (c *ClientWithResponses) GetExecutionBundleWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseGetExecutionBundleAnswer(rsp)
+}
+
+// SpawnChildWithBodyWithResponse Start a child of the run
+//
+// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+// children are at work as may be at once.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+func (c *ClientWithResponses) SpawnChildWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SpawnChildAnswer, error) {
+	rsp, err := c.SpawnChildWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSpawnChildAnswer(rsp)
+}
+
+// SpawnChildWithResponse Start a child of the run
+//
+// Once for each key: asking again gives the child that is there, and with another request a 409. 429 while as many
+// children are at work as may be at once.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/children (the `SpawnChild` operationId).
+func (c *ClientWithResponses) SpawnChildWithResponse(ctx context.Context, body SpawnChildJSONRequestBody, reqEditors ...RequestEditorFn) (*SpawnChildAnswer, error) {
+	rsp, err := c.SpawnChild(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSpawnChildAnswer(rsp)
+}
+
+// CancelChildWithResponse Cancel a child of the run
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/children/{runId}/cancel (the `CancelChild` operationId).
+func (c *ClientWithResponses) CancelChildWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*CancelChildAnswer, error) {
+	rsp, err := c.CancelChild(ctx, runId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelChildAnswer(rsp)
 }
 
 // EndExecutionWithBodyWithResponse Report the outcome
@@ -18604,6 +19706,19 @@ func (c *ClientWithResponses) AppendExecutionEventsWithResponse(ctx context.Cont
 	return ParseAppendExecutionEventsAnswer(rsp)
 }
 
+// ListFamilyWithResponse List the run's parent and children
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/executions/current/family (the `ListFamily` operationId).
+func (c *ClientWithResponses) ListFamilyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListFamilyAnswer, error) {
+	rsp, err := c.ListFamily(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListFamilyAnswer(rsp)
+}
+
 // HeartbeatExecutionWithResponse Renew the lease
 //
 // Returns a wrapper object for the known response body format(s).
@@ -18615,6 +19730,49 @@ func (c *ClientWithResponses) HeartbeatExecutionWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseHeartbeatExecutionAnswer(rsp)
+}
+
+// SendRunMessageWithBodyWithResponse Send a message from the run to its family
+//
+// Once for each key. A child that has ended is taken up again by it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+func (c *ClientWithResponses) SendRunMessageWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SendRunMessageAnswer, error) {
+	rsp, err := c.SendRunMessageWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSendRunMessageAnswer(rsp)
+}
+
+// SendRunMessageWithResponse Send a message from the run to its family
+//
+// Once for each key. A child that has ended is taken up again by it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/messages (the `SendRunMessage` operationId).
+func (c *ClientWithResponses) SendRunMessageWithResponse(ctx context.Context, body SendRunMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*SendRunMessageAnswer, error) {
+	rsp, err := c.SendRunMessage(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSendRunMessageAnswer(rsp)
+}
+
+// ReadRunMessageWithResponse Read a message to the run
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
+func (c *ClientWithResponses) ReadRunMessageWithResponse(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*ReadRunMessageAnswer, error) {
+	rsp, err := c.ReadRunMessage(ctx, messageId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadRunMessageAnswer(rsp)
 }
 
 // ReserveBudgetWithBodyWithResponse Reserve budget for a model call
@@ -18977,6 +20135,36 @@ func (c *ClientWithResponses) UpdateRunnerWithResponse(ctx context.Context, runn
 		return nil, err
 	}
 	return ParseUpdateRunnerAnswer(rsp)
+}
+
+// AnswerRunWithBodyWithResponse Answer the question that a run waits with
+//
+// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+func (c *ClientWithResponses) AnswerRunWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AnswerRunAnswer, error) {
+	rsp, err := c.AnswerRunWithBody(ctx, runId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAnswerRunAnswer(rsp)
+}
+
+// AnswerRunWithResponse Answer the question that a run waits with
+//
+// The run goes on with the answer. 409 when it waits for no answer, or for that to another question.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/answer (the `AnswerRun` operationId).
+func (c *ClientWithResponses) AnswerRunWithResponse(ctx context.Context, runId RunId, body AnswerRunJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerRunAnswer, error) {
+	rsp, err := c.AnswerRun(ctx, runId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAnswerRunAnswer(rsp)
 }
 
 // CreateArtifactWithBodyWithResponse Add an artifact to a run
@@ -21306,6 +22494,39 @@ func ParseUpdateEnvironmentAnswer(rsp *http.Response) (*UpdateEnvironmentAnswer,
 	return response, nil
 }
 
+// ParseAwaitRunsAnswer parses an HTTP response from a AwaitRunsWithResponse call
+func ParseAwaitRunsAnswer(rsp *http.Response) (*AwaitRunsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AwaitRunsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest News
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseBeginExecutionAnswer parses an HTTP response from a BeginExecutionWithResponse call
 func ParseBeginExecutionAnswer(rsp *http.Response) (*BeginExecutionAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -21381,6 +22602,72 @@ func ParseGetExecutionBundleAnswer(rsp *http.Response) (*GetExecutionBundleAnswe
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Bundle
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSpawnChildAnswer parses an HTTP response from a SpawnChildWithResponse call
+func ParseSpawnChildAnswer(rsp *http.Response) (*SpawnChildAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SpawnChildAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Relative
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelChildAnswer parses an HTTP response from a CancelChildWithResponse call
+func ParseCancelChildAnswer(rsp *http.Response) (*CancelChildAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelChildAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Empty
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -21497,6 +22784,39 @@ func ParseAppendExecutionEventsAnswer(rsp *http.Response) (*AppendExecutionEvent
 	return response, nil
 }
 
+// ParseListFamilyAnswer parses an HTTP response from a ListFamilyWithResponse call
+func ParseListFamilyAnswer(rsp *http.Response) (*ListFamilyAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListFamilyAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Family
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseHeartbeatExecutionAnswer parses an HTTP response from a HeartbeatExecutionWithResponse call
 func ParseHeartbeatExecutionAnswer(rsp *http.Response) (*HeartbeatExecutionAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -21513,6 +22833,72 @@ func ParseHeartbeatExecutionAnswer(rsp *http.Response) (*HeartbeatExecutionAnswe
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Heartbeat
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSendRunMessageAnswer parses an HTTP response from a SendRunMessageWithResponse call
+func ParseSendRunMessageAnswer(rsp *http.Response) (*SendRunMessageAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SendRunMessageAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Empty
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadRunMessageAnswer parses an HTTP response from a ReadRunMessageWithResponse call
+func ParseReadRunMessageAnswer(rsp *http.Response) (*ReadRunMessageAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadRunMessageAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AgentMessage
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -22095,6 +23481,39 @@ func ParseUpdateRunnerAnswer(rsp *http.Response) (*UpdateRunnerAnswer, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RunnerItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAnswerRunAnswer parses an HTTP response from a AnswerRunWithResponse call
+func ParseAnswerRunAnswer(rsp *http.Response) (*AnswerRunAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AnswerRunAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Empty
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -23004,6 +24423,9 @@ type ServerInterface interface {
 	// UpdateEnvironment Replace an environment's configuration
 	// (PUT /oz/environments/{environmentUid})
 	UpdateEnvironment(w http.ResponseWriter, r *http.Request, environmentUid string)
+	// AwaitRuns Wait for runs to end, or for a message
+	// (POST /oz/executions/current/await)
+	AwaitRuns(w http.ResponseWriter, r *http.Request)
 	// BeginExecution Make the run INPROGRESS
 	// (POST /oz/executions/current/begin)
 	BeginExecution(w http.ResponseWriter, r *http.Request)
@@ -23013,6 +24435,12 @@ type ServerInterface interface {
 	// GetExecutionBundle Fetch what the execution needs
 	// (GET /oz/executions/current/bundle)
 	GetExecutionBundle(w http.ResponseWriter, r *http.Request)
+	// SpawnChild Start a child of the run
+	// (POST /oz/executions/current/children)
+	SpawnChild(w http.ResponseWriter, r *http.Request)
+	// CancelChild Cancel a child of the run
+	// (POST /oz/executions/current/children/{runId}/cancel)
+	CancelChild(w http.ResponseWriter, r *http.Request, runId RunId)
 	// EndExecution Report the outcome
 	// (POST /oz/executions/current/end)
 	EndExecution(w http.ResponseWriter, r *http.Request)
@@ -23022,9 +24450,18 @@ type ServerInterface interface {
 	// AppendExecutionEvents Append events to the run's log
 	// (POST /oz/executions/current/events)
 	AppendExecutionEvents(w http.ResponseWriter, r *http.Request)
+	// ListFamily List the run's parent and children
+	// (GET /oz/executions/current/family)
+	ListFamily(w http.ResponseWriter, r *http.Request)
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(w http.ResponseWriter, r *http.Request)
+	// SendRunMessage Send a message from the run to its family
+	// (POST /oz/executions/current/messages)
+	SendRunMessage(w http.ResponseWriter, r *http.Request)
+	// ReadRunMessage Read a message to the run
+	// (POST /oz/executions/current/messages/{messageId}/read)
+	ReadRunMessage(w http.ResponseWriter, r *http.Request, messageId string)
 	// ReserveBudget Reserve budget for a model call
 	// (POST /oz/executions/current/reserve)
 	ReserveBudget(w http.ResponseWriter, r *http.Request)
@@ -23079,6 +24516,9 @@ type ServerInterface interface {
 	// UpdateRunner Change a runner profile
 	// (PUT /oz/runners/{runnerUid})
 	UpdateRunner(w http.ResponseWriter, r *http.Request, runnerUid string)
+	// AnswerRun Answer the question that a run waits with
+	// (POST /oz/runs/{runId}/answer)
+	AnswerRun(w http.ResponseWriter, r *http.Request, runId RunId)
 	// CreateArtifact Add an artifact to a run
 	// (POST /oz/runs/{runId}/artifacts)
 	CreateArtifact(w http.ResponseWriter, r *http.Request, runId RunId, params CreateArtifactParams)
@@ -25279,6 +26719,20 @@ func (siw *ServerInterfaceWrapper) UpdateEnvironment(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// AwaitRuns operation middleware
+func (siw *ServerInterfaceWrapper) AwaitRuns(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AwaitRuns(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // BeginExecution operation middleware
 func (siw *ServerInterfaceWrapper) BeginExecution(w http.ResponseWriter, r *http.Request) {
 
@@ -25331,6 +26785,46 @@ func (siw *ServerInterfaceWrapper) GetExecutionBundle(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetExecutionBundle(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SpawnChild operation middleware
+func (siw *ServerInterfaceWrapper) SpawnChild(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SpawnChild(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CancelChild operation middleware
+func (siw *ServerInterfaceWrapper) CancelChild(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CancelChild(w, r, runId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -25414,11 +26908,65 @@ func (siw *ServerInterfaceWrapper) AppendExecutionEvents(w http.ResponseWriter, 
 	handler.ServeHTTP(w, r)
 }
 
+// ListFamily operation middleware
+func (siw *ServerInterfaceWrapper) ListFamily(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListFamily(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // HeartbeatExecution operation middleware
 func (siw *ServerInterfaceWrapper) HeartbeatExecution(w http.ResponseWriter, r *http.Request) {
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.HeartbeatExecution(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SendRunMessage operation middleware
+func (siw *ServerInterfaceWrapper) SendRunMessage(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SendRunMessage(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReadRunMessage operation middleware
+func (siw *ServerInterfaceWrapper) ReadRunMessage(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "messageId" -------------
+	var messageId string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "messageId", r.PathValue("messageId"), &messageId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "messageId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReadRunMessage(w, r, messageId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -25818,6 +27366,32 @@ func (siw *ServerInterfaceWrapper) UpdateRunner(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdateRunner(w, r, runnerUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AnswerRun operation middleware
+func (siw *ServerInterfaceWrapper) AnswerRun(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AnswerRun(w, r, runId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -26723,6 +28297,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/agent/events", wrapper.ListSignals)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/events/{runId}", wrapper.ReportSignal)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/events", wrapper.ListRunEvents)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/answer", wrapper.AnswerRun)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/executions", wrapper.ListRunExecutions)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/environments", wrapper.CreateEnvironment)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/environments/{environmentUid}", wrapper.DeleteEnvironment)
@@ -26780,6 +28355,12 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/budgets", wrapper.ListBudgets)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/budgets/{scopeType}/{scopeUid}", wrapper.DeleteBudget)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/budgets/{scopeType}/{scopeUid}", wrapper.PutBudget)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/children", wrapper.SpawnChild)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/children/{runId}/cancel", wrapper.CancelChild)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/executions/current/family", wrapper.ListFamily)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/await", wrapper.AwaitRuns)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/messages", wrapper.SendRunMessage)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/messages/{messageId}/read", wrapper.ReadRunMessage)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/reserve", wrapper.ReserveBudget)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/audit", wrapper.ListAudit)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/auth/config", wrapper.GetAuthConfig)
@@ -29137,6 +30718,45 @@ func (response UpdateEnvironmentdefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type AwaitRunsRequestObject struct {
+	Body *AwaitRunsJSONRequestBody
+}
+
+type AwaitRunsResponseObject interface {
+	VisitAwaitRunsResponse(w http.ResponseWriter) error
+}
+
+type AwaitRuns200JSONResponse News
+
+func (response AwaitRuns200JSONResponse) VisitAwaitRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AwaitRunsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AwaitRunsdefaultApplicationProblemPlusJSONResponse) VisitAwaitRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type BeginExecutionRequestObject struct {
 }
 
@@ -29247,6 +30867,84 @@ type GetExecutionBundledefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetExecutionBundledefaultApplicationProblemPlusJSONResponse) VisitGetExecutionBundleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SpawnChildRequestObject struct {
+	Body *SpawnChildJSONRequestBody
+}
+
+type SpawnChildResponseObject interface {
+	VisitSpawnChildResponse(w http.ResponseWriter) error
+}
+
+type SpawnChild200JSONResponse Relative
+
+func (response SpawnChild200JSONResponse) VisitSpawnChildResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SpawnChilddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SpawnChilddefaultApplicationProblemPlusJSONResponse) VisitSpawnChildResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelChildRequestObject struct {
+	RunId RunId `json:"runId"`
+}
+
+type CancelChildResponseObject interface {
+	VisitCancelChildResponse(w http.ResponseWriter) error
+}
+
+type CancelChild200JSONResponse Empty
+
+func (response CancelChild200JSONResponse) VisitCancelChildResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelChilddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelChilddefaultApplicationProblemPlusJSONResponse) VisitCancelChildResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -29375,6 +31073,44 @@ func (response AppendExecutionEventsdefaultApplicationProblemPlusJSONResponse) V
 	return err
 }
 
+type ListFamilyRequestObject struct {
+}
+
+type ListFamilyResponseObject interface {
+	VisitListFamilyResponse(w http.ResponseWriter) error
+}
+
+type ListFamily200JSONResponse Family
+
+func (response ListFamily200JSONResponse) VisitListFamilyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListFamilydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListFamilydefaultApplicationProblemPlusJSONResponse) VisitListFamilyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type HeartbeatExecutionRequestObject struct {
 }
 
@@ -29402,6 +31138,84 @@ type HeartbeatExecutiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response HeartbeatExecutiondefaultApplicationProblemPlusJSONResponse) VisitHeartbeatExecutionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SendRunMessageRequestObject struct {
+	Body *SendRunMessageJSONRequestBody
+}
+
+type SendRunMessageResponseObject interface {
+	VisitSendRunMessageResponse(w http.ResponseWriter) error
+}
+
+type SendRunMessage200JSONResponse Empty
+
+func (response SendRunMessage200JSONResponse) VisitSendRunMessageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SendRunMessagedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SendRunMessagedefaultApplicationProblemPlusJSONResponse) VisitSendRunMessageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadRunMessageRequestObject struct {
+	MessageId string `json:"messageId"`
+}
+
+type ReadRunMessageResponseObject interface {
+	VisitReadRunMessageResponse(w http.ResponseWriter) error
+}
+
+type ReadRunMessage200JSONResponse AgentMessage
+
+func (response ReadRunMessage200JSONResponse) VisitReadRunMessageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadRunMessagedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadRunMessagedefaultApplicationProblemPlusJSONResponse) VisitReadRunMessageResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -30088,6 +31902,46 @@ type UpdateRunnerdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateRunnerdefaultApplicationProblemPlusJSONResponse) VisitUpdateRunnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AnswerRunRequestObject struct {
+	RunId RunId `json:"runId"`
+	Body  *AnswerRunJSONRequestBody
+}
+
+type AnswerRunResponseObject interface {
+	VisitAnswerRunResponse(w http.ResponseWriter) error
+}
+
+type AnswerRun200JSONResponse Empty
+
+func (response AnswerRun200JSONResponse) VisitAnswerRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AnswerRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AnswerRundefaultApplicationProblemPlusJSONResponse) VisitAnswerRunResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -31181,6 +33035,9 @@ type StrictServerInterface interface {
 	// UpdateEnvironment Replace an environment's configuration
 	// (PUT /oz/environments/{environmentUid})
 	UpdateEnvironment(ctx context.Context, request UpdateEnvironmentRequestObject) (UpdateEnvironmentResponseObject, error)
+	// AwaitRuns Wait for runs to end, or for a message
+	// (POST /oz/executions/current/await)
+	AwaitRuns(ctx context.Context, request AwaitRunsRequestObject) (AwaitRunsResponseObject, error)
 	// BeginExecution Make the run INPROGRESS
 	// (POST /oz/executions/current/begin)
 	BeginExecution(ctx context.Context, request BeginExecutionRequestObject) (BeginExecutionResponseObject, error)
@@ -31190,6 +33047,12 @@ type StrictServerInterface interface {
 	// GetExecutionBundle Fetch what the execution needs
 	// (GET /oz/executions/current/bundle)
 	GetExecutionBundle(ctx context.Context, request GetExecutionBundleRequestObject) (GetExecutionBundleResponseObject, error)
+	// SpawnChild Start a child of the run
+	// (POST /oz/executions/current/children)
+	SpawnChild(ctx context.Context, request SpawnChildRequestObject) (SpawnChildResponseObject, error)
+	// CancelChild Cancel a child of the run
+	// (POST /oz/executions/current/children/{runId}/cancel)
+	CancelChild(ctx context.Context, request CancelChildRequestObject) (CancelChildResponseObject, error)
 	// EndExecution Report the outcome
 	// (POST /oz/executions/current/end)
 	EndExecution(ctx context.Context, request EndExecutionRequestObject) (EndExecutionResponseObject, error)
@@ -31199,9 +33062,18 @@ type StrictServerInterface interface {
 	// AppendExecutionEvents Append events to the run's log
 	// (POST /oz/executions/current/events)
 	AppendExecutionEvents(ctx context.Context, request AppendExecutionEventsRequestObject) (AppendExecutionEventsResponseObject, error)
+	// ListFamily List the run's parent and children
+	// (GET /oz/executions/current/family)
+	ListFamily(ctx context.Context, request ListFamilyRequestObject) (ListFamilyResponseObject, error)
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(ctx context.Context, request HeartbeatExecutionRequestObject) (HeartbeatExecutionResponseObject, error)
+	// SendRunMessage Send a message from the run to its family
+	// (POST /oz/executions/current/messages)
+	SendRunMessage(ctx context.Context, request SendRunMessageRequestObject) (SendRunMessageResponseObject, error)
+	// ReadRunMessage Read a message to the run
+	// (POST /oz/executions/current/messages/{messageId}/read)
+	ReadRunMessage(ctx context.Context, request ReadRunMessageRequestObject) (ReadRunMessageResponseObject, error)
 	// ReserveBudget Reserve budget for a model call
 	// (POST /oz/executions/current/reserve)
 	ReserveBudget(ctx context.Context, request ReserveBudgetRequestObject) (ReserveBudgetResponseObject, error)
@@ -31256,6 +33128,9 @@ type StrictServerInterface interface {
 	// UpdateRunner Change a runner profile
 	// (PUT /oz/runners/{runnerUid})
 	UpdateRunner(ctx context.Context, request UpdateRunnerRequestObject) (UpdateRunnerResponseObject, error)
+	// AnswerRun Answer the question that a run waits with
+	// (POST /oz/runs/{runId}/answer)
+	AnswerRun(ctx context.Context, request AnswerRunRequestObject) (AnswerRunResponseObject, error)
 	// CreateArtifact Add an artifact to a run
 	// (POST /oz/runs/{runId}/artifacts)
 	CreateArtifact(ctx context.Context, request CreateArtifactRequestObject) (CreateArtifactResponseObject, error)
@@ -32964,6 +34839,37 @@ func (sh *strictHandler) UpdateEnvironment(w http.ResponseWriter, r *http.Reques
 	}
 }
 
+// AwaitRuns operation middleware
+func (sh *strictHandler) AwaitRuns(w http.ResponseWriter, r *http.Request) {
+	var request AwaitRunsRequestObject
+
+	var body AwaitRunsJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AwaitRuns(ctx, request.(AwaitRunsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AwaitRuns")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AwaitRunsResponseObject); ok {
+		if err := validResponse.VisitAwaitRunsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // BeginExecution operation middleware
 func (sh *strictHandler) BeginExecution(w http.ResponseWriter, r *http.Request) {
 	var request BeginExecutionRequestObject
@@ -33031,6 +34937,63 @@ func (sh *strictHandler) GetExecutionBundle(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetExecutionBundleResponseObject); ok {
 		if err := validResponse.VisitGetExecutionBundleResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SpawnChild operation middleware
+func (sh *strictHandler) SpawnChild(w http.ResponseWriter, r *http.Request) {
+	var request SpawnChildRequestObject
+
+	var body SpawnChildJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SpawnChild(ctx, request.(SpawnChildRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SpawnChild")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SpawnChildResponseObject); ok {
+		if err := validResponse.VisitSpawnChildResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CancelChild operation middleware
+func (sh *strictHandler) CancelChild(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request CancelChildRequestObject
+
+	request.RunId = runId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelChild(ctx, request.(CancelChildRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelChild")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CancelChildResponseObject); ok {
+		if err := validResponse.VisitCancelChildResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -33126,6 +35089,30 @@ func (sh *strictHandler) AppendExecutionEvents(w http.ResponseWriter, r *http.Re
 	}
 }
 
+// ListFamily operation middleware
+func (sh *strictHandler) ListFamily(w http.ResponseWriter, r *http.Request) {
+	var request ListFamilyRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListFamily(ctx, request.(ListFamilyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListFamily")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListFamilyResponseObject); ok {
+		if err := validResponse.VisitListFamilyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // HeartbeatExecution operation middleware
 func (sh *strictHandler) HeartbeatExecution(w http.ResponseWriter, r *http.Request) {
 	var request HeartbeatExecutionRequestObject
@@ -33143,6 +35130,63 @@ func (sh *strictHandler) HeartbeatExecution(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(HeartbeatExecutionResponseObject); ok {
 		if err := validResponse.VisitHeartbeatExecutionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SendRunMessage operation middleware
+func (sh *strictHandler) SendRunMessage(w http.ResponseWriter, r *http.Request) {
+	var request SendRunMessageRequestObject
+
+	var body SendRunMessageJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SendRunMessage(ctx, request.(SendRunMessageRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SendRunMessage")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SendRunMessageResponseObject); ok {
+		if err := validResponse.VisitSendRunMessageResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReadRunMessage operation middleware
+func (sh *strictHandler) ReadRunMessage(w http.ResponseWriter, r *http.Request, messageId string) {
+	var request ReadRunMessageRequestObject
+
+	request.MessageId = messageId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadRunMessage(ctx, request.(ReadRunMessageRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadRunMessage")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReadRunMessageResponseObject); ok {
+		if err := validResponse.VisitReadRunMessageResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -33655,6 +35699,39 @@ func (sh *strictHandler) UpdateRunner(w http.ResponseWriter, r *http.Request, ru
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateRunnerResponseObject); ok {
 		if err := validResponse.VisitUpdateRunnerResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AnswerRun operation middleware
+func (sh *strictHandler) AnswerRun(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request AnswerRunRequestObject
+
+	request.RunId = runId
+
+	var body AnswerRunJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AnswerRun(ctx, request.(AnswerRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AnswerRun")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AnswerRunResponseObject); ok {
+		if err := validResponse.VisitAnswerRunResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -190,3 +190,12 @@ func eventPages(after int64, limit int, page func(url.Values) (api.EventPage, er
 		after = events[len(events)-1].Seq
 	}
 }
+
+// Answer answers the question that a BLOCKED run waits with. It fails with
+// task.ErrConflict when it waits for no answer, or for that to another question.
+func (c *Client) Answer(ctx context.Context, id task.ID, a oz.Answer) error {
+	if err := checkID("run id", string(id)); err != nil {
+		return err
+	}
+	return done(c.raw.AnswerRun(ctx, string(id), api.AnswerRequest{QuestionId: a.QuestionID, Choice: a.Choice, Text: a.Text}))
+}

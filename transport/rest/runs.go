@@ -180,3 +180,12 @@ func (o operations) CreateLocalRun(ctx context.Context, r api.CreateLocalRunRequ
 	}
 	return api.CreateLocalRun200JSONResponse{Run: item, ExecutionId: string(handshake.ExecutionID), Token: handshake.Token.Reveal()}, nil
 }
+
+// AnswerRun implements POST /oz/runs/{runId}/answer.
+func (o operations) AnswerRun(ctx context.Context, r api.AnswerRunRequestObject) (api.AnswerRunResponseObject, error) {
+	a := oz.Answer{QuestionID: r.Body.QuestionId, Choice: r.Body.Choice, Text: r.Body.Text}
+	if err := callOf(ctx).client.Answer(ctx, task.ID(r.RunId), a); err != nil {
+		return nil, err
+	}
+	return api.AnswerRun200JSONResponse{}, nil
+}

@@ -189,7 +189,8 @@ func (l *Lab) CrashingSession(t testing.TB, c Crash) *harness.Session {
 			ID: Model, Wire: l.opts.Wire, BaseURL: strings.TrimSuffix(l.endpoint.AnthropicURL, "/anthropic"),
 			Token: executor.Sensitive(l.endpoint.Token), ContextWindow: l.opts.ContextWindow, MaxOutput: l.opts.MaxOutput, Scripted: true,
 		},
-		Journal: j, Effects: harness.NewEffects(j), Redactor: l.Redactor, Git: l.Git, Link: &l.uploads, Clock: l.opts.Clock,
+		Journal: j, Effects: harness.NewEffects(j), Redactor: l.Redactor, Git: l.Git, Link: &l.uploads,
+		Desk: harness.NewDesk(&l.uploads, l.opts.Clock), Clock: l.opts.Clock,
 	}
 	s.Tools = tools.For(s, tools.Standard)
 	if !l.opts.NoRepo {

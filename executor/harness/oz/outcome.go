@@ -77,11 +77,13 @@ type finished struct {
 	Outcome string    `json:"outcome"` // "success", "failure" or "question"
 	Message string    `json:"message"`
 	Code    task.Code `json:"code,omitempty"`
+	// Question is what the run waits for.
+	Question *task.Question `json:"question,omitempty"`
 }
 
 // finishedBy writes down the end that a tool of the platform brought about.
 func finishedBy(o harness.Outcome) any {
-	f := finished{Message: o.Status.Message, Code: o.Status.ErrorCode}
+	f := finished{Message: o.Status.Message, Code: o.Status.ErrorCode, Question: o.Status.Question}
 	switch o.State {
 	case task.StateSucceeded:
 		f.Outcome = "success"
@@ -103,7 +105,7 @@ func (k *call) ending() *end {
 	if !ok {
 		return nil
 	}
-	e := end{task.StateBlocked, task.Status{Message: f.Message}}
+	e := end{task.StateBlocked, task.Status{Message: f.Message, Question: f.Question}}
 	switch f.Outcome {
 	case "success":
 		e = succeeded(f.Message)

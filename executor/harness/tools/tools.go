@@ -41,7 +41,7 @@ func For(s *harness.Session, sets ...harness.ToolSet) []harness.Tool {
 // Standard are the tools that every session has.
 func Standard(s *harness.Session) []harness.Tool {
 	r := newReporter(s)
-	return []harness.Tool{updateTodos(s), reportArtifact(s, r), writePlan(s, r), askUser()}
+	return []harness.Tool{updateTodos(s), reportArtifact(s, r), writePlan(s, r), askUser(s)}
 }
 
 // inPlanMode offers a tool in plan mode only.

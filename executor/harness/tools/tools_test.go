@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
@@ -101,8 +103,25 @@ func TestAskUser(t *testing.T) {
 	assert.Assert(t, no == nil)
 	assert.Equal(t, answer.End.State, task.StateBlocked)
 	assert.Equal(t, answer.End.Status.Message, "Which branch?")
-	_, no = do(t, s, tools.NameAskUser, object{"question": "  "})
-	assert.Assert(t, no != nil && no.Input)
+	q := answer.End.Status.Question
+	assert.DeepEqual(t, q, s.Desk.Open())
+	assert.Equal(t, q.OnExpiry, task.ExpiryFail)
+	assert.Assert(t, q.ExpiresAt.After(time.Now().Add(23*time.Hour)))
+	select {
+	case <-s.Desk.Asked():
+	default:
+		t.Fatal("whoever drives the agent is not told")
+	}
+	again, no := do(t, s, tools.NameAskUser, object{"question": "Which branch?"})
+	assert.Assert(t, no == nil, "the same call, made again")
+	assert.Equal(t, again.End.Status.Question.ID, q.ID)
+	for name, in := range map[string]object{
+		"empty": {"question": "  "}, "long": {"question": strings.Repeat("q", task.MaxQuestionBytes+1)},
+		"twice": {"question": "Which?", "choices": []string{"a", "a"}}, "blank choice": {"question": "Which?", "choices": []string{" "}},
+	} {
+		_, no = do(t, s, tools.NameAskUser, in)
+		assert.Assert(t, no != nil && no.Input, name)
+	}
 }
 
 func TestBadInput(t *testing.T) {

@@ -81,6 +81,7 @@ func extend(t *task.Task, x api.RunExtension) {
 	t.RunTime, t.BegunAt, t.ReadyAt = time.Duration(x.RunTimeMs)*time.Millisecond, timeOf(x.BegunAt), timeOf(x.ReadyAt)
 	t.Execution, t.Mode, t.Interactive = task.ExecutionID(x.ExecutionId), task.Mode(x.Mode), x.Interactive
 	t.Requester = principal(x.Requester)
+	t.ChildKey, t.Approved, t.ModeNow = x.ChildKey, x.Approved, task.Mode(x.ModeNow)
 	if x.Sharing != nil {
 		t.Sharing = SharingOf(*x.Sharing)
 	}
@@ -102,6 +103,7 @@ func extension(t task.Task) *api.RunExtension {
 		RunTimeMs: t.RunTime.Milliseconds(), BegunAt: optionalTime(t.BegunAt), ReadyAt: optionalTime(t.ReadyAt),
 		ExecutionId: string(t.Execution), Mode: api.RunMode(t.Mode), Interactive: t.Interactive,
 		Origins: maps.Clone(t.Origins), Environment: slices.Clone(t.Environment), Sharing: optionalSharing(t), Requester: profile(t.Requester),
+		ChildKey: t.ChildKey, Approved: t.Approved, ModeNow: api.RunMode(t.ModeNow),
 	}
 	for _, a := range t.Attachments {
 		x.Attachments = append(x.Attachments, api.AttachmentInfo{FileName: a.FileName, MimeType: a.MIMEType, SizeBytes: a.SizeBytes})
@@ -118,7 +120,7 @@ func statusMessage(s task.Status) *api.RunStatusMessage {
 	if s == (task.Status{}) {
 		return nil
 	}
-	m := api.RunStatusMessage{Message: s.Message, ErrorCode: api.ErrorCode(s.ErrorCode)}
+	m := api.RunStatusMessage{Message: s.Message, ErrorCode: api.ErrorCode(s.ErrorCode), Question: s.Question}
 	if s.ErrorCode != "" {
 		m.Retryable = &s.Retryable
 	}
@@ -129,7 +131,7 @@ func statusOf(m *api.RunStatusMessage) task.Status {
 	if m == nil {
 		return task.Status{}
 	}
-	return task.Status{Message: m.Message, ErrorCode: task.Code(m.ErrorCode), Retryable: m.Retryable != nil && *m.Retryable}
+	return task.Status{Message: m.Message, ErrorCode: task.Code(m.ErrorCode), Retryable: m.Retryable != nil && *m.Retryable, Question: m.Question}
 }
 
 // scheduleInfo shows the schedule that made a run; its trigger keeps the three

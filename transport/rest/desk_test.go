@@ -1,0 +1,93 @@
+package rest_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/client"
+	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+)
+
+// TestDeskOverHTTP: what an agent can do with people and other runs, it can do
+// with a server elsewhere.
+func TestDeskOverHTTP(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	ctx := t.Context()
+	_, err := sdk(t, e, transporttest.AdminKey).Submit(ctx, oz.Request{Prompt: "lead"})
+	assert.NilError(t, err)
+	h := e.Claimed()
+	link, err := client.NewLink(h, nil)
+	assert.NilError(t, err)
+	assert.NilError(t, link.Begin(ctx))
+	child, err := link.Spawn(ctx, executor.Spawn{Key: "a", Prompt: "part", Title: "First part"})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, child, executor.Relative{ID: child.ID, Relation: executor.RelationChild, Key: "a", Title: "First part", State: task.StateQueued})
+	again, err := link.Spawn(ctx, executor.Spawn{Key: "a", Prompt: "part", Title: "First part"})
+	assert.NilError(t, err)
+	assert.Equal(t, again.ID, child.ID)
+	_, err = link.Spawn(ctx, executor.Spawn{Key: "a", Prompt: "other"})
+	assert.ErrorIs(t, err, task.ErrConflict)
+	_, err = link.Spawn(ctx, executor.Spawn{Key: "a/b", Prompt: "other"})
+	assert.ErrorContains(t, err, "key")
+	family, err := link.Family(ctx)
+	assert.NilError(t, err)
+	assert.Equal(t, len(family), 1)
+	assert.Equal(t, family[0].ID, child.ID)
+	assert.NilError(t, link.SendMail(ctx, executor.Mailing{Key: "k", To: []task.ID{child.ID, h.TaskID}, Subject: "hello", Body: "to all"}))
+	news, err := link.Await(ctx, executor.Await{Runs: []task.ID{child.ID}, WaitMS: executor.MaxAwaitMS})
+	assert.NilError(t, err)
+	assert.Equal(t, len(news.Unread), 1)
+	assert.Assert(t, !news.Done && news.Runs[0].State.Active())
+	mail, err := link.ReadMail(ctx, news.Unread[0].ID)
+	assert.NilError(t, err)
+	assert.Equal(t, mail.Body+" "+string(mail.From), "to all "+string(h.TaskID))
+	assert.NilError(t, link.CancelChild(ctx, child.ID))
+	news, err = link.Await(ctx, executor.Await{Runs: []task.ID{child.ID}, WaitMS: executor.MaxAwaitMS})
+	assert.NilError(t, err)
+	assert.Assert(t, news.Done)
+	shown, err := sdk(t, e, transporttest.AdminKey).Get(ctx, child.ID)
+	assert.NilError(t, err)
+	assert.Equal(t, shown.ChildKey, "a")
+	_, err = sdk(t, e, transporttest.AdminKey).Submit(ctx, oz.Request{Prompt: "x", ParentRunID: child.ID})
+	assert.ErrorContains(t, err, "parent_run_id")
+	for _, path := range []string{"children", "await", "messages"} {
+		a := e.Call(transporttest.AdminKey, http.MethodPost, "/api/v1/oz/executions/current/"+path, map[string]any{"key": "a", "to": []string{"x"}, "subject": "s", "body": "b"})
+		assert.Equal(t, a.Status, http.StatusForbidden, "%s", a.Body)
+	}
+}
+
+// TestAnswerOverHTTP: a run's question is on the run, and answered there.
+func TestAnswerOverHTTP(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	ctx := t.Context()
+	_, err := sdk(t, e, transporttest.AdminKey).Submit(ctx, oz.Request{Prompt: "lead"})
+	assert.NilError(t, err)
+	h := e.Claimed()
+	link, err := client.NewLink(h, nil)
+	assert.NilError(t, err)
+	assert.NilError(t, link.Begin(ctx))
+	q := &task.Question{ID: "q", Kind: task.QuestionPerson, Text: "Which?", Choices: []string{"a", "b"}, ExpiresAt: time.Now().Add(time.Hour).UTC().Round(time.Second)}
+	assert.NilError(t, link.End(ctx, task.End{State: task.StateBlocked, SeenInput: 2, Status: task.Status{Message: "Which?", Question: q}}))
+	admin := sdk(t, e, transporttest.AdminKey)
+	got, err := admin.Get(ctx, h.TaskID)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, got.Open(), q)
+	path := "/api/v1/oz/runs/" + string(h.TaskID) + "/answer"
+	for field, body := range map[string]any{"choice": map[string]any{"choice": "c"}, "text": map[string]any{}, "question_id": map[string]any{"question_id": "z", "choice": "a"}} {
+		a := e.Call(transporttest.AdminKey, http.MethodPost, path, body)
+		assert.Assert(t, a.Status == http.StatusBadRequest || a.Status == http.StatusConflict, "%s", a.Body)
+		assert.Equal(t, a.Problem()["field"], field)
+	}
+	assert.Equal(t, e.Call(e.Outsider, http.MethodPost, path, map[string]any{"choice": "a"}).Status, http.StatusNotFound)
+	assert.NilError(t, admin.Answer(ctx, h.TaskID, oz.Answer{QuestionID: "q", Choice: "a"}))
+	assert.ErrorIs(t, admin.Answer(ctx, h.TaskID, oz.Answer{QuestionID: "q", Choice: "a"}), task.ErrConflict)
+	got, err = admin.Get(ctx, h.TaskID)
+	assert.NilError(t, err)
+	assert.Assert(t, got.Open() == nil && got.State != task.StateBlocked)
+}
