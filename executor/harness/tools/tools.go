@@ -17,9 +17,6 @@ const (
 	NameAskUser        = "ask_user"
 )
 
-// maxTextBytes bounds each text that a tool puts into the run's record.
-const maxTextBytes = 32 << 10
-
 // For makes the tools of several sets for a session. Of two with one name the
 // later one is taken, in the place of the earlier.
 func For(s *harness.Session, sets ...harness.ToolSet) []harness.Tool {
