@@ -45,6 +45,7 @@ const (
 	TypeSnapshot   EventType = "snapshot"
 	TypeHandoff    EventType = "handoff"
 	TypeShared     EventType = "shared"
+	TypeAgent      EventType = "agent_session"
 )
 
 // Payload is the content of an event: one of the payload types of this package.
@@ -100,6 +101,8 @@ func newPayload(t EventType) (Payload, error) {
 		return &Handoff{}, nil
 	case TypeShared:
 		return &Shared{}, nil
+	case TypeAgent:
+		return &AgentSession{}, nil
 	case TypeError:
 		return &ErrorReported{}, nil
 	}

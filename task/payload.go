@@ -149,6 +149,18 @@ type ToolResult struct {
 	DurationMS int64           `json:"duration_ms,omitempty"` // milliseconds
 }
 
+// AgentSession says that a third party's agent keeps the conversation in a
+// session of its own from here on, so that a later execution can resume it.
+type AgentSession struct {
+	Harness string `json:"harness"`           // the agent's program, such as "claude"
+	ID      string `json:"id"`                // as the agent names its session
+	Version string `json:"version,omitempty"` // of the agent's program
+	// Inputs are the messages that the session was opened with, by number.
+	Inputs []int64 `json:"inputs,omitempty"`
+	// Told says that it was opened with the conversation so far, as text.
+	Told bool `json:"told,omitempty"`
+}
+
 // Todo is one entry of the agent's task list.
 type Todo struct {
 	Title       string `json:"title"`                 // one line
@@ -253,6 +265,7 @@ func (*ErrorReported) Type() EventType    { return TypeError }
 func (*Pruned) Type() EventType           { return TypePruned }
 func (*SnapshotTaken) Type() EventType    { return TypeSnapshot }
 func (*Handoff) Type() EventType          { return TypeHandoff }
+func (*AgentSession) Type() EventType     { return TypeAgent }
 
 func (*StateChanged) platformOnly() bool     { return true }
 func (*Input) platformOnly() bool            { return true }
@@ -275,3 +288,4 @@ func (*ErrorReported) platformOnly() bool    { return false }
 func (*Pruned) platformOnly() bool           { return true }
 func (*SnapshotTaken) platformOnly() bool    { return false }
 func (*Handoff) platformOnly() bool          { return true }
+func (*AgentSession) platformOnly() bool     { return false }

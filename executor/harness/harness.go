@@ -13,11 +13,14 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/oz-platform/cloudagents/environment/git"
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/gateway"
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -85,8 +88,8 @@ type Session struct {
 	// tell the agent beside its own system prompt. They are appended to it.
 	Instructions string
 	// StateDir is where a third party's agent keeps its own session files. It is
-	// outside Root, survives this execution where the sandbox does, and is at
-	// the same path for all executions of the run. "" if there is none.
+	// in no repository, stays as long as the workspace does, and is at the same
+	// path for all executions in that. "" if there is none.
 	StateDir string
 	// MCP are the servers whose tools the agent has, resolved and started on
 	// demand by the agent. Among them is the runner's own, which offers the
@@ -94,7 +97,40 @@ type Session struct {
 	MCP []MCPServer
 	// Tools are the platform's, for agents that can take them directly.
 	Tools []Tool
-	Clock task.Clock
+	// Ending has what a call of one of Tools through MCP brought about. May be nil.
+	Ending *Ending
+	Clock  task.Clock
+}
+
+// Ending carries the end of the agent's work from the server that runs Tools
+// to the harness. The zero value is ready to use, nil has nothing. Safe for
+// concurrent use.
+type Ending struct {
+	mu      sync.Mutex
+	outcome *Outcome
+}
+
+// Set notes an end, see ToolAnswer.End. The first one counts.
+func (e *Ending) Set(o Outcome) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.outcome == nil {
+		e.outcome = &o
+	}
+}
+
+// Take gives the end that was noted, once.
+func (e *Ending) Take() (o Outcome, ok bool) {
+	if e == nil {
+		return Outcome{}, false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.outcome == nil {
+		return Outcome{}, false
+	}
+	o, e.outcome = *e.outcome, nil
+	return o, true
 }
 
 // MCPServer is one server of the Model Context Protocol. It has a Command or a
@@ -137,6 +173,10 @@ type Model struct {
 	// ContextWindow and MaxOutput are in tokens; 0 means unknown.
 	ContextWindow, MaxOutput int64
 	Scripted                 bool
+	// LastError is what the newest call of the agent's to the gateway failed
+	// with, after all retries; nil when it went well. Third parties' agents hide
+	// or bend what they are answered. May be nil.
+	LastError func() error
 }
 
 // Journal is the run's log as a harness sees it. Everything posted passes the
@@ -155,4 +195,36 @@ type Journal interface {
 	// Inputs returns the messages from people (payload *task.Input) with
 	// numbers above after, in order.
 	Inputs(ctx context.Context, after int64) ([]task.Event, error)
+}
+
+// ErrBrokeOff is in a Model's LastError when the answer had begun: asked again,
+// the model may well answer.
+var ErrBrokeOff = errors.New("the answer broke off")
+
+// Trouble keeps what the agent's newest call to its gateway failed with, for
+// Model.LastError. The zero value is ready to use. Safe for concurrent use.
+type Trouble struct {
+	mu  sync.Mutex
+	err error
+}
+
+// Note takes a call; it is for gateway.Options.OnCall.
+func (t *Trouble) Note(c gateway.Call) {
+	if c.API == gateway.CountTokens || c.Class == gateway.ClassCancelled {
+		return // says nothing about the model
+	}
+	err := c.Err()
+	if c.Class == gateway.ClassStreamCut || c.Class == gateway.ClassInvalidResponse {
+		err = task.Errorf(c.Class.Code(), "%s: %w", c.Message, ErrBrokeOff)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.err = err
+}
+
+// Err is Model.LastError.
+func (t *Trouble) Err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
 }

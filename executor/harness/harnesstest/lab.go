@@ -2,6 +2,7 @@ package harnesstest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -51,6 +52,8 @@ type LabOptions struct {
 	ContextWindow, MaxOutput int64
 	// Clock is the session's. Default: the system's.
 	Clock task.Clock
+	// ModelID is the model. Default: Model.
+	ModelID string
 	// WrongKey makes the gateway show the provider a key that it refuses.
 	WrongKey bool
 }
@@ -70,6 +73,7 @@ type Lab struct {
 	task     task.Task
 	endpoint gateway.Endpoint
 	uploads  uploads
+	trouble  harness.Trouble
 }
 
 // NewLab makes a lab that is taken down with the test.
@@ -156,8 +160,8 @@ func (l *Lab) startModel(t testing.TB) {
 		p.APIKey = gateway.NewKey("sk-wrong-key-9Yt5Nm1")
 	}
 	gw, err := gateway.New([]gateway.Provider{p}, &gateway.Options{
-		Budget: l.opts.Budget,
-		Retry:  gateway.Retry{MaxAttempts: 3, Initial: time.Millisecond, Max: 5 * time.Millisecond},
+		Budget: l.opts.Budget, OnCall: l.trouble.Note,
+		Retry: gateway.Retry{MaxAttempts: 3, Initial: time.Millisecond, Max: 5 * time.Millisecond},
 	})
 	assert.NilError(t, err)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -175,6 +179,8 @@ func (l *Lab) startModel(t testing.TB) {
 // Model is the model's id in a Lab; it has a price.
 const Model = "claude-sonnet-4-5"
 
+func (l *Lab) model() string { return cmp.Or(l.opts.ModelID, Model) }
+
 // Session makes a new execution of the run.
 func (l *Lab) Session(t testing.TB) *harness.Session { return l.CrashingSession(t, Crash{}) }
 
@@ -186,11 +192,12 @@ func (l *Lab) CrashingSession(t testing.TB, c Crash) *harness.Session {
 	s := &harness.Session{
 		Task: l.task, Execution: e, Limits: l.opts.Limits, Root: l.Root, Dir: l.Dir, Env: l.Env(),
 		Model: harness.Model{
-			ID: Model, Wire: l.opts.Wire, BaseURL: strings.TrimSuffix(l.endpoint.AnthropicURL, "/anthropic"),
-			Token: executor.Sensitive(l.endpoint.Token), ContextWindow: l.opts.ContextWindow, MaxOutput: l.opts.MaxOutput, Scripted: true,
+			ID: l.model(), Wire: l.opts.Wire, BaseURL: strings.TrimSuffix(l.endpoint.AnthropicURL, "/anthropic"),
+			Token: executor.Sensitive(l.endpoint.Token), ContextWindow: l.opts.ContextWindow, MaxOutput: l.opts.MaxOutput, Scripted: true, LastError: l.trouble.Err,
 		},
 		Journal: j, Effects: harness.NewEffects(j), Redactor: l.Redactor, Git: l.Git, Link: &l.uploads,
 		Desk: harness.NewDesk(&l.uploads, l.opts.Clock), Clock: l.opts.Clock,
+		StateDir: filepath.Join(filepath.Dir(l.Root), "state"), Ending: &harness.Ending{},
 	}
 	s.Tools = tools.For(s, tools.Standard)
 	if !l.opts.NoRepo {
@@ -202,7 +209,8 @@ func (l *Lab) CrashingSession(t testing.TB, c Crash) *harness.Session {
 // Env is the environment of the agent's processes: enough to build Go.
 func (l *Lab) Env() []string {
 	home := filepath.Join(filepath.Dir(l.Root), "home")
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "GOFLAGS=-mod=mod", "GOPROXY=off", "GOTOOLCHAIN=local"}
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "GOFLAGS=-mod=mod", "GOPROXY=off", "GOTOOLCHAIN=local",
+		"GIT_AUTHOR_NAME=Agent", "GIT_AUTHOR_EMAIL=agent@example.com", "GIT_COMMITTER_NAME=Agent", "GIT_COMMITTER_EMAIL=agent@example.com"}
 	for _, name := range []string{"GOCACHE", "GOROOT"} { // the test's own cache saves building the standard library
 		if value := goEnv(name); value != "" {
 			env = append(env, name+"="+value)

@@ -38,7 +38,7 @@ func RestartAtEveryWrite(t *testing.T, h Harness) {
 // restart runs the story with one crash and gives the number of its writes.
 func (h Harness) restart(t *testing.T, c Crash) int {
 	const check = "sh check.sh && echo ran >> ../ran"
-	lab := NewLab(t, LabOptions{
+	lab := h.lab(t, LabOptions{
 		Files: map[string]string{"value.txt": "one\n", "check.sh": "grep -qx two value.txt && echo good\n"},
 		Script: Staged(
 			scripted.Step{Thinking: "Short.", Text: "I change it.", ToolCalls: []scripted.ToolCall{h.Tools.Edit("value.txt", "one", "two")}},

@@ -78,7 +78,7 @@ func AlreadyMade(text, search, replace string) bool {
 func UnifiedDiff(path, old, new string) string { return unifiedDiff(path, old, new) }
 
 // BranchURL is the address in the artifact of a branch.
-func BranchURL(remote, branch string) string { return branchURL(remote, branch) }
+func BranchURL(remote, branch string) string { return harness.BranchURL(remote, branch) }
 
 // ToolSchemas gives each tool's schema by name.
 func ToolSchemas(platform []harness.Tool) map[string]map[string]any {

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -300,37 +298,5 @@ func asPushError(err error) error {
 }
 
 func (a *agent) branchArtifact(repo harness.Repo, p pushRecord) task.Artifact {
-	meta, _ := json.Marshal(map[string]string{"branch": p.Branch, "commit": p.Commit, "base": p.Base}) // strings always marshal
-	return task.Artifact{
-		UID: a.artifactUID("branch", p.Repo, p.Branch, p.Commit), Type: task.ArtifactReference,
-		ReferenceType: task.ReferenceBranch, Title: p.Branch, URL: branchURL(repo.Remote, p.Branch), Metadata: meta,
-	}
-}
-
-// branchURL is where a person sees the branch: the forge's page where it is
-// known, else the repository itself.
-func branchURL(remote, branch string) string {
-	if filepath.IsAbs(remote) {
-		return (&url.URL{Scheme: "file", Path: remote}).String()
-	}
-	if host, path, ok := strings.Cut(remote, ":"); ok && !strings.Contains(remote, "://") { // git@host:owner/name
-		if _, after, ok := strings.Cut(host, "@"); ok {
-			host = after
-		}
-		remote = "ssh://" + host + "/" + path
-	}
-	u, err := url.Parse(remote)
-	if err != nil || u.Scheme == "" {
-		return "git:" + url.PathEscape(remote)
-	}
-	u.User = nil
-	page := strings.TrimSuffix(u.Path, ".git")
-	switch host := u.Hostname(); {
-	case u.Scheme != "https" && u.Scheme != "http":
-	case host == "github.com":
-		u.Path = page + "/tree/" + branch
-	case strings.Contains(host, "gitlab"):
-		u.Path = page + "/-/tree/" + branch
-	}
-	return u.String()
+	return harness.BranchArtifact(a.s.Task.ID, repo, p.Branch, p.Commit)
 }
