@@ -245,9 +245,6 @@ func (w *writer) settle(ctx context.Context, content string) error {
 	return w.s.Journal.Flush(ctx)
 }
 
-// between reports that no answer and no call is under way.
-func (w *writer) between() bool { return !w.open && len(w.calls) == 0 }
-
 // words are what the agent said in its last turn.
 func (w *writer) words() string { return strings.Join(w.said, "\n\n") }
 

@@ -4,18 +4,9 @@ import (
 	"context"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/task"
 )
-
-// artifactUID is the same for the same thing in the same run, so that
-// reporting it again changes nothing.
-func (a *agent) artifactUID(parts ...string) string {
-	name := strings.Join(append([]string{string(a.s.Task.ID)}, parts...), "\x00")
-	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(name)).String()
-}
 
 // reportOnce puts an artifact into the log unless it is there.
 func (a *agent) reportOnce(ctx context.Context, art task.Artifact) error {
