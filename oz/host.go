@@ -57,6 +57,12 @@ func (h host) Subscribe() (changed <-chan struct{}, cancel func()) {
 	return h.p.store.Subscribe("")
 }
 
+// Renew implements WorkerHost.
+func (h host) Renew(ctx context.Context, e task.Execution) (time.Duration, error) {
+	_, err := h.p.store.Do(ctx, e.TaskID, task.Renew{Execution: e.ID, Until: h.p.opts.Clock.Now().Add(h.p.opts.Lease)})
+	return h.p.opts.Heartbeat, err
+}
+
 // Log implements WorkerHost.
 func (h host) Log(ctx context.Context, e task.Execution, payloads ...task.Payload) error {
 	_, err := h.p.store.Do(ctx, e.TaskID, task.Log{Payloads: payloads})
@@ -70,6 +76,9 @@ func (h host) Release(ctx context.Context, e task.Execution, reason string, dela
 
 // Failed implements WorkerHost.
 func (h host) Failed(ctx context.Context, e task.Execution, code task.Code, reason string) error {
+	if code.Known() && !code.Platform() {
+		return settled(h.p.end(ctx, e.TaskID, task.End{Execution: e.ID, State: code.EndState(), Status: task.Status{Message: reason, ErrorCode: code}}))
+	}
 	return h.p.retry(ctx, e, code, reason, time.Time{})
 }
 

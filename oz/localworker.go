@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -53,6 +54,10 @@ type LocalWorkerOptions struct {
 	// it has reported its outcome. Default 10 s.
 	StopGrace time.Duration
 
+	// StartTimeout bounds the making of a sandbox, which may have to load an
+	// image first. Default 10 minutes.
+	StartTimeout time.Duration
+
 	// StopOnShutdown ends the sandboxes when Run is told to stop, and gives
 	// their runs back without counting an attempt: for programs that do not
 	// come back soon. Default false: they go on, and the next Run takes them
@@ -79,6 +84,7 @@ func (o *LocalWorkerOptions) withDefaults() (LocalWorkerOptions, error) {
 	r.ID = cmp.Or(r.ID, "local")
 	r.Capacity = cmp.Or(r.Capacity, max(4, runtime.NumCPU()))
 	r.StopGrace = cmp.Or(r.StopGrace, 10*time.Second)
+	r.StartTimeout = cmp.Or(r.StartTimeout, 10*time.Minute)
 	r.Command, r.Env = slices.Clone(r.Command), slices.Clone(r.Env)
 	if r.Clock == nil {
 		r.Clock = task.SystemClock()
@@ -93,8 +99,8 @@ func (o *LocalWorkerOptions) withDefaults() (LocalWorkerOptions, error) {
 		}
 		r.Command = []string{self, "agent", "run"}
 	}
-	if r.Capacity < NoLimit || r.StopGrace < 0 {
-		return r, task.Invalid("Capacity", "and StopGrace may not be negative, but for NoLimit")
+	if r.Capacity < NoLimit || r.StopGrace < 0 || r.StartTimeout < 0 {
+		return r, task.Invalid("Capacity", "StopGrace and StartTimeout may not be negative, but for Capacity NoLimit")
 	}
 	return r, checkWorkerID(r.ID)
 }
@@ -202,6 +208,14 @@ func (w *LocalWorker) places() map[task.ExecutionID]*place {
 	return m
 }
 
+// Executions lists the executions that take a place, sorted: those accepted,
+// and those whose processes still run.
+func (w *LocalWorker) Executions() []task.ExecutionID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.taken))
+}
+
 // Run implements Worker.
 func (w *LocalWorker) Run(ctx context.Context, h WorkerHost) error {
 	s := &supervisor{LocalWorker: w, host: h}
@@ -300,7 +314,9 @@ func (s *supervisor) watch(ctx context.Context) {
 	for {
 		// Before the store is read: what is taken after it was read may be missing there.
 		taken := s.places()
-		if live, err := s.host.Live(ctx); err == nil {
+		if len(taken) == 0 {
+			// Nothing to tell, and nothing to ask for.
+		} else if live, err := s.host.Live(ctx); err == nil {
 			for _, e := range live {
 				delete(taken, e.ID)
 			}

@@ -1,6 +1,8 @@
 package oz
 
 import (
+	"context"
+
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -34,6 +36,18 @@ func (p *Platform) Join(m Member) (h WorkerHost, leave func(), err error) {
 		}
 	}, nil
 }
+
+// Live lists the executions of all workers that have not ended.
+func (p *Platform) Live(ctx context.Context) ([]task.Execution, error) {
+	live, err := p.store.Live(ctx)
+	for i := range live {
+		live[i].TokenHash = nil
+	}
+	return live, err
+}
+
+// Changes tells when an execution may have ended, see task.Store.
+func (p *Platform) Changes() (changed <-chan struct{}, cancel func()) { return p.store.Subscribe("") }
 
 // members are the workers that take offers now.
 func (p *Platform) members() []Member {

@@ -171,6 +171,9 @@ func checkConfig(c task.Config) error {
 	if err := checkWorkerHost("config.worker_host", c.WorkerHost); err != nil {
 		return err
 	}
+	if err := task.ValidateLabels("config.worker_labels", c.WorkerLabels); err != nil {
+		return err
+	}
 	for _, check := range []func(task.Config) error{checkSettings, checkHarness, checkMCPServers, checkSecretNames, checkLimits} {
 		if err := check(c); err != nil {
 			return err

@@ -22,9 +22,10 @@ const (
 	// the worker was told to stop, beyond StopGrace.
 	cleanUpTimeout = 30 * time.Second
 
-	// startTimeout bounds the start of a sandbox. It is below the default lease,
-	// so that the worker gives up before the platform does.
-	startTimeout = 25 * time.Second
+	// firstRenewal is when the lease of an execution is first renewed for its
+	// runner, while its sandbox is made. It is well below the default lease, and
+	// later than most sandboxes take.
+	firstRenewal = 5 * time.Second
 
 	// insistInterval is how soon a report to the platform is tried again.
 	insistInterval = time.Second
@@ -78,13 +79,17 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 		s.phase(ctx, e, &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseStarted})
 	})
 	crashpoint.Hit(crashpoint.SandboxStart)
-	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	starting, cancel := context.WithTimeout(ctx, s.opts.StartTimeout)
 	defer cancel()
+	var renewing sync.WaitGroup
+	renewing.Go(func() { s.renew(starting, cancel, e) })
 	sandbox, err := s.ex.Start(starting, executor.Spec{
 		ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Limits: shape.within(s.opts.Limits),
 		Command: append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID)), Task: &a.Task,
 		Env: append(slices.Clone(s.opts.Env), crashpoint.Env()...),
 	})
+	cancel()
+	renewing.Wait()
 	crashpoint.Hit(crashpoint.SandboxStarted)
 	done := &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseDone, DurationMS: s.opts.Clock.Now().Sub(began).Milliseconds()}
 	if err != nil {
@@ -96,6 +101,29 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 		s.tellUnmet(ctx, e, shape.unmet(s.opts.Limits, sandbox.Limits()))
 	}
 	return sandbox, err
+}
+
+// renew keeps the lease of an execution while its sandbox is made, until ctx
+// ends. One that has ended needs no sandbox: giveUp is called.
+func (s *supervisor) renew(ctx context.Context, giveUp func(), e task.Execution) {
+	for next := firstRenewal; ; {
+		select {
+		case <-s.opts.Clock.After(next):
+		case <-ctx.Done():
+			return
+		}
+		again, err := s.host.Renew(ctx, e)
+		switch {
+		case errors.Is(err, task.ErrFenced):
+			giveUp()
+			return
+		case err == nil:
+			next = again
+		case ctx.Err() == nil:
+			s.log(e).Warn("renew the lease while the sandbox is made", zap.Error(err))
+			next = insistInterval
+		}
+	}
 }
 
 // tellUnmet logs what a runner profile asks for in vain.

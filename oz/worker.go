@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,12 @@ type Granter interface {
 	Granted(ctx context.Context, id task.ExecutionID)
 }
 
+// Lister is a Worker that can say which executions take a place. LocalWorker is
+// one.
+type Lister interface {
+	Executions() []task.ExecutionID
+}
+
 // ErrAtCapacity is a worker's no for want of room.
 var ErrAtCapacity = errors.New("worker at maximum concurrency")
 
@@ -66,10 +73,22 @@ type WorkerInfo struct {
 	// Busy is how many places are taken now, those included whose execution
 	// has ended but whose processes still run.
 	Busy int
-	// Dedicated workers take only runs that name them.
+	// Labels are what runs ask for with worker_labels.
+	Labels []string
+	// Dedicated workers take only runs that name them, or one of their labels.
 	Dedicated bool
+	// Remote workers run on other hosts: they are not the server's own, which
+	// worker_host "warp" means.
+	Remote bool
 	// Paused workers take nothing for now: they drain, or have just refused.
 	Paused bool
+
+	// What follows is for people. Instance tells processes of one Host apart;
+	// Since is when the worker joined.
+	Instance, Version, Backend, Platform string
+	Since                                time.Time
+	// Draining workers are Paused for good.
+	Draining bool
 }
 
 // Assignment is an execution as it is offered to a worker.
@@ -83,19 +102,32 @@ type Assignment struct {
 
 // takes reports whether a run may go to the worker.
 func (w WorkerInfo) takes(r task.Waiting) bool {
+	host, labels := r.Wish()
+	for _, l := range labels {
+		if !slices.Contains(w.Labels, l) {
+			return false
+		}
+	}
 	switch {
 	case w.Owner != (task.Scope{}) && w.Owner != r.Owner:
 		return false
-	case r.WorkerHost == "" || r.WorkerHost == ownWorkers:
-		return !w.Dedicated
+	case host == ownWorkers:
+		return !w.Dedicated && !w.Remote
+	case host == "":
+		return !w.Dedicated || len(labels) > 0
 	}
-	return r.WorkerHost == cmp.Or(w.Host, w.ID)
+	return host == cmp.Or(w.Host, w.ID)
 }
 
 // ownWorkers as worker_host forces the server's own workers.
 const ownWorkers = "warp"
 
 const maxWorkerID = 64 // bytes, as executor names
+
+// CheckWorkerID is the rule for the name of a worker: 1 to 64 bytes of
+// [A-Za-z0-9._-], and none that starts with "warp". It fails with
+// task.CodeInvalidRequest.
+func CheckWorkerID(id string) error { return checkWorkerID(id) }
 
 // checkWorkerID is the rule for a worker's own name.
 func checkWorkerID(id string) error {
@@ -155,6 +187,11 @@ type WorkerHost interface {
 	// Subscribe tells when an execution may have ended, see task.Store.
 	Subscribe() (changed <-chan struct{}, cancel func())
 
+	// Renew prolongs the lease of an execution whose runner cannot do so yet: its
+	// sandbox takes long to make. next is when to do so again. It fails with
+	// task.ErrFenced when the execution has ended.
+	Renew(ctx context.Context, e task.Execution) (next time.Duration, err error)
+
 	// Log appends phases, notices and errors to the log of an execution's run.
 	Log(ctx context.Context, e task.Execution, payloads ...task.Payload) error
 
@@ -164,8 +201,9 @@ type WorkerHost interface {
 	Release(ctx context.Context, e task.Execution, reason string, delay time.Duration) error
 
 	// Failed gives the run of an execution back because of a fault of the
-	// platform, which counts as an attempt. An execution that has ended already
-	// is no error.
+	// platform, which counts as an attempt. With the code of a fault that only
+	// the run's user can mend, the run ends as FAILED. An execution that has
+	// ended already is no error.
 	Failed(ctx context.Context, e task.Execution, code task.Code, reason string) error
 
 	// SandboxGone records that nothing of the execution runs any more.

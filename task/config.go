@@ -33,6 +33,9 @@ type Config struct {
 	IdleTimeoutMinutes *int `json:"idle_timeout_minutes,omitempty"`
 	// WorkerHost names the worker; empty for any, "warp" for the server's own.
 	WorkerHost string `json:"worker_host,omitempty"`
+	// WorkerLabels are what the worker must have, all of them; ours, beside the
+	// official fields.
+	WorkerLabels []string `json:"worker_labels,omitempty"`
 	// RunnerID names the shape of the machine.
 	RunnerID string `json:"runner_id,omitempty"`
 	// Harness chooses the coding agent; nil is the built-in one.

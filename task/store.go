@@ -130,7 +130,7 @@ type IdempotencyKey struct {
 // Waiting is a run that wants a worker.
 type Waiting struct {
 	ID         ID        // the run
-	WorkerHost string    // Config.WorkerHost
+	WorkerHost string    // Config.WorkerWish
 	Owner      Scope     // whose it is
 	ReadyAt    time.Time // since when
 	CreatedAt  time.Time // when it was made

@@ -99,6 +99,9 @@ func (w workerConfig) check() error {
 	if w.ServerURL != "" && !isWebURL(w.ServerURL) {
 		return errors.New("worker.server_url: must be an http or https URL without credentials or query")
 	}
+	if strings.ContainsAny(w.SidecarImage, " \t\n") {
+		return errors.New("worker.sidecar_image: must be the name of an image, without spaces")
+	}
 	for i, v := range w.Env {
 		if name, _, _ := strings.Cut(v, "="); name == "" || strings.ContainsAny(name, " \t") {
 			return fmt.Errorf("worker.env[%d]: must be NAME=value, or NAME to pass on the server's own", i)

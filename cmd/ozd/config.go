@@ -116,6 +116,9 @@ type workerConfig struct {
 	// ServerURL is where the sandboxes reach the API, when that is not the
 	// address the server listens on.
 	ServerURL string `yaml:"server_url"`
+	// SidecarImage is where workers of other hosts take the agent from, for runs
+	// in containers.
+	SidecarImage string `yaml:"sidecar_image"`
 }
 
 func defaultConfig() config {

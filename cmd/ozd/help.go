@@ -62,6 +62,7 @@ All settings of the file, with their defaults:
       id: ""                      # name of the worker; default local, or a random one with a shared database
       env: []                     # variables of every sandbox: NAME=value, or NAME to pass it on
       server_url: ""              # where sandboxes reach the API; default the address above
+      sidecar_image: ""           # image with the agent, for official workers with containers
     sign_in: null                 # lets people sign in with a browser: see the example; null leaves API keys alone
     open_teams: false             # whether every person may make teams, or only who leads one
     allowed_origins: null         # web origins that may call the API; null is all (keys are needed anyway)

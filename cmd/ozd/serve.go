@@ -31,6 +31,7 @@ import (
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/rest"
+	"github.com/oz-platform/cloudagents/transport/worker"
 )
 
 // shutdownTimeout is how long requests under way may take after SIGTERM.
@@ -96,7 +97,7 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 		return err
 	}
 	defer func() { err = errors.Join(err, skills.Close()) }()
-	platform, handler, err := s.assemble(ctx, store, p)
+	platform, hub, handler, err := s.assemble(ctx, store, p)
 	if err != nil {
 		return err
 	}
@@ -112,22 +113,26 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 	h.RegisterOnShutdown(handler.Stop)
 	d.open(handler)
 	s.greet(stdout, key, created)
-	return s.run(ctx, platform, h)
+	return s.run(ctx, platform, hub, h)
 }
 
 // assemble puts platform and API together.
-func (s *server) assemble(ctx context.Context, store task.Store, p *patience) (*oz.Platform, *rest.Handler, error) {
+func (s *server) assemble(ctx context.Context, store task.Store, p *patience) (*oz.Platform, *worker.Hub, *rest.Handler, error) {
 	sealed, links, err := s.config.openSealed(ctx, store, p)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	platform, err := s.platform(store, sealed)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	s.metrics.watch(platform)
-	handler, err := rest.New(platform, &rest.Options{SigningKey: links, CORSOrigins: s.config.AllowedOrigins, SignIn: s.signIn, Logger: s.log})
-	return platform, handler, err
+	hub, err := worker.NewHub(platform, &worker.HubOptions{SidecarImage: s.config.Worker.SidecarImage, Logger: s.log})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	handler, err := rest.New(platform, &rest.Options{SigningKey: links, CORSOrigins: s.config.AllowedOrigins, SignIn: s.signIn, Workers: hub, Logger: s.log})
+	return platform, hub, handler, err
 }
 
 // bootstrapError names the variable that a person set, not the field.
@@ -261,9 +266,10 @@ func (s *server) worker() (*oz.LocalWorker, error) {
 
 // run lets the platform work until ctx ends, then lets requests under way
 // finish.
-func (s *server) run(ctx context.Context, p *oz.Platform, h *http.Server) error {
+func (s *server) run(ctx context.Context, p *oz.Platform, hub *worker.Hub, h *http.Server) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.Run(ctx) })
+	g.Go(func() error { return hub.Run(ctx) })
 	g.Go(func() error { return s.serveMetrics(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

@@ -92,7 +92,7 @@ func (tx *transaction) queueCreated(b *pgx.Batch) {
 		creators, executors = append(creators, bounded(t.Creator.UID)), append(executors, bounded(t.Executor.UID))
 		sources, locations = append(sources, bounded(string(h.Source))), append(locations, bounded(string(h.Where)))
 		environments, skills = append(environments, bounded(t.Config.EnvironmentID)), append(skills, bounded(t.Config.SkillSpec))
-		parents, titles, hosts = append(parents, bounded(string(t.ParentID))), append(titles, bounded(t.Title)), append(hosts, text(t.Config.WorkerHost))
+		parents, titles, hosts = append(parents, bounded(string(t.ParentID))), append(titles, bounded(t.Title)), append(hosts, text(t.Config.WorkerWish()))
 		created, updated = append(created, nanos(h.CreatedAt)), append(updated, nanos(h.UpdatedAt))
 		idle, ready = append(idle, r.idleAt()), append(ready, nanosOrNull(h.ReadyAt))
 		states, workers, heads = append(states, string(h.State)), append(workers, text(worker)), append(heads, r.encoded)

@@ -169,7 +169,7 @@ func (w *writer) insertRun(b *building) (n int64, err error) {
 			worker_host, created_at, updated_at, ready_at, state, last_worker, head)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(t.ID), t.Owner.String(), t.Config.Name, t.Config.ModelID, t.Creator.UID, t.Executor.UID, string(h.Source), string(h.Where),
-		t.Config.EnvironmentID, t.Config.SkillSpec, string(t.ParentID), t.Title, t.Config.WorkerHost, nanos(h.CreatedAt), nanos(h.UpdatedAt),
+		t.Config.EnvironmentID, t.Config.SkillSpec, string(t.ParentID), t.Title, t.Config.WorkerWish(), nanos(h.CreatedAt), nanos(h.UpdatedAt),
 		nanosOrNull(h.ReadyAt), string(h.State), worker, b.plan.head)
 	if err != nil {
 		return 0, err

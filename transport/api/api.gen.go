@@ -912,8 +912,11 @@ type AmbientAgentConfig struct {
 	SkillSpec      string   `json:"skill_spec,omitempty,omitzero"`
 	Skills         []string `json:"skills,omitempty,omitzero"`
 
-	// WorkerHost Absent or `warp`: the server's own workers.
+	// WorkerHost The worker's id. Absent: any worker of the pool; `warp`: the server's own workers.
 	WorkerHost string `json:"worker_host,omitempty,omitzero"`
+
+	// WorkerLabels Ours: the run goes to workers that have all these labels, such as `gpu` or `zone=eu`.
+	WorkerLabels []string `json:"worker_labels,omitempty,omitzero"`
 }
 
 // AnswerRequest defines model for AnswerRequest.
@@ -2468,17 +2471,41 @@ type Whoami struct {
 
 // WorkerItem defines model for WorkerItem.
 type WorkerItem struct {
-	// Active Executions under way.
-	Active int `json:"active"`
+	// Active Places that are taken.
+	Active  int    `json:"active"`
+	Backend string `json:"backend,omitempty,omitzero"`
 
-	// Capacity How many at once; 0 means no limit.
-	Capacity int               `json:"capacity"`
-	Id       string            `json:"id"`
-	Labels   map[string]string `json:"labels,omitempty,omitzero"`
-	LastSeen *time.Time        `json:"last_seen,omitempty"`
+	// Capacity How many at once; 0 means no limit, or that it is not known.
+	Capacity       int        `json:"capacity"`
+	ConnectedSince *time.Time `json:"connected_since,omitempty"`
+
+	// Dedicated Takes only runs that name it or one of its labels.
+	Dedicated bool `json:"dedicated,omitempty,omitzero"`
+
+	// Draining Takes no new work any more.
+	Draining bool `json:"draining,omitempty,omitzero"`
+
+	// Executions The ids of its live executions whose runs the caller may see.
+	Executions []string `json:"executions,omitempty,omitzero"`
+
+	// Id What runs name as worker_host; several workers may share it.
+	Id string `json:"id"`
+
+	// Instance Tells workers of one id apart.
+	Instance string   `json:"instance,omitempty,omitzero"`
+	Labels   []string `json:"labels,omitempty,omitzero"`
+
+	// Platform Operating system and processor, such as linux/amd64.
+	Platform string `json:"platform,omitempty,omitzero"`
 
 	// Ready Takes new work.
-	Ready   bool   `json:"ready"`
+	Ready bool `json:"ready"`
+
+	// Remote Runs on another host than the server.
+	Remote bool `json:"remote,omitempty,omitzero"`
+
+	// Team The uid of the team whose runs alone it takes; absent for workers of all.
+	Team    string `json:"team,omitempty,omitzero"`
 	Version string `json:"version,omitempty,omitzero"`
 }
 
@@ -2821,6 +2848,12 @@ type GetUsageParams struct {
 
 // GetUsageParamsGroupBy defines parameters for GetUsage.
 type GetUsageParamsGroupBy string
+
+// ConnectWorkerParams defines parameters for ConnectWorker.
+type ConnectWorkerParams struct {
+	// WorkerId What runs name as worker_host; several workers may share it.
+	WorkerId string `form:"worker_id,omitempty" json:"worker_id,omitempty,omitzero"`
+}
 
 // ReportSignalJSONRequestBody defines body for ReportSignal for application/json ContentType.
 type ReportSignalJSONRequestBody = ReportEventRequest
@@ -4421,6 +4454,16 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /reference (the `GetReference` operationId).
 	GetReference(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConnectWorker Connect a worker
+	//
+	// The link of workers on other hosts, a WebSocket. Only a worker key or a team
+	// key may connect; the worker takes runs of the key's team. Frames are JSON
+	// texts `{"type": ..., "data": {...}}`. Refusals are answered here, never after
+	// the upgrade.
+	//
+	// Corresponds with GET /selfhosted/worker/ws (the `ConnectWorker` operationId).
+	ConnectWorker(ctx context.Context, params *ConnectWorkerParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ListSkills List skills that can be run as agents
@@ -6968,6 +7011,26 @@ func (c *Client) ListWorkers(ctx context.Context, reqEditors ...RequestEditorFn)
 // Corresponds with GET /reference (the `GetReference` operationId).
 func (c *Client) GetReference(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetReferenceRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ConnectWorker Connect a worker
+//
+// The link of workers on other hosts, a WebSocket. Only a worker key or a team
+// key may connect; the worker takes runs of the key's team. Frames are JSON
+// texts `{"type": ..., "data": {...}}`. Refusals are answered here, never after
+// the upgrade.
+//
+// Corresponds with GET /selfhosted/worker/ws (the `ConnectWorker` operationId).
+func (c *Client) ConnectWorker(ctx context.Context, params *ConnectWorkerParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConnectWorkerRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -11934,6 +11997,56 @@ func NewGetReferenceRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewConnectWorkerRequest constructs an http.Request for the ConnectWorker method
+func NewConnectWorkerRequest(server string, params *ConnectWorkerParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/selfhosted/worker/ws")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "worker_id", params.WorkerId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -13190,6 +13303,18 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /reference (the `GetReference` operationId).
 	GetReferenceWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetReferenceAnswer, error)
+
+	// ConnectWorkerWithResponse Connect a worker
+	//
+	// The link of workers on other hosts, a WebSocket. Only a worker key or a team
+	// key may connect; the worker takes runs of the key's team. Frames are JSON
+	// texts `{"type": ..., "data": {...}}`. Refusals are answered here, never after
+	// the upgrade.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /selfhosted/worker/ws (the `ConnectWorker` operationId).
+	ConnectWorkerWithResponse(ctx context.Context, params *ConnectWorkerParams, reqEditors ...RequestEditorFn) (*ConnectWorkerAnswer, error)
 }
 
 type ListSkillsAnswer struct {
@@ -18465,6 +18590,47 @@ func (r GetReferenceAnswer) ContentType() string {
 	return ""
 }
 
+type ConnectWorkerAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ConnectWorkerAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ConnectWorkerAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ConnectWorkerAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ConnectWorkerAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ConnectWorkerAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListSkillsWithResponse List skills that can be run as agents
 //
 // Looks for `<folder>/<skill>/SKILL.md` on the branch that the environment checks out, or else on the default
@@ -20569,6 +20735,24 @@ func (c *ClientWithResponses) GetReferenceWithResponse(ctx context.Context, reqE
 		return nil, err
 	}
 	return ParseGetReferenceAnswer(rsp)
+}
+
+// ConnectWorkerWithResponse Connect a worker
+//
+// The link of workers on other hosts, a WebSocket. Only a worker key or a team
+// key may connect; the worker takes runs of the key's team. Frames are JSON
+// texts `{"type": ..., "data": {...}}`. Refusals are answered here, never after
+// the upgrade.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /selfhosted/worker/ws (the `ConnectWorker` operationId).
+func (c *ClientWithResponses) ConnectWorkerWithResponse(ctx context.Context, params *ConnectWorkerParams, reqEditors ...RequestEditorFn) (*ConnectWorkerAnswer, error) {
+	rsp, err := c.ConnectWorker(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConnectWorkerAnswer(rsp)
 }
 
 // ParseListSkillsAnswer parses an HTTP response from a ListSkillsWithResponse call
@@ -24245,6 +24429,35 @@ func ParseGetReferenceAnswer(rsp *http.Response) (*GetReferenceAnswer, error) {
 	return response, nil
 }
 
+// ParseConnectWorkerAnswer parses an HTTP response from a ConnectWorkerWithResponse call
+func ParseConnectWorkerAnswer(rsp *http.Response) (*ConnectWorkerAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ConnectWorkerAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 101:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// ListSkills List skills that can be run as agents
@@ -24585,6 +24798,9 @@ type ServerInterface interface {
 	// GetReference This document for people
 	// (GET /reference)
 	GetReference(w http.ResponseWriter, r *http.Request)
+	// ConnectWorker Connect a worker
+	// (GET /selfhosted/worker/ws)
+	ConnectWorker(w http.ResponseWriter, r *http.Request, params ConnectWorkerParams)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -28142,6 +28358,39 @@ func (siw *ServerInterfaceWrapper) GetReference(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// ConnectWorker operation middleware
+func (siw *ServerInterfaceWrapper) ConnectWorker(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ConnectWorkerParams
+
+	// ------------- Optional query parameter "worker_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "worker_id", r.URL.Query(), &params.WorkerId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "worker_id"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "worker_id", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ConnectWorker(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -28351,6 +28600,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runners/{runnerUid}", wrapper.GetRunner)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/runners/{runnerUid}", wrapper.UpdateRunner)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/workers", wrapper.ListWorkers)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/selfhosted/worker/ws", wrapper.ConnectWorker)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/usage", wrapper.GetUsage)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/budgets", wrapper.ListBudgets)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/budgets/{scopeType}/{scopeUid}", wrapper.DeleteBudget)
@@ -32857,6 +33107,39 @@ func (response GetReferencedefaultApplicationProblemPlusJSONResponse) VisitGetRe
 	return err
 }
 
+type ConnectWorkerRequestObject struct {
+	Params ConnectWorkerParams
+}
+
+type ConnectWorkerResponseObject interface {
+	VisitConnectWorkerResponse(w http.ResponseWriter) error
+}
+
+type ConnectWorker101Response struct {
+}
+
+func (response ConnectWorker101Response) VisitConnectWorkerResponse(w http.ResponseWriter) error {
+	w.WriteHeader(101)
+	return nil
+}
+
+type ConnectWorkerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ConnectWorkerdefaultApplicationProblemPlusJSONResponse) VisitConnectWorkerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// ListSkills List skills that can be run as agents
@@ -33197,6 +33480,9 @@ type StrictServerInterface interface {
 	// GetReference This document for people
 	// (GET /reference)
 	GetReference(ctx context.Context, request GetReferenceRequestObject) (GetReferenceResponseObject, error)
+	// ConnectWorker Connect a worker
+	// (GET /selfhosted/worker/ws)
+	ConnectWorker(ctx context.Context, request ConnectWorkerRequestObject) (ConnectWorkerResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -36349,6 +36635,32 @@ func (sh *strictHandler) GetReference(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetReferenceResponseObject); ok {
 		if err := validResponse.VisitGetReferenceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ConnectWorker operation middleware
+func (sh *strictHandler) ConnectWorker(w http.ResponseWriter, r *http.Request, params ConnectWorkerParams) {
+	var request ConnectWorkerRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ConnectWorker(ctx, request.(ConnectWorkerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ConnectWorker")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ConnectWorkerResponseObject); ok {
+		if err := validResponse.VisitConnectWorkerResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/worker"
 )
 
 // Options holds what a Handler can do without. The zero value is ready to use.
@@ -53,6 +54,10 @@ type Options struct {
 	// WriteTimeout is how long a client may take for one piece of an answer,
 	// 256 KiB at most, before it counts as gone. Default 30 s.
 	WriteTimeout time.Duration
+
+	// Workers is the server's end of the links of workers on other hosts; its
+	// Run is the caller's business. Default: none, so that none can connect.
+	Workers *worker.Hub
 
 	// SignIn lets people sign in with a browser. Its sessions are cookies,
 	// which other sites can neither read nor make requests with. Default: none,

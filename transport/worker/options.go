@@ -3,7 +3,6 @@ package worker
 import (
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -110,12 +109,9 @@ type Status struct {
 // defaultPath is where servers have the link (worker protocol, 2.1).
 const defaultPath = "/api/v1/selfhosted/worker/ws"
 
-// Bounds of what a worker says of itself.
-const (
-	maxLabels    = 32
-	maxLabelSize = 64 // bytes
-	maxShown     = 64 // bytes of version, backend and platform
-)
+// maxShown bounds what a worker says of its version, backend and platform, in
+// bytes.
+const maxShown = 64
 
 func (o Options) withDefaults() (Options, error) {
 	o.Labels = slices.Clone(o.Labels)
@@ -179,20 +175,7 @@ func linkURL(o Options) (string, error) {
 	return u.String(), nil
 }
 
-// label is the rule for one label: a word, or a word with a value.
-var label = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*(=[A-Za-z0-9._/-]+)?$`)
-
 // CheckLabels is the rule for labels: at most 32, each at most 64 bytes, a word
 // such as "gpu" or a word with a value such as "zone=eu". It fails with
 // task.CodeInvalidRequest.
-func CheckLabels(field string, labels []string) error {
-	if len(labels) > maxLabels {
-		return task.Invalid(field, "has %d labels, at most %d are allowed", len(labels), maxLabels)
-	}
-	for _, l := range labels {
-		if len(l) > maxLabelSize || !label.MatchString(l) {
-			return task.Invalid(field, `%q is no label: a word such as "gpu" or "zone=eu", at most %d bytes of [A-Za-z0-9._/-]`, l, maxLabelSize)
-		}
-	}
-	return nil
-}
+func CheckLabels(field string, labels []string) error { return task.ValidateLabels(field, labels) }

@@ -25,6 +25,7 @@ import (
 	"github.com/oz-platform/cloudagents/transport/api"
 	"github.com/oz-platform/cloudagents/transport/internal/contract"
 	"github.com/oz-platform/cloudagents/transport/rest"
+	"github.com/oz-platform/cloudagents/transport/worker"
 )
 
 // AdminKey is the bootstrap key; it holds spaces, as keys may.
@@ -34,6 +35,7 @@ const AdminKey = "My API Key"
 type Options struct {
 	Platform oz.Options
 	Rest     rest.Options
+	Hub      worker.HubOptions
 	// Idle leaves the platform without a worker, so that runs stay QUEUED.
 	Idle bool
 }
@@ -50,7 +52,8 @@ type Env struct {
 	Member, Outsider, Team string
 
 	t        testing.TB
-	worker   *worker
+	hub      *worker.Hub
+	worker   *ownWorker
 	contract *contract.Contract
 	mu       sync.Mutex
 	server   *http.Server
@@ -77,17 +80,20 @@ func Start(t testing.TB, opts *Options) *Env {
 		assert.NilError(t, err)
 		o.Platform.Sealed = sealed.New(store, keys, nil)
 	}
-	w := &worker{offers: make(chan oz.Assignment, 1000)}
+	w := &ownWorker{offers: make(chan oz.Assignment, 1000)}
 	if !o.Idle {
 		o.Platform.Workers = append(o.Platform.Workers, w)
 	}
 	platform, err := oz.New(store, &o.Platform)
 	assert.NilError(t, err)
+	hub, err := worker.NewHub(platform, &o.Hub)
+	assert.NilError(t, err)
+	o.Rest.Workers = hub
 	handler, err := rest.New(platform, &o.Rest)
 	assert.NilError(t, err)
 	held, err := contract.New(context.Background(), api.OpenAPI(), "/api/v1")
 	assert.NilError(t, err)
-	e := &Env{contract: held, Store: store, Platform: platform, Handler: handler, t: t, worker: w}
+	e := &Env{contract: held, Store: store, Platform: platform, Handler: handler, t: t, worker: w, hub: hub}
 	e.people()
 	e.run()
 	e.listen("127.0.0.1:0")
@@ -100,8 +106,10 @@ func (e *Env) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Platform.Run(ctx) }()
+	go func() { done <- e.hub.Run(ctx) }()
 	e.t.Cleanup(func() {
 		cancel()
+		assert.Check(e.t, <-done)
 		assert.Check(e.t, <-done)
 	})
 }
@@ -191,14 +199,14 @@ func (e *Env) claimed(a oz.Assignment) {
 	}
 }
 
-// worker takes every run and leaves the work to the test.
-type worker struct{ offers chan oz.Assignment }
+// ownWorker takes every run and leaves the work to the test.
+type ownWorker struct{ offers chan oz.Assignment }
 
 // Info implements oz.Worker.
-func (w *worker) Info() oz.WorkerInfo { return oz.WorkerInfo{ID: "test"} }
+func (w *ownWorker) Info() oz.WorkerInfo { return oz.WorkerInfo{ID: "test"} }
 
 // Offer implements oz.Worker.
-func (w *worker) Offer(_ context.Context, a oz.Assignment) error {
+func (w *ownWorker) Offer(_ context.Context, a oz.Assignment) error {
 	select {
 	case w.offers <- a:
 		return nil
@@ -208,10 +216,10 @@ func (w *worker) Offer(_ context.Context, a oz.Assignment) error {
 }
 
 // Cancel implements oz.Worker.
-func (w *worker) Cancel(context.Context, task.ExecutionID) {}
+func (w *ownWorker) Cancel(context.Context, task.ExecutionID) {}
 
 // Run implements oz.Worker.
-func (w *worker) Run(ctx context.Context, h oz.WorkerHost) error {
+func (w *ownWorker) Run(ctx context.Context, h oz.WorkerHost) error {
 	h.Ready()
 	<-ctx.Done()
 	return nil

@@ -67,12 +67,30 @@ func RunnerConfigOf(c api.RunnerConfig) oz.RunnerConfig {
 
 // Worker gives a worker as the wire has it.
 func Worker(w oz.WorkerStatus) api.WorkerItem {
-	return api.WorkerItem{Id: w.ID, Ready: w.Ready, Active: w.Active, Capacity: w.Capacity}
+	item := api.WorkerItem{Id: w.ID, Instance: w.Instance, Ready: w.Ready, Draining: w.Draining, Active: w.Active, Capacity: w.Capacity,
+		Labels: slices.Clone(w.Labels), Dedicated: w.Dedicated, Remote: w.Remote, Version: w.Version, Backend: w.Backend, Platform: w.Platform,
+		ConnectedSince: optionalTime(w.Since)}
+	if w.Owner.Type == task.ScopeTeam {
+		item.Team = w.Owner.UID
+	}
+	for _, id := range w.Executions {
+		item.Executions = append(item.Executions, string(id))
+	}
+	return item
 }
 
 // WorkerOf reads a worker.
 func WorkerOf(w api.WorkerItem) oz.WorkerStatus {
-	return oz.WorkerStatus{ID: w.Id, Ready: w.Ready, Active: w.Active, Capacity: w.Capacity}
+	s := oz.WorkerStatus{ID: w.Id, Instance: w.Instance, Ready: w.Ready, Draining: w.Draining, Active: w.Active, Capacity: w.Capacity,
+		Labels: slices.Clone(w.Labels), Dedicated: w.Dedicated, Remote: w.Remote, Version: w.Version, Backend: w.Backend, Platform: w.Platform,
+		Since: timeOf(w.ConnectedSince)}
+	if w.Team != "" {
+		s.Owner = task.Scope{Type: task.ScopeTeam, UID: w.Team}
+	}
+	for _, id := range w.Executions {
+		s.Executions = append(s.Executions, task.ExecutionID(id))
+	}
+	return s
 }
 
 // agentSkill shows the skill that a run carries out (Oz API, RunAgentSkill).
