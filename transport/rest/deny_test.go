@@ -225,7 +225,8 @@ func denied(t *testing.T, a transporttest.Answer) {
 func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
 	t.Helper()
 	namesRun := op.ID == "sendMessages" || op.ID == "listSignals" // in its body or query
-	if namesRun || strings.Contains(op.Path, "{") || op.Action == string(access.ExecutionAct) {
+	machine := op.Action == string(access.WorkerConnect)          // not for people at all
+	if namesRun || machine || strings.Contains(op.Path, "{") || op.Action == string(access.ExecutionAct) {
 		denied(t, a)
 		return
 	}

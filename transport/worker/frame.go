@@ -7,7 +7,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -351,6 +350,3 @@ func (e *callError) err() error {
 	}
 	return err
 }
-
-// token keeps the offer's secret out of what is printed by accident.
-func (o offer) token() executor.Sensitive { return executor.Sensitive(o.Token) }

@@ -253,8 +253,3 @@ func texts(t testing.TB, e *transporttest.Env, id task.ID) (said []string) {
 		after = page[len(page)-1].Seq
 	}
 }
-
-func connected(h *host, w *worker.Worker) {
-	h.t.Helper()
-	eventually(h.t, "worker is connected", func() bool { return w.Status().Connected })
-}
