@@ -41,6 +41,9 @@ type Bundle struct {
 	// workspace, or for a run that goes on with another's conversation, what
 	// that one kept; nil when nothing was.
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
+	// Rules are those of the run's owner, the weakest first. Those of the
+	// project are stronger.
+	Rules []Rule `json:"rules,omitempty"`
 	// Models says how the run's gateway reaches the models.
 	Models Models `json:"models"`
 	// GitCredentials let git read and push, by host.
@@ -57,6 +60,12 @@ type Snapshot struct {
 	TaskID    task.ID          `json:"run_id"`
 	Execution task.ExecutionID `json:"execution_id"`
 	task.SnapshotTaken
+}
+
+// Rule is what all agents of an owner are told.
+type Rule struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
 }
 
 // Variable is one secret environment variable.

@@ -34,7 +34,7 @@ const (
 )
 
 // Registered is what all things in the registry have: shared MCP servers,
-// saved prompts and runner profiles.
+// saved prompts, rules and runner profiles.
 type Registered struct {
 	// UID is a UUID.
 	UID string `json:"uid"`

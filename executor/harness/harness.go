@@ -43,6 +43,14 @@ type Wired interface {
 	Wires() []string
 }
 
+// RuleReader is a Harness whose agent reads project rules by itself.
+type RuleReader interface {
+	// ReadsRules names the files that the agent looks for in the directory
+	// where it starts and in those above it, such as AGENTS.md. They are not in
+	// Session.Instructions.
+	ReadsRules() []string
+}
+
 // Outcome is how the agent's work ended.
 type Outcome struct {
 	// State is SUCCEEDED, FAILED, BLOCKED (a limit or a question: a person

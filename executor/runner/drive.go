@@ -45,7 +45,11 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	if err := x.redactor.Add("OZ_GATEWAY_TOKEN", model.Token.Reveal()); err != nil {
 		return x.reportError(ctx, err)
 	}
-	return x.agent(ctx, h, ws, x.session(ws, model))
+	session := x.session(ws, model)
+	if session.Instructions, err = x.instructions(ctx, h, ws); err != nil {
+		return x.reportError(ctx, err)
+	}
+	return x.agent(ctx, h, ws, session)
 }
 
 // agent runs the harness until the platform takes its outcome: a message that

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -11,7 +12,15 @@ import (
 type history struct {
 	// worker is the execution that has worked last; empty when none has.
 	worker task.ExecutionID
+	// notices are those about rules.
+	notices []string
 }
+
+// maxNotices bounds what is kept of notices: later ones are said again.
+const maxNotices = 100
+
+// said reports that a notice about rules is in the log.
+func (h history) said(text string) bool { return slices.Contains(h.notices, text) }
 
 // readHistory looks through the log once, before the work begins.
 func readHistory(ctx context.Context, j *journal) (history, error) {
@@ -21,6 +30,10 @@ func readHistory(ctx context.Context, j *journal) (history, error) {
 			return history{}, err
 		}
 		switch p := e.Payload.(type) {
+		case *task.Notice:
+			if strings.HasPrefix(p.Text, rulesNotice) || strings.HasPrefix(p.Text, ruleLeftOut) {
+				h.notices = append(h.notices, p.Text)[max(0, len(h.notices)+1-maxNotices):]
+			}
 		case *task.TurnEnded:
 			h.worker = e.ExecutionID
 		case *task.ToolResult:

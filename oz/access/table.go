@@ -52,6 +52,9 @@ const (
 	PromptCreate      Action = "prompt.create" // saved prompts
 	PromptView        Action = "prompt.view"
 	PromptManage      Action = "prompt.manage"
+	RuleCreate        Action = "rule.create" // rules that all agents of an owner are told
+	RuleView          Action = "rule.view"
+	RuleManage        Action = "rule.manage"
 	RunnerCreate      Action = "runner.create" // runner profiles
 	RunnerView        Action = "runner.view"
 	RunnerManage      Action = "runner.manage"
@@ -146,6 +149,9 @@ func table() map[Action]rule {
 		PromptCreate:      {personal: true, team: members},
 		PromptView:        {personal: true, team: members, none: true},
 		PromptManage:      {personal: true, team: creator},
+		RuleCreate:        {personal: true, team: members},
+		RuleView:          {personal: true, team: members, none: true},
+		RuleManage:        {personal: true, team: creator},
 		RunnerCreate:      {personal: true, team: members},
 		RunnerView:        {personal: true, team: members, none: true},
 		RunnerManage:      {personal: true, team: creator},

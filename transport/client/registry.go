@@ -96,6 +96,50 @@ func (c *Client) DeletePrompt(ctx context.Context, uid string) error {
 	return done(c.raw.DeletePrompt(ctx, uid))
 }
 
+// Rules lists the rules that the caller may see, by name.
+func (c *Client) Rules(ctx context.Context) ([]oz.Rule, error) {
+	answer, err := decode[api.ListRulesResponse](c.raw.ListRules(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return wire.Each(answer.Rules, wire.RuleOf), nil
+}
+
+// Rule returns one rule.
+func (c *Client) Rule(ctx context.Context, uid string) (oz.Rule, error) {
+	if err := checkID("rule uid", uid); err != nil {
+		return oz.Rule{}, err
+	}
+	p, err := decode[api.RuleItem](c.raw.GetRule(ctx, uid))
+	return wire.RuleOf(p), err
+}
+
+// CreateRule makes a rule.
+func (c *Client) CreateRule(ctx context.Context, in oz.RuleInput) (oz.Rule, error) {
+	p, err := decode[api.RuleItem](c.raw.CreateRule(ctx, api.CreateRuleRequest{Name: in.Name, Description: in.Description,
+		Rule: in.Rule, Team: in.Team}))
+	return wire.RuleOf(p), err
+}
+
+// UpdateRule changes a rule. It fails with task.ErrConflict when
+// change.Revision is not the stored one; 0 overwrites.
+func (c *Client) UpdateRule(ctx context.Context, uid string, change oz.RuleChange) (oz.Rule, error) {
+	if err := checkID("rule uid", uid); err != nil {
+		return oz.Rule{}, err
+	}
+	p, err := decode[api.RuleItem](c.raw.UpdateRule(ctx, uid, api.UpdateRuleRequest{Name: change.Name,
+		Description: change.Description, Rule: change.Rule, Revision: change.Revision}))
+	return wire.RuleOf(p), err
+}
+
+// DeleteRule removes a rule.
+func (c *Client) DeleteRule(ctx context.Context, uid string) error {
+	if err := checkID("rule uid", uid); err != nil {
+		return err
+	}
+	return done(c.raw.DeleteRule(ctx, uid))
+}
+
 // Runners lists the runner profiles that the caller may see, by name.
 func (c *Client) Runners(ctx context.Context) ([]oz.Runner, error) {
 	answer, err := decode[api.ListRunnersResponse](c.raw.ListRunners(ctx))

@@ -100,6 +100,52 @@ func (o operations) DeletePrompt(ctx context.Context, r api.DeletePromptRequestO
 	return api.DeletePrompt204Response{}, nil
 }
 
+// ListRules implements GET /oz/rules.
+func (o operations) ListRules(ctx context.Context, _ api.ListRulesRequestObject) (api.ListRulesResponseObject, error) {
+	list, err := callOf(ctx).client.Rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListRules200JSONResponse{Rules: wire.Each(list, wire.Rule)}, nil
+}
+
+// CreateRule implements POST /oz/rules.
+func (o operations) CreateRule(ctx context.Context, r api.CreateRuleRequestObject) (api.CreateRuleResponseObject, error) {
+	p, err := callOf(ctx).client.CreateRule(ctx, oz.RuleInput{Name: r.Body.Name, Description: r.Body.Description,
+		Rule: r.Body.Rule, Team: r.Body.Team})
+	if err != nil {
+		return nil, err
+	}
+	return api.CreateRule201JSONResponse(wire.Rule(p)), nil
+}
+
+// GetRule implements GET /oz/rules/{ruleUid}.
+func (o operations) GetRule(ctx context.Context, r api.GetRuleRequestObject) (api.GetRuleResponseObject, error) {
+	p, err := callOf(ctx).client.Rule(ctx, r.RuleUid)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetRule200JSONResponse(wire.Rule(p)), nil
+}
+
+// UpdateRule implements PUT /oz/rules/{ruleUid}.
+func (o operations) UpdateRule(ctx context.Context, r api.UpdateRuleRequestObject) (api.UpdateRuleResponseObject, error) {
+	p, err := callOf(ctx).client.UpdateRule(ctx, r.RuleUid, oz.RuleChange{Name: r.Body.Name, Description: r.Body.Description,
+		Rule: r.Body.Rule, Revision: r.Body.Revision})
+	if err != nil {
+		return nil, err
+	}
+	return api.UpdateRule200JSONResponse(wire.Rule(p)), nil
+}
+
+// DeleteRule implements DELETE /oz/rules/{ruleUid}.
+func (o operations) DeleteRule(ctx context.Context, r api.DeleteRuleRequestObject) (api.DeleteRuleResponseObject, error) {
+	if err := callOf(ctx).client.DeleteRule(ctx, r.RuleUid); err != nil {
+		return nil, err
+	}
+	return api.DeleteRule204Response{}, nil
+}
+
 // ListRunners implements GET /oz/runners.
 func (o operations) ListRunners(ctx context.Context, _ api.ListRunnersRequestObject) (api.ListRunnersResponseObject, error) {
 	list, err := callOf(ctx).client.Runners(ctx)

@@ -54,6 +54,8 @@ type LabOptions struct {
 	Clock task.Clock
 	// ModelID is the model. Default: Model.
 	ModelID string
+	// Instructions are the session's.
+	Instructions string
 	// WrongKey makes the gateway show the provider a key that it refuses.
 	WrongKey bool
 }
@@ -197,7 +199,7 @@ func (l *Lab) CrashingSession(t testing.TB, c Crash) *harness.Session {
 		},
 		Journal: j, Effects: harness.NewEffects(j), Redactor: l.Redactor, Git: l.Git, Link: &l.uploads,
 		Desk: harness.NewDesk(&l.uploads, l.opts.Clock), Clock: l.opts.Clock,
-		StateDir: filepath.Join(filepath.Dir(l.Root), "state"), Ending: &harness.Ending{},
+		StateDir: filepath.Join(filepath.Dir(l.Root), "state"), Ending: &harness.Ending{}, Instructions: l.opts.Instructions,
 	}
 	s.Tools = tools.For(s, tools.Standard)
 	if !l.opts.NoRepo {

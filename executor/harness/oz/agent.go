@@ -92,6 +92,9 @@ type agent struct {
 
 	prompt     string // the system prompt, once made
 	promptMode task.Mode
+
+	// told are the directories whose rules the conversation has.
+	told map[string]bool
 }
 
 func newAgent(opts Options, s *harness.Session) (*agent, error) {

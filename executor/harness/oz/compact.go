@@ -55,6 +55,7 @@ func (a *agent) compactIfFull(ctx context.Context) error {
 // can be left out, must makes that an error.
 func (a *agent) compact(ctx context.Context, must bool) error {
 	a.compacted++
+	a.told = nil // the rules of directories are gone with the rest
 	keep := a.window() * keepShare / 100
 	if must { // the window is smaller than we think
 		keep /= 2

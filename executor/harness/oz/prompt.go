@@ -20,23 +20,12 @@ var (
 	promptFinish string
 )
 
-// maxRulesBytes bounds one project rules file in the prompt.
-const maxRulesBytes = 32 << 10
-
-// ruleFiles are the names of project rules; of two in one directory the first
-// wins (Oz platform, project rules).
-var ruleFiles = [...]string{"WARP.md", "AGENTS.md"}
-
-// rules is a project rules file.
-type rules struct{ Path, Text string }
-
 // promptFacts is what the prompt says besides its fixed parts.
 type promptFacts struct {
 	Root, Dir, Date string
 	Repos           []promptRepo
 	Plan, Secrets   bool
-	Base            string
-	Rules           []rules
+	Instructions    string
 	MaxTurns        int
 }
 
@@ -53,8 +42,7 @@ func (a *agent) systemPrompt() string {
 func (a *agent) buildPrompt() string {
 	facts := promptFacts{
 		Root: a.files.path, Dir: a.files.dir, Date: a.s.Clock.Now().UTC().Format("2006-01-02"),
-		Plan: a.conv.mode == task.ModePlan, Base: strings.TrimSpace(a.s.Task.Config.BasePrompt),
-		Rules: a.findRules(), MaxTurns: a.s.Limits.MaxTurns,
+		Plan: a.conv.mode == task.ModePlan, Instructions: strings.TrimSpace(a.s.Instructions), MaxTurns: a.s.Limits.MaxTurns,
 	}
 	for _, r := range a.s.Repos {
 		p := promptRepo{Name: r.Name, Path: r.Dir, Branch: r.Branch, Remote: r.Remote}
@@ -77,11 +65,8 @@ func (f promptFacts) String() string {
 		out.WriteString(promptFinish)
 	}
 	f.place(&out)
-	if f.Base != "" {
-		fmt.Fprintf(&out, "\nInstructions of this agent\n%s\n", f.Base)
-	}
-	for _, r := range f.Rules {
-		fmt.Fprintf(&out, "\nProject rules from %s\n%s\n", r.Path, r.Text)
+	if f.Instructions != "" {
+		fmt.Fprintf(&out, "\n%s\n", f.Instructions)
 	}
 	return out.String()
 }
@@ -104,26 +89,4 @@ func (f promptFacts) place(out *strings.Builder) {
 		fmt.Fprintf(out, " You have %d turns.", f.MaxTurns)
 	}
 	out.WriteByte('\n')
-}
-
-// findRules reads the rules at the top of each repository and in the working
-// directory. A file that cannot be read is as good as none.
-func (a *agent) findRules() []rules {
-	dirs := []string{a.files.dir}
-	for _, r := range a.s.Repos {
-		if r.Dir != a.files.dir {
-			dirs = append([]string{r.Dir}, dirs...)
-		}
-	}
-	var out []rules
-	for _, dir := range dirs {
-		for _, name := range ruleFiles {
-			text, err := a.files.readSmall(dir+"/"+name, maxRulesBytes)
-			if err == nil && strings.TrimSpace(text) != "" {
-				out = append(out, rules{Path: a.files.show(dir + "/" + name), Text: strings.TrimSpace(text)})
-				break
-			}
-		}
-	}
-	return out
 }

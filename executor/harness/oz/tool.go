@@ -48,6 +48,9 @@ type toolCall struct {
 	input json.RawMessage
 	// again says that an earlier try was cut off by a restart.
 	again bool
+	// touched are the files that the call has read or changed, as the model
+	// spells them. The tool fills it in.
+	touched []string
 }
 
 // result is what a call gave.
@@ -206,7 +209,12 @@ func (a *agent) runCall(ctx context.Context, k *call, again bool) error {
 func (a *agent) dispatch(ctx context.Context, k *call, again bool) (result, error) {
 	for _, t := range a.tools.offered(a.conv.mode) {
 		if t.name == k.name {
-			return t.run(ctx, a, &toolCall{id: k.id, input: k.input, again: again})
+			c := &toolCall{id: k.id, input: k.input, again: again}
+			res, err := t.run(ctx, a, c)
+			if err == nil {
+				res.content += a.nestedRules(c.touched)
+			}
+			return res, err
 		}
 	}
 	var names []string

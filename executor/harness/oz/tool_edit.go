@@ -68,6 +68,7 @@ func editFiles(_ context.Context, a *agent, k *toolCall, in editFilesInput) (res
 		}
 	}
 	for _, f := range files {
+		k.touched = append(k.touched, f.path)
 		if f.new == f.old {
 			continue
 		}

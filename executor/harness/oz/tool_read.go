@@ -38,7 +38,7 @@ func readFilesTool() tool {
 	}, readFiles)
 }
 
-func readFiles(_ context.Context, a *agent, _ *toolCall, in readFilesInput) (result, error) {
+func readFiles(_ context.Context, a *agent, k *toolCall, in readFilesInput) (result, error) {
 	if len(in.Files) == 0 || len(in.Files) > maxReadFiles {
 		return result{}, badInput("files must name 1 to %d files", maxReadFiles)
 	}
@@ -57,6 +57,7 @@ func readFiles(_ context.Context, a *agent, _ *toolCall, in readFilesInput) (res
 			continue
 		}
 		read++
+		k.touched = append(k.touched, f.Path)
 		showFile(&out, f.Path, data, ranges, maxReadBytes-out.Len())
 	}
 	if read == 0 {

@@ -25,7 +25,7 @@ func writeFileTool() tool {
 	}, writeFile)
 }
 
-func writeFile(_ context.Context, a *agent, _ *toolCall, in writeFileInput) (result, error) {
+func writeFile(_ context.Context, a *agent, k *toolCall, in writeFileInput) (result, error) {
 	switch {
 	case in.Content == nil:
 		return result{}, badInput("content is missing")
@@ -47,6 +47,7 @@ func writeFile(_ context.Context, a *agent, _ *toolCall, in writeFileInput) (res
 	if err := a.files.write(in.Path, rel, []byte(*in.Content)); err != nil {
 		return result{}, err
 	}
+	k.touched = []string{in.Path}
 	lines := len(splitLines(*in.Content))
 	said := fmt.Sprintf("Created %s (%d lines).", in.Path, lines)
 	if existed {

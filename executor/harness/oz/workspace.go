@@ -154,15 +154,6 @@ func (w *workspace) read(path string, limit int64) ([]byte, fs.FileInfo, error) 
 	return data, info, nil
 }
 
-// readSmall gives the beginning of a file, for the prompt.
-func (w *workspace) readSmall(path string, limit int) (string, error) {
-	data, _, err := w.read(path, maxTextBytes)
-	if err != nil {
-		return "", err
-	}
-	return bounded(strings.ToValidUTF8(string(data), "\ufffd"), limit), nil
-}
-
 // target gives the file that a write to path is for, relative to the root: a
 // link is followed, the repository's own data refused.
 func (w *workspace) target(path string) (string, error) {

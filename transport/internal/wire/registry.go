@@ -41,6 +41,18 @@ func PromptOf(p api.PromptItem) oz.SavedPrompt {
 		Owner: scopeOf(&p.Scope), Creator: principal(p.Creator), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Revision: p.Revision}}
 }
 
+// Rule gives a rule as the wire has it.
+func Rule(p oz.Rule) api.RuleItem {
+	return api.RuleItem{Uid: p.UID, Name: p.Name, Description: p.Description, Rule: p.Rule, Scope: scope(p.Owner),
+		Creator: profile(p.Creator), CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(), Revision: p.Revision}
+}
+
+// RuleOf reads a rule.
+func RuleOf(p api.RuleItem) oz.Rule {
+	return oz.Rule{Rule: p.Rule, Registered: oz.Registered{UID: p.Uid, Name: p.Name, Description: p.Description,
+		Owner: scopeOf(&p.Scope), Creator: principal(p.Creator), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Revision: p.Revision}}
+}
+
 // Runner gives a runner profile as the wire has it.
 func Runner(r oz.Runner) api.RunnerItem {
 	return api.RunnerItem{Uid: r.UID, Name: r.Name, Config: RunnerConfig(r.Config), Scope: scope(r.Owner),
