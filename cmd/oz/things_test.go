@@ -111,6 +111,13 @@ func TestRegistry(t *testing.T) {
 	d.fails(exitFailure, "--saved-prompt: ", "agent", "run-cloud", "--saved-prompt", "nope")
 	d.ok("prompt", "delete", prompt, "--force")
 
+	rule := d.object("rule", "create", "-n", "style", "-f", d.file("style.md", "Write plain English."))["uid"].(string)
+	d.ok("rule", "update", rule, "-r", "Write short sentences.")
+	has(t, d.ok("rule", "get", rule), "Name     style\n", "\n\nWrite short sentences.\n")
+	has(t, d.ok("rule", "list"), "style", rule)
+	d.fails(exitUsage, "--rule and --file", "rule", "create", "-n", "x")
+	d.ok("rule", "delete", rule, "--force")
+
 	m := d.object("mcp", "create", "-n", "tracker", "--config", `{"url": "https://mcp.example.com"}`, "--team")
 	has(t, d.ok("mcp", "list"), "tracker", m["uid"].(string))
 	d.ok("mcp", "update", m["uid"].(string), "--config", d.file("files.json", `{"mcpServers": {"files": {"command": "serve", "args": ["--all"]}}}`), "-d", "files")

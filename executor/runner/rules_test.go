@@ -49,7 +49,7 @@ func TestRulesReachTheAgent(t *testing.T) {
 	}
 	assert.Assert(t, !strings.Contains(system, "RULE-AGENTS"), "WARP.md wins")
 	assert.Assert(t, !strings.Contains(system, "RULE-SUB"), "nobody works there")
-	assert.Assert(t, is.Contains(notices(events), "Rules: answers, style, WARP.md"))
+	assert.Assert(t, is.Contains(notices(events), "Rules: answers, style, greeting/WARP.md"))
 }
 
 // instructed keeps what its agent was told, and reads AGENTS.md by itself.
@@ -57,34 +57,47 @@ type instructed struct{ told chan string }
 
 func (i instructed) ReadsRules() []string { return []string{"AGENTS.md"} }
 
-func (i instructed) Run(_ context.Context, s *harness.Session) (harness.Outcome, error) {
+func (i instructed) Run(ctx context.Context, s *harness.Session) (harness.Outcome, error) {
 	i.told <- s.Instructions
-	return harness.Outcome{State: task.StateFailed, Status: task.Status{Message: "enough"}}, nil
+	out := harness.Outcome{State: task.StateFailed, Status: task.Status{Message: "enough"}}
+	inputs, err := s.Journal.Inputs(ctx, 0)
+	for _, e := range inputs {
+		out.SeenInput = e.Seq
+	}
+	return out, err
 }
 
 // TestRulesAreNotGivenTwice: an agent that reads a file by itself is told of
 // the others alone; a huge file and a link out of the tree have their outcome.
 func TestRulesAreNotGivenTwice(t *testing.T) {
-	spy := instructed{make(chan string, 1)}
+	spy := instructed{make(chan string, 2)}
 	dir := t.TempDir()
 	outside := filepath.Join(dir, "secret")
 	assert.NilError(t, os.WriteFile(outside, []byte("RULE-OUTSIDE"), 0o644))
-	r := newRig(t, setup{script: mender(), files: map[string]string{"AGENTS.md": "RULE-AGENTS", "sub/WARP.md": "RULE-SUB\n" + strings.Repeat("more\n", 2<<20)},
+	r := newRig(t, setup{script: mender(), files: map[string]string{"AGENTS.md": "RULE-AGENTS"},
 		runner: func(o *runner.Options) { o.Harnesses = map[string]harness.Harness{"oz": spy} }})
-	env := r.environment(func(c *environment.Config) {
+	_, err := r.CreateRule(t.Context(), oz.RuleInput{Name: "style", Rule: "RULE-STYLE"})
+	assert.NilError(t, err)
+	told := func(env string) (string, string) {
+		_, events := r.do(prompt, env)
+		assert.Assert(t, len(spy.told) > 0, "no agent was started: %s", describe(events))
+		return <-spy.told, strings.Join(notices(events), "\n")
+	}
+	text, said := told(r.environment(nil))
+	assert.Assert(t, is.Contains(text, "RULE-STYLE"))
+	assert.Assert(t, !strings.Contains(text, "RULE-AGENTS"), "read by the agent itself")
+	assert.Equal(t, said, "Rules: style")
+
+	r.makeRemote(filepath.Join(r.dir, "other.git"), map[string]string{"AGENTS.md": "RULE-OTHER\n" + strings.Repeat("more\n", 2<<20)})
+	text, said = told(r.environment(func(c *environment.Config) {
+		c.Name = "both"
 		c.Repos = append(c.Repos, environment.Repo{Owner: "demo", Name: "other", URL: "file://" + filepath.Join(r.dir, "other.git")})
-		c.SetupCommands = []string{"cd greeting/sub", "ln -s " + outside + " ../../other/WARP.md"}
-	})
-	r.makeRemote(filepath.Join(r.dir, "other.git"), map[string]string{"AGENTS.md": "RULE-OTHER"})
-	_, events := r.do(prompt, env)
-	told := <-spy.told
-	t.Log(describe(events))
-	assert.Assert(t, !strings.Contains(told, "RULE-AGENTS"), "read by the agent itself")
-	assert.Assert(t, is.Contains(told, "RULE-OTHER"), "not above the working directory")
-	assert.Assert(t, is.Contains(told, "RULE-SUB"))
-	assert.Assert(t, len(told) < 40<<10, "%d bytes", len(told))
-	assert.Assert(t, !strings.Contains(told, "RULE-OUTSIDE"))
-	said := strings.Join(notices(events), "\n")
-	assert.Assert(t, is.Contains(said, "A rule file was left out: other/WARP.md: is a link that leads out of the workspace."))
-	assert.Assert(t, is.Contains(said, "greeting/sub/WARP.md (only the first"))
+		c.SetupCommands = []string{"ln -s " + outside + " greeting/WARP.md"}
+	}))
+	assert.Assert(t, is.Contains(text, "RULE-AGENTS"), "not above the working directory")
+	assert.Assert(t, is.Contains(text, "RULE-OTHER"))
+	assert.Assert(t, len(text) < 40<<10, "%d bytes", len(text))
+	assert.Assert(t, !strings.Contains(text, "RULE-OUTSIDE"))
+	assert.Assert(t, is.Contains(said, "A rule file was left out: greeting/WARP.md: is a link that leads out of the workspace."))
+	assert.Assert(t, is.Contains(said, "other/AGENTS.md (only the first"))
 }

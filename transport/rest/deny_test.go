@@ -80,7 +80,8 @@ func pendingOperations(t *testing.T) []string {
 // things are one of each kind, owned by the admin's team.
 type things struct {
 	run, environment, secret, artifact, key string
-	mcp, prompt, runner, message, schedule  string
+	mcp, prompt, rule, runner, message      string
+	schedule                                string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
@@ -96,6 +97,8 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mcp, err := admin.CreateMCPServer(ctx, oz.MCPServerInput{Name: "tickets", Config: json.RawMessage(`{"url":"https://mcp.example.com"}`)})
 	assert.NilError(t, err)
 	prompt, err := admin.CreatePrompt(ctx, oz.PromptInput{Name: "triage", Prompt: "Triage what is new"})
+	assert.NilError(t, err)
+	rule, err := admin.CreateRule(ctx, oz.RuleInput{Name: "style", Rule: "Write plain English"})
 	assert.NilError(t, err)
 	runner, err := admin.CreateRunner(ctx, oz.RunnerInput{Name: "large"})
 	assert.NilError(t, err)
@@ -113,14 +116,14 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mails, err := admin.SendMail(ctx, task.Letter{From: run.ID, To: []task.ID{run.ID}, Subject: "note", Body: "confidential"})
 	assert.NilError(t, err)
 	return things{message: string(mails[0]), run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
-		mcp: mcp.UID, prompt: prompt.UID, runner: runner.UID, schedule: s.ID}, link
+		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, runner: runner.UID, schedule: s.ID}, link
 }
 
 // fill puts real ids into an operation's path.
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{runnerUid}", th.runner, "{scheduleId}", th.schedule,
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{runnerUid}", th.runner, "{scheduleId}", th.schedule,
 		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
 		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
 	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x"}[op.ID]
@@ -142,6 +145,7 @@ func body(op operation, e *transporttest.Env) any {
 		"createAPIKey":    map[string]any{"name": "x"},
 		"createMcpServer": map[string]any{"name": "x", "config": map[string]any{"command": "x"}}, "updateMcpServer": map[string]any{"description": "x"},
 		"createPrompt": map[string]any{"name": "x", "prompt": "x"}, "updatePrompt": map[string]any{"description": "x"},
+		"createRule": map[string]any{"name": "x", "rule": "x"}, "updateRule": map[string]any{"description": "x"},
 		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
 		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"), "createArtifact": []byte("x"),
 		"startDeviceLogin": map[string]any{}, "pollDeviceLogin": map[string]any{"device_code": "x"}, "approveDeviceLogin": map[string]any{"user_code": "x"},

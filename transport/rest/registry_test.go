@@ -52,6 +52,18 @@ func TestRegistryOverHTTP(t *testing.T) {
 	same(listP, []oz.SavedPrompt{wantP}, err)
 	assert.Equal(t, p.Owner.Type, task.ScopeUser)
 
+	ru, err := c.CreateRule(ctx, oz.RuleInput{Name: "style", Rule: "x"})
+	assert.NilError(t, err)
+	ru, err = c.UpdateRule(ctx, ru.UID, oz.RuleChange{Rule: ptr("y"), Description: ptr("d"), Revision: ru.Revision})
+	assert.NilError(t, err)
+	wantRu, err := inside.Rule(ctx, ru.UID)
+	same(ru, wantRu, err)
+	gotRu, err := c.Rule(ctx, ru.UID)
+	same(gotRu, wantRu, err)
+	listRu, err := c.Rules(ctx)
+	same(listRu, []oz.Rule{wantRu}, err)
+	assert.NilError(t, c.DeleteRule(ctx, ru.UID))
+
 	r, err := c.CreateRunner(ctx, oz.RunnerInput{Name: "small"})
 	assert.NilError(t, err)
 	r, err = c.UpdateRunner(ctx, r.UID, oz.RunnerChange{Name: ptr("large"), Config: &oz.RunnerConfig{Description: "d", OS: "linux", Arch: "auto",
@@ -80,6 +92,7 @@ func TestRegistryRefusals(t *testing.T) {
 	made := map[string]string{}
 	for path, body := range map[string]string{
 		"/oz/mcp-servers": `{"name":"x","config":{"command":"x","env":{"A":"hidden-value"}}}`, "/oz/prompts": `{"name":"x","prompt":"x"}`, "/oz/runners": `{"name":"x"}`,
+		"/oz/rules": `{"name":"x","rule":"x"}`,
 	} {
 		a := e.Call(transporttest.AdminKey, http.MethodPost, path, body)
 		assert.Equal(t, a.Status, http.StatusCreated, "%s", a.Body)
@@ -109,6 +122,10 @@ func TestRegistryRefusals(t *testing.T) {
 		{"", "PUT", made["/oz/prompts"], `{"name":""}`, 400, task.CodeInvalidRequest, "name"},
 		{"member", "PUT", made["/oz/prompts"], `{"name":"y"}`, 403, task.CodeNotAuthorized, ""},
 		{"outsider", "PUT", made["/oz/prompts"], `{"name":"y"}`, 404, task.CodeNotFound, ""},
+		{"", "POST", "/oz/rules", `{"name":"y"}`, 400, task.CodeInvalidRequest, "rule"},
+		{"", "POST", "/oz/rules", `{"name":"y","rule":"` + long[:40_000] + `"}`, 400, task.CodeInvalidRequest, "rule"},
+		{"member", "PUT", made["/oz/rules"], `{"rule":"y"}`, 403, task.CodeNotAuthorized, ""},
+		{"outsider", "GET", made["/oz/rules"], ``, 404, task.CodeNotFound, ""},
 		{"", "POST", "/oz/runners", `{"name":"y","config":{"vcpus":1}}`, 400, task.CodeInvalidRequest, "config.vcpus"},
 		{"", "POST", "/oz/runners", `{"name":"y","config":{"vcpus":"1"}}`, 400, task.CodeInvalidRequest, "config.vcpus"},
 		{"", "POST", "/oz/runners", `{"name":"y","config":{"os":"beos"}}`, 400, task.CodeInvalidRequest, "config.os"},

@@ -38,7 +38,9 @@ func (a *agent) nestedRules(touched []string) string {
 			r.Text, r.Cut = strings.ToValidUTF8(r.Text[:maxNestedBytes], ""), true
 		}
 		a.tellDir(dir)
-		out.WriteString("\nRules that count for the files below " + dir + "\n" + r.Section())
+		abs := func(rel string) string { return filepath.Join(a.files.path, filepath.FromSlash(rel)) }
+		r.Path = a.files.show(abs(r.Path))
+		out.WriteString("\nRules that count for the files below " + a.files.show(abs(dir)) + "\n" + r.Section())
 	}
 	return out.String()
 }
