@@ -74,27 +74,6 @@ type Variable struct {
 	Value Sensitive `json:"value"`
 }
 
-// Models is what the gateway of a run may call.
-type Models struct {
-	// Default is the model for runs that name none, or "auto".
-	Default string `json:"default"`
-	// Providers are tried in order: the first whose Models match is used.
-	Providers []ModelProvider `json:"providers"`
-}
-
-// ModelProvider is one endpoint that serves models.
-type ModelProvider struct {
-	Name string `json:"name"` // unique; shown in the run
-	// Wire is the protocol: "anthropic" or "openai".
-	Wire    string    `json:"wire"`
-	BaseURL string    `json:"base_url"`
-	APIKey  Sensitive `json:"api_key"`
-	// Models are the model ids it serves; a trailing * matches any rest.
-	Models []string `json:"models"`
-	// Scripted says that a script answers in place of a model; runs say so.
-	Scripted bool `json:"scripted,omitempty"`
-}
-
 // GitCredential lets git authenticate to one host over HTTPS.
 type GitCredential struct {
 	Host     string    `json:"host"`

@@ -218,7 +218,7 @@ func (c *Client) applyAgent(ctx context.Context, in AgentInput, a *access.Agent)
 		return err
 	}
 	if a.Config.HarnessType() == harnessBuiltIn {
-		if err := c.p.checkModel("base_model", a.Config.ModelID); err != nil {
+		if err := checkModel(c.p.opts.Models, "base_model", a.Config); err != nil {
 			return err
 		}
 	}

@@ -2,16 +2,19 @@ package oz
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// autoModel leaves the choice to the run's gateway.
-const autoModel = "auto"
+// adminDisabled is the reason why a model that is served cannot be used (Oz
+// API, ModelInfo.disable_reason).
+const adminDisabled = "ADMIN_DISABLED"
 
 // ModelInfo is one model that runs may name (Oz API, ModelInfo).
 type ModelInfo struct {
@@ -21,76 +24,164 @@ type ModelInfo struct {
 	// Provider is ANTHROPIC, OPENAI, GOOGLE or UNKNOWN.
 	Provider        string `json:"provider"`
 	VisionSupported bool   `json:"vision_supported"`
+	// DisableReason says why the model cannot be used now; "" if it can.
+	DisableReason string `json:"disable_reason,omitempty"`
+	// Harnesses are the agents that can use it (beyond the Oz API, as what follows).
+	Harnesses []string `json:"harnesses"`
+	// ContextWindow and MaxOutput are in tokens; 0 when unknown.
+	ContextWindow int64 `json:"context_window,omitempty"`
+	MaxOutput     int64 `json:"max_output_tokens,omitempty"`
+	// Price is nil for a model whose price is unknown.
+	Price *ModelPrice `json:"price,omitempty"`
 	// Scripted says that a script answers in place of a model.
 	Scripted bool `json:"-"`
 }
 
-// Models lists the models that are known by name, and the one that a run gets
-// which names none. A provider may serve more by a pattern (see
-// executor.ModelProvider); runs may name those too.
-func (c *Client) Models(context.Context) (models []ModelInfo, defaultID string, err error) {
+// ModelPrice is what a model costs in USD per million tokens, for prompts of
+// ordinary length.
+type ModelPrice struct {
+	Input  float64 `json:"input_usd"`
+	Output float64 `json:"output_usd"`
+	// AsOf is the day on which that was so, Source where it is from.
+	AsOf   string `json:"as_of"`
+	Source string `json:"source,omitempty"`
+}
+
+// Models lists the models that are known by name, automatic ids last, and the
+// one that a run gets which names none. A provider may serve more by a pattern
+// (see executor.ModelProvider); runs may name those too.
+func (c *Client) Models(ctx context.Context) (models []ModelInfo, defaultID string, err error) {
 	if err := access.Allow(c.caller, access.ModelView, access.Object{}); err != nil {
 		return nil, "", err
 	}
-	m := c.p.opts.Models
-	models = []ModelInfo{}
-	add := func(id string, p executor.ModelProvider) {
-		known := slices.ContainsFunc(models, func(m ModelInfo) bool { return m.ID == id })
-		if id != "" && id != autoModel && !strings.HasSuffix(id, "*") && !known {
-			models = append(models, describe(id, p))
-		}
+	m, err := c.models(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	list := catalogue{models: m}
+	if list.prices, err = pricesOf(m); err != nil {
+		return nil, "", err
 	}
 	for _, p := range m.Providers {
-		for _, id := range p.Models {
-			add(id, p)
+		for _, id := range p.IDs(list.prices) {
+			list.add(id, p)
+		}
+		if p.Serves(m.Default) {
+			list.add(m.Default, p)
 		}
 	}
-	if p, ok := serving(m, m.Default); ok {
-		add(m.Default, p)
+	list.addAutomatic()
+	if list.infos == nil {
+		list.infos = []ModelInfo{}
 	}
-	return models, m.Default, nil
+	return list.infos, m.Default, nil
 }
 
-// describe says of a model what its provider and name tell.
-func describe(id string, p executor.ModelProvider) ModelInfo {
-	info := ModelInfo{ID: id, DisplayName: id, Provider: "UNKNOWN", Scripted: p.Scripted}
-	switch {
-	case p.Scripted:
-		info.Description = "A script that answers in place of a model."
-	case strings.HasPrefix(id, "claude"):
-		info.Provider, info.VisionSupported = "ANTHROPIC", true
-	case strings.HasPrefix(id, "gpt"), strings.HasPrefix(id, "o3"), strings.HasPrefix(id, "o4"):
-		info.Provider, info.VisionSupported = "OPENAI", true
-	case strings.HasPrefix(id, "gemini"):
-		info.Provider, info.VisionSupported = "GOOGLE", true
+// models are those that the caller's runs may use.
+func (c *Client) models(context.Context) (executor.Models, error) { return c.p.opts.Models, nil }
+
+// pricesOf are the built-in prices under those that providers come with.
+func pricesOf(m executor.Models) (*catalog.Prices, error) {
+	prices, err := catalog.DefaultPrices()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range m.Providers {
+		own, err := catalog.NewPrices(p.Prices)
+		if err != nil {
+			return nil, fmt.Errorf("prices of model provider %q: %w", p.Name, err)
+		}
+		prices = prices.Merge(own)
+	}
+	return prices, nil
+}
+
+// catalogue is the list of models in the making.
+type catalogue struct {
+	models executor.Models
+	prices *catalog.Prices
+	infos  []ModelInfo
+}
+
+// add lists a model of a provider; a second one that serves it may make it
+// usable by further agents.
+func (l *catalogue) add(id string, p executor.ModelProvider) {
+	if _, auto := catalog.AutoModelOf(id); id == "" || auto {
+		return
+	}
+	at := slices.IndexFunc(l.infos, func(m ModelInfo) bool { return m.ID == id })
+	if at < 0 {
+		l.infos = append(l.infos, l.describe(id, p))
+		at = len(l.infos) - 1
+	}
+	for _, h := range catalog.Harnesses() {
+		if slices.Contains(h.Wires, p.Wire) && !slices.Contains(l.infos[at].Harnesses, h.Type) {
+			l.infos[at].Harnesses = append(l.infos[at].Harnesses, h.Type)
+		}
+	}
+}
+
+// describe says of a model what its provider, its name and the price table tell.
+func (l *catalogue) describe(id string, p executor.ModelProvider) ModelInfo {
+	vendor, known := catalog.VendorOf(id)
+	info := ModelInfo{ID: id, DisplayName: id, Provider: vendor.Name, VisionSupported: known, Scripted: p.Scripted}
+	if p.Scripted {
+		info.Provider, info.VisionSupported, info.Description = "UNKNOWN", false, "A script that answers in place of a model."
+	}
+	if l.models.Off(id) {
+		info.DisableReason = adminDisabled
+	}
+	if price, ok := l.prices.Of(id); ok {
+		info.ContextWindow, info.MaxOutput = price.ContextWindow, price.MaxOutput
+		info.Price = &ModelPrice{Input: *price.Input, Output: *price.Output, AsOf: price.AsOf, Source: price.Source}
 	}
 	return info
 }
 
-// serving finds the provider of a model.
-func serving(m executor.Models, id string) (executor.ModelProvider, bool) {
-	for _, p := range m.Providers {
-		for _, pattern := range p.Models {
-			if prefix, ok := strings.CutSuffix(pattern, "*"); pattern == id || ok && strings.HasPrefix(id, prefix) {
-				return p, true
+// addAutomatic lists the automatic ids that some agent can use, with what they
+// come to.
+func (l *catalogue) addAutomatic() {
+	if len(l.models.Providers) == 0 {
+		return
+	}
+	var usual []string // what "auto", the first of them, comes to
+	for _, auto := range catalog.AutoModels() {
+		info := ModelInfo{ID: auto.ID, DisplayName: auto.ID, Provider: "UNKNOWN"}
+		var stands []string
+		for _, h := range catalog.Harnesses() {
+			choice, err := l.models.Choose("model_id", auto.ID, h.Wires)
+			if err != nil {
+				continue
+			}
+			if info.Harnesses == nil { // the built-in agent, when it can
+				of := l.describe(choice.ID, choice.Provider)
+				info.Provider, info.VisionSupported, info.ContextWindow, info.MaxOutput, info.Price = of.Provider, of.VisionSupported, of.ContextWindow, of.MaxOutput, of.Price
+			}
+			info.Harnesses = append(info.Harnesses, h.Type)
+			if !slices.Contains(stands, choice.ID) {
+				stands = append(stands, choice.ID)
 			}
 		}
+		info.Description = auto.Description + " Now " + strings.Join(stands, " or ") + "."
+		if info.Harnesses != nil && !slices.Equal(stands, usual) { // else it is taken, and says nothing
+			l.infos = append(l.infos, info)
+		}
+		if auto.ID == catalog.Auto {
+			usual = stands
+		}
 	}
-	return executor.ModelProvider{}, false
 }
 
-// checkModel refuses a model that nobody serves.
-func (p *Platform) checkModel(field, id string) error {
-	m := p.opts.Models
-	if id == "" || id == autoModel || id == m.Default || len(m.Providers) == 0 {
-		return nil
+// checkModel refuses a model that nobody serves to the agent of c, or that is
+// switched off. field says where the model is named, "" for the usual place.
+func checkModel(m executor.Models, field string, c task.Config) error {
+	if len(m.Providers) == 0 {
+		return nil // runs will say so
 	}
-	if _, ok := serving(m, id); ok {
-		return nil
+	usual, asked := c.ModelAsked()
+	if field == "" {
+		field = usual
 	}
-	var known []string
-	for _, p := range m.Providers {
-		known = append(known, p.Models...)
-	}
-	return task.Invalid(field, "no model is called %q; use one of %s, or leave it out", id, strings.Join(known, ", "))
+	_, err := m.Choose(field, asked, catalog.HarnessWires(c.HarnessType()))
+	return err
 }

@@ -243,6 +243,9 @@ func (o Options) check() error {
 // checkCredentials refuses what a run's redactor would refuse, before there
 // is a run.
 func (o Options) checkCredentials() error {
+	if err := o.Models.Validate("Models"); err != nil {
+		return err
+	}
 	for _, p := range o.Models.Providers {
 		if err := checkCredential("Models", "API key of model provider "+p.Name, p.APIKey); err != nil {
 			return err

@@ -269,7 +269,7 @@ func (c *Client) configure(ctx context.Context, asked task.Config, agent *access
 			return err
 		}
 	}
-	return c.p.checkModel("config.model_id", spec.Config.ModelID)
+	return checkModel(c.p.opts.Models, "", spec.Config)
 }
 
 // environmentOfRun names the environment that a run is to have, "" for none.

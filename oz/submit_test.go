@@ -16,6 +16,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
@@ -453,17 +454,61 @@ func TestRepeatedSubmitOfOneWhoLeft(t *testing.T) {
 }
 
 func TestModels(t *testing.T) {
-	p, _ := newPlatform(t, &oz.Options{Models: models()})
+	all := models()
+	all.Providers = append(all.Providers, executor.ModelProvider{Name: "three", Wire: "openai", BaseURL: "https://models.example.com/v1",
+		Models: []string{"*", "qwen-coder", "small"}, Prices: []catalog.Price{{Models: []string{"qwen-*"}, AsOf: "2026-11-01", Source: "us",
+			Rates: catalog.Rates{Input: ptr(0.5), Output: ptr(1.5)}, ContextWindow: 128000, MaxOutput: 8000}}})
+	all.Disabled = []string{"claude-3*"}
+	p, _ := newPlatform(t, &oz.Options{Models: all})
 	list, def, err := p.Models(t.Context())
 	assert.NilError(t, err)
 	assert.Equal(t, def, "small")
-	var ids []string
+	byID := map[string]oz.ModelInfo{}
 	for _, m := range list {
-		ids = append(ids, m.ID+" "+m.Provider)
+		assert.Assert(t, byID[m.ID].ID == "", "%s is listed twice", m.ID)
+		byID[m.ID] = m
 	}
-	assert.DeepEqual(t, ids, []string{"small UNKNOWN", "gpt-large OPENAI"})
+	assert.DeepEqual(t, byID["small"], oz.ModelInfo{ID: "small", DisplayName: "small", Provider: "UNKNOWN", Harnesses: []string{"oz", "claude", "opencode", "codex"}})
+	assert.Equal(t, byID["gpt-large"].Provider, "OPENAI")
+	haiku := byID["claude-haiku-4-5"] // known of a family that a provider serves
+	assert.Equal(t, haiku.Provider, "ANTHROPIC")
+	assert.Equal(t, haiku.DisableReason, "")
+	assert.Equal(t, haiku.ContextWindow, int64(200000))
+	assert.Equal(t, *haiku.Price, oz.ModelPrice{Input: 1, Output: 5, AsOf: "2026-10-10", Source: haiku.Price.Source})
+	assert.Assert(t, haiku.Price.Source != "")
+	assert.Equal(t, byID["claude-3-opus"].DisableReason, "ADMIN_DISABLED")
+	assert.Equal(t, *byID["qwen-coder"].Price, oz.ModelPrice{Input: 0.5, Output: 1.5, AsOf: "2026-11-01", Source: "us"})
+	assert.Assert(t, byID["gpt-5"].ID == "", "a provider that serves every id is known to have none of a vendor's")
+	assert.Equal(t, byID["auto"].Description, "The server's default model, or the nearest to it that the agent can use. Now small.")
+	assert.Assert(t, strings.HasSuffix(byID["auto-efficient"].Description, "Now claude-haiku-4-5 or small."), byID["auto-efficient"].Description)
+	assert.Assert(t, strings.HasSuffix(byID["auto-open"].Description, "Now qwen-coder."), byID["auto-open"].Description)
+	assert.DeepEqual(t, byID["auto-open"].Harnesses, []string{"oz", "codex", "opencode"})
 	_, _, err = p.As(access.Caller{}).Models(t.Context())
 	assert.Equal(t, task.CodeOf(err), task.CodeAuthenticationRequired)
+}
+
+// A run is refused whose model nobody serves, or not to its agent.
+func TestSubmitChecksTheModel(t *testing.T) {
+	m := models()
+	m.Disabled = []string{"claude-3-opus"}
+	p, _ := newPlatform(t, &oz.Options{Models: m})
+	ask := func(model string) error {
+		_, err := p.Submit(t.Context(), oz.Request{Prompt: "x", Config: task.Config{ModelID: model}})
+		return err
+	}
+	for _, ok := range []string{"", "auto", "auto-efficient", "auto-genius", "small", "claude-3-haiku", "gpt-large"} {
+		assert.NilError(t, ask(ok), ok)
+	}
+	for model, want := range map[string]string{
+		"gpt-small":     `no model is called "gpt-small"; use one of small, claude-*, gpt-large`,
+		"claude-3-opus": "switched the model \"claude-3-opus\" off",
+		"auto-open":     "no provider lists a model with public weights",
+		"auto-best":     "no model is called",
+	} {
+		err := ask(model)
+		assert.ErrorContains(t, err, want)
+		assert.Equal(t, task.CodeOf(err), task.CodeInvalidRequest)
+	}
 }
 
 func TestEnvironments(t *testing.T) {

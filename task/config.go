@@ -70,6 +70,18 @@ func (c Config) HarnessType() string {
 	return c.Harness.Type
 }
 
+// ModelAsked gives the model that the run asks for, "" for none, and the field
+// that says so: agents other than the built-in one have a field of their own.
+func (c Config) ModelAsked() (field, model string) {
+	if c.HarnessType() == "oz" {
+		return "config.model_id", c.ModelID
+	}
+	if c.Harness == nil {
+		return "config.harness.model_id", ""
+	}
+	return "config.harness.model_id", c.Harness.ModelID
+}
+
 // Limits end a run's work before it is done: it stops with a reason and keeps
 // its work. Zero fields take the platform's defaults.
 type Limits struct {

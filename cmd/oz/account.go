@@ -156,7 +156,8 @@ func findKey(keys []access.Key, name string) (access.Key, error) {
 }
 
 func (a *app) modelCommand() *cobra.Command {
-	columns := []column{{"ID", ".id"}, {"NAME", ".display_name"}, {"PROVIDER", ".provider"}, {"VISION", `if .vision_supported then "yes" else "no" end`},
+	columns := []column{{"ID", ".id"}, {"NAME", ".display_name"}, {"PROVIDER", ".provider"}, {"CONTEXT", ".context_window"},
+		{"USD/MTOK", `.price | if . then "\(.input_usd) in, \(.output_usd) out" else "" end`}, {"AGENTS", `.harnesses // [] | join(", ")`},
 		{"NOTE", `if .disable_reason then "disabled: " + .disable_reason else .note end`}}
 	list := a.list(listing{use: "list", short: "List the models that runs may name", path: "/agent/models", member: "models", none: "No models.",
 		example: "  oz model list --jq '.models[].id'", columns: columns, shape: `.default_model_id as $d | .models |= map(if .id == $d then .note = "default" else . end)`})

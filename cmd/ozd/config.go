@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/internal/yamlfile"
 	"github.com/oz-platform/cloudagents/task"
@@ -54,9 +55,13 @@ type config struct {
 	// Model is the default model.
 	Model  string        `yaml:"model"`
 	Models []modelConfig `yaml:"models"`
-	Limits limitsConfig  `yaml:"limits"`
-	Git    gitConfig     `yaml:"git"`
-	Worker workerConfig  `yaml:"worker"`
+	// AutoModels say what automatic ids stand for; the platform has defaults.
+	AutoModels map[string][]string `yaml:"auto_models"`
+	// DisabledModels are ids that no run may use; a trailing * is any rest.
+	DisabledModels []string     `yaml:"disabled_models"`
+	Limits         limitsConfig `yaml:"limits"`
+	Git            gitConfig    `yaml:"git"`
+	Worker         workerConfig `yaml:"worker"`
 	// Budgets limit what teams and people spend on models.
 	Budgets []budgetConfig `yaml:"budgets"`
 	// Plan is what they are entitled to; without it, to everything.
@@ -81,6 +86,30 @@ type modelConfig struct {
 	APIKeyEnv  string   `yaml:"api_key_env"`
 	APIKeyFile string   `yaml:"api_key_file"`
 	Models     []string `yaml:"models"`
+	// BearerAuth sends the key as a bearer token on any wire.
+	BearerAuth bool `yaml:"bearer_auth"`
+	// Fallback is asked when the provider is away: provider, or provider/model.
+	Fallback []fallbackConfig `yaml:"fallback"`
+	// Prices of its models win over the built-in ones.
+	Prices []priceConfig `yaml:"prices"`
+}
+
+// fallbackConfig is a model at a provider of the same wire.
+type fallbackConfig struct {
+	Provider string `yaml:"provider"`
+	Model    string `yaml:"model"`
+}
+
+// priceConfig is what models cost, in USD per million tokens.
+type priceConfig struct {
+	Models        []string `yaml:"models"`
+	Input         *float64 `yaml:"input"`
+	Output        *float64 `yaml:"output"`
+	CacheRead     *float64 `yaml:"cache_read"`
+	CacheWrite    *float64 `yaml:"cache_write"`
+	ContextWindow int64    `yaml:"context_window"`
+	MaxOutput     int64    `yaml:"max_output"`
+	AsOf          string   `yaml:"as_of"`
 }
 
 // limitsConfig are the limits of runs that name none; 0 is no limit.
@@ -212,10 +241,10 @@ func (c *config) limits() task.Limits {
 func (c *config) models(env modelenv.Lookup) (executor.Models, error) {
 	if len(c.Models) == 0 {
 		m, err := modelenv.Providers(env)
-		m.Default = cmp.Or(c.Model, m.Default)
+		m.Default, m.Auto, m.Disabled = cmp.Or(c.Model, m.Default), c.AutoModels, c.DisabledModels
 		return m, err
 	}
-	m := executor.Models{Default: c.Model}
+	m := executor.Models{Default: c.Model, Auto: c.AutoModels, Disabled: c.DisabledModels}
 	for i, p := range c.Models {
 		provider, err := p.provider(env)
 		if err != nil {
@@ -229,16 +258,23 @@ func (c *config) models(env modelenv.Lookup) (executor.Models, error) {
 	if m.Default == "" {
 		return m, errors.New("model: name the default model, since the providers list only patterns")
 	}
-	return m, nil
+	return m, m.Validate("models")
 }
 
 func (p modelConfig) provider(env modelenv.Lookup) (executor.ModelProvider, error) {
-	out := executor.ModelProvider{Name: p.Name, Wire: p.Wire, BaseURL: p.BaseURL, Models: p.Models}
+	out := executor.ModelProvider{Name: p.Name, Wire: p.Wire, BaseURL: p.BaseURL, Models: p.Models, BearerAuth: p.BearerAuth}
+	for _, f := range p.Fallback {
+		out.Fallback = append(out.Fallback, executor.ModelTarget{Provider: f.Provider, Model: f.Model})
+	}
+	for _, price := range p.Prices {
+		out.Prices = append(out.Prices, catalog.Price{Models: price.Models, AsOf: price.AsOf, ContextWindow: price.ContextWindow, MaxOutput: price.MaxOutput,
+			Source: "the operator", Rates: catalog.Rates{Input: price.Input, Output: price.Output, CacheRead: price.CacheRead, CacheWrite: price.CacheWrite}})
+	}
 	switch {
 	case p.Name == "":
 		return out, errors.New("name: is needed, to tell the provider from others")
-	case p.Wire != "anthropic" && p.Wire != "openai":
-		return out, fmt.Errorf("wire: %q is neither anthropic nor openai", p.Wire)
+	case !slices.Contains(catalog.Wires(), p.Wire):
+		return out, fmt.Errorf("wire: %q is none of %s", p.Wire, strings.Join(catalog.Wires(), ", "))
 	case len(p.Models) == 0 || slices.Contains(p.Models, ""):
 		return out, errors.New(`models: list the ids it serves; a trailing * stands for any rest, as in "claude-*"`)
 	}

@@ -47,6 +47,8 @@ All settings of the file, with their defaults:
     repository_base: https://github.com  # put before owner/name
     model: ""                     # default model; else the first that a provider names
     models: []                    # providers: see the example
+    auto_models: {}               # what auto, auto-efficient, auto-genius and auto-open stand for: see the example
+    disabled_models: []           # ids that no run may use; a trailing * stands for any rest
     limits:                       # of runs that name none; 0 is no limit
       max_turns: 200
       max_minutes: 120
@@ -74,7 +76,7 @@ An example with providers and a git host:
     model: claude-sonnet-4-5
     models:
       - name: anthropic
-        wire: anthropic           # the protocol: anthropic or openai
+        wire: anthropic           # the protocol: anthropic, openai or gemini
         api_key_env: ANTHROPIC_API_KEY
         models: ["claude-*"]
       - name: house
@@ -82,6 +84,17 @@ An example with providers and a git host:
         base_url: https://models.example.com/v1
         api_key_file: /etc/oz/house.key
         models: [coder-large, coder-small]
+        bearer_auth: false        # send the key as a bearer token on the other wires, too
+        fallback:                 # asked when this one is away
+          - {provider: spare}
+        prices:                   # USD per million tokens; they win over the built-in ones
+          - {models: ["coder-*"], input: 0.2, output: 0.8, context_window: 128000, max_output: 16000, as_of: "2026-10-01"}
+      - name: spare
+        wire: openai
+        base_url: http://10.1.2.3:8000/v1
+        models: [coder-large]
+    auto_models:
+      auto-efficient: [coder-small, claude-haiku-4-5]   # the first that is to be had, the others while it is away
     budgets:
       - {scope: User, limit_tokens: 2000000, period: day}          # each person without a budget of their own
       - {scope: Team, uid: default, limit_usd: 500, period: month} # days and months are those of UTC

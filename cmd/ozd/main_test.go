@@ -246,7 +246,7 @@ func TestMistakes(t *testing.T) {
 		{name: "sandbox variable", file: "worker: {env: [GOOD, =bad]}", want: "worker.env[1]: must be NAME=value"},
 		{name: "worker's URL", file: "worker: {server_url: nowhere}", want: "worker.server_url: must be an http"},
 		{name: "provider without name", file: "models: [{wire: openai, models: [m]}]", want: "models[0]: name: is needed"},
-		{name: "provider's wire", file: "models: [{name: p, wire: grpc, models: [m]}]", want: `models[0]: wire: "grpc" is neither anthropic nor openai`},
+		{name: "provider's wire", file: "models: [{name: p, wire: grpc, models: [m]}]", want: `models[0]: wire: "grpc" is none of anthropic, openai, gemini`},
 		{name: "provider without models", file: "models: [{name: p, wire: openai}]", want: "models[0]: models: list the ids"},
 		{name: "provider's URL", file: "models: [{name: p, wire: openai, base_url: ':', models: [m]}]", want: "models[0]: base_url: must be an http"},
 		{name: "key's variable not set", file: "models: [{name: p, wire: openai, api_key_env: NOPE, models: [m]}]", want: "models[0]: api_key_env: the environment variable NOPE is not set"},

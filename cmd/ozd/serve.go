@@ -312,7 +312,7 @@ func (s *server) greet(w io.Writer, key string, created bool) {
 		fmt.Fprintf(w, "  store   PostgreSQL%s, shared with other servers that name it\n", s.config.storePlace())
 	}
 	if len(s.models.Providers) == 0 {
-		fmt.Fprintf(w, "  models  none: set ANTHROPIC_API_KEY or OPENAI_API_KEY and start again, or runs will fail\n")
+		fmt.Fprintf(w, "  models  none: set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY and start again, or runs will fail\n")
 	}
 	if _, err := exec.LookPath("git"); err != nil {
 		fmt.Fprintf(w, "  git     not found in PATH: runs with repositories will fail\n")

@@ -65,7 +65,7 @@ func TestFirstStartShowsTheKeyOnce(t *testing.T) {
 	key := found[1]
 	assert.Assert(t, strings.Contains(first, "ozd serves "+url+"/api/v1\n"), first)
 	assert.Assert(t, strings.Contains(first, "WARP_API_KEY="+key+" WARP_SERVER_ROOT_URL="+url), first)
-	assert.Assert(t, strings.Contains(first, "set ANTHROPIC_API_KEY or OPENAI_API_KEY"), first)
+	assert.Assert(t, strings.Contains(first, "set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY"), first)
 
 	url, stop = start(t, nil, "--data", data)
 	assert.NilError(t, whoami(t, url, key))

@@ -9,7 +9,9 @@
 //
 //   - to hold the credentials: a harness has only a random token that is good
 //     for this gateway, and no reply, error or record shows a provider's key;
-//   - to route by model id, with aliases and fallbacks;
+//   - to route by model id, with aliases and fallbacks, which stand in while the
+//     first choice is away: for 30 s after it failed, up to 5 min when it goes on
+//     failing;
 //   - to retry what is worth it, before the first byte was passed on;
 //   - to count tokens and money in one way for all, to reserve from the run's
 //     budget before a call and to settle after it;

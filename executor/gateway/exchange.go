@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -24,7 +25,7 @@ type exchange struct {
 	req  *modelRequest
 	call Call
 
-	price    Price
+	price    catalog.Price
 	priced   bool
 	reserved amount
 	finished bool
@@ -63,7 +64,8 @@ func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request, op operation
 // not one that another could mend.
 func (x *exchange) tryAll(ctx context.Context, targets []target) {
 	var last *failure
-	for i, t := range targets {
+	first := targets[0]
+	for _, t := range x.g.outages.order(targets) {
 		if err := x.reserve(ctx, t); err != nil {
 			if last == nil {
 				x.refuse(unreserved(ctx, err))
@@ -72,15 +74,17 @@ func (x *exchange) tryAll(ctx context.Context, targets []target) {
 			last.message += fmt.Sprintf("; the fallback %q was not asked: %v", t.at.Name, err)
 			break
 		}
-		x.call.Provider, x.call.Model, x.call.Fallback = t.at.Name, t.model, i > 0
+		x.call.Provider, x.call.Model, x.call.Fallback = t.at.Name, t.model, t != first
 		var got *answer
 		if got, last = x.try(ctx, t); got != nil {
+			x.g.outages.answered(t)
 			x.deliver(got)
 			return
 		}
 		if !last.transient() {
 			break
 		}
+		x.g.outages.failed(t)
 	}
 	x.fail(last)
 }
@@ -306,7 +310,7 @@ func (x *exchange) finish(u Usage, estimated bool) {
 	x.call.Total = x.since(x.call.Started)
 	used := amount{tokens: u.Total()}
 	if x.priced {
-		b := x.price.bill(u)
+		b := billOf(x.price, u)
 		used.money, x.call.Cost = b.total(), b.cost()
 	}
 	for _, said := range []*string{&x.call.RequestID, &x.call.StopReason, &x.call.ModelServed} {

@@ -18,6 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"code.dny.dev/ssrf"
+
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -42,6 +45,12 @@ const (
 type Options struct {
 	// Aliases are names for models, such as "auto". Default: none.
 	Aliases map[string]string
+	// Fallback are models that stand in for one, asked on the same wire in this
+	// order, after what its provider's own Fallback has. Default: none.
+	Fallback map[string][]string
+	// Disabled are models that are refused although a provider serves them, each
+	// one exact or with a "*" at the end. Default: none.
+	Disabled []string
 	// Budget limits the spending. Default: no limit.
 	Budget Budget
 	// Reserve is asked before each call that costs something, once Budget has
@@ -58,8 +67,8 @@ type Options struct {
 	// IdleTimeout is how long a stream may be silent, before its first byte and
 	// between any two. Default 5 min: reasoning models think that long unheard.
 	IdleTimeout time.Duration
-	// Prices is the table for costs and money limits. Default: [DefaultPrices].
-	Prices *Prices
+	// Prices is the table for costs and money limits. Default: [catalog.DefaultPrices].
+	Prices *catalog.Prices
 	// OnCall is given each call when its last byte is about to be passed on,
 	// one call at a time. It must be quick. Default: none.
 	OnCall func(Call)
@@ -75,8 +84,9 @@ type Options struct {
 	// StopTimeout is how long calls under way may go on after Run is told to
 	// stop. Default 5 s.
 	StopTimeout time.Duration
-	// Transport makes the requests to providers; it must not follow redirects
-	// nor decompress. Default: an own one that uses the environment's proxy.
+	// Transport makes the requests to providers that are not PublicOnly; it must
+	// not follow redirects nor decompress. Default: an own one that uses the
+	// environment's proxy.
 	Transport http.RoundTripper
 	// Clock measures and waits. Default: the system's.
 	Clock task.Clock
@@ -93,7 +103,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Clock = task.SystemClock()
 	}
 	if o.Transport == nil {
-		o.Transport = newTransport()
+		o.Transport = newTransport(false)
 	}
 	if o.OnCall == nil {
 		o.OnCall = func(Call) {}
@@ -102,7 +112,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Token = randomToken()
 	}
 	if o.Prices == nil {
-		prices, err := DefaultPrices()
+		prices, err := catalog.DefaultPrices()
 		if err != nil {
 			return o, err
 		}
@@ -115,11 +125,19 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // newTransport is for a handful of hosts. It asks for no compression: what
-// comes must pass through as it is, and be read on the way.
-func newTransport() *http.Transport {
+// comes must pass through as it is, and be read on the way. A public one judges
+// each address when it is dialled, after the name was resolved, and uses no
+// proxy, for nobody could tell what that would dial.
+func newTransport(public bool) *http.Transport {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	proxy := http.ProxyFromEnvironment
+	if public {
+		dialer.Control = ssrf.New(ssrf.WithAnyPort()).Safe
+		proxy = nil
+	}
 	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		Proxy:                  proxy,
+		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxIdleConnsPerHost:    16,
@@ -138,12 +156,15 @@ func randomToken() Key {
 // Gateway is a run's door to the models. It is an http.Handler; Run serves it
 // on loopback. Safe for concurrent use.
 type Gateway struct {
-	opts   Options
-	router *router
-	scrub  *scrubber
-	ledger *ledger
-	token  [sha256.Size]byte
-	slots  chan struct{}
+	opts    Options
+	router  *router
+	scrub   *scrubber
+	ledger  *ledger
+	outages outages
+	token   [sha256.Size]byte
+	slots   chan struct{}
+	// public reaches providers that are PublicOnly.
+	public *http.Transport
 	number atomic.Int64 // of the last call
 
 	recording sync.Mutex // orders OnCall
@@ -164,7 +185,7 @@ func New(providers []Provider, opts *Options) (*Gateway, error) {
 		return nil, fmt.Errorf("model gateway: %w", err)
 	}
 	o.Aliases = maps.Clone(o.Aliases)
-	r, err := newRouter(slices.Clone(providers), o.Aliases)
+	r, err := newRouter(slices.Clone(providers), o)
 	if err != nil {
 		return nil, fmt.Errorf("model gateway: %w", err)
 	}
@@ -174,8 +195,9 @@ func New(providers []Provider, opts *Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		opts: o, router: r, scrub: newScrubber(keys), ledger: newLedger(o.Budget),
-		token: sha256.Sum256([]byte(o.Token.Reveal())),
-		slots: make(chan struct{}, o.MaxConcurrent),
+		outages: outages{clock: o.Clock, known: map[outageKey]outage{}},
+		token:   sha256.Sum256([]byte(o.Token.Reveal())),
+		slots:   make(chan struct{}, o.MaxConcurrent), public: newTransport(true),
 		usage: map[string]Usage{},
 	}
 	g.number.Store(o.FirstCall - 1)

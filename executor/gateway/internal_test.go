@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gotest.tools/v3/assert"
 	"pgregory.net/rapid"
+
+	"github.com/oz-platform/cloudagents/executor/catalog"
 )
 
 func apis() []API { return []API{Messages, Responses, ChatCompletions, GenerateContent} }
@@ -174,7 +176,7 @@ func FuzzRequestEdit(f *testing.F) {
 		if !cmp.Equal(before, after) {
 			t.Fatal(cmp.Diff(before, after))
 		}
-		if est := r.estimate(Price{}); est.Input <= 0 || est.Output <= 0 || est.Total() > 2*maxCount {
+		if est := r.estimate(catalog.Price{}); est.Input <= 0 || est.Output <= 0 || est.Total() > 2*maxCount {
 			t.Fatalf("impossible estimate: %+v", est)
 		}
 	})
@@ -200,7 +202,7 @@ func FuzzGeminiRequest(f *testing.F) {
 			t.Fatalf("%q leads to %q", up.Path, clean)
 		}
 		if r, err := parseRequest(op, body); err == nil {
-			if est := r.estimate(Price{}); est.Input <= 0 || est.Output <= 0 || est.Total() > 2*maxCount {
+			if est := r.estimate(catalog.Price{}); est.Input <= 0 || est.Output <= 0 || est.Total() > 2*maxCount {
 				t.Fatalf("impossible estimate: %+v", est)
 			}
 		}
@@ -284,7 +286,7 @@ func TestScrubProperty(t *testing.T) {
 }
 
 func TestEstimateReservesTheDearestPrompt(t *testing.T) {
-	table, err := DefaultPrices()
+	table, err := catalog.DefaultPrices()
 	assert.NilError(t, err)
 	price, ok := table.Of("claude-sonnet-4-5")
 	assert.Assert(t, ok)

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/oz-platform/cloudagents/executor/catalog"
 )
 
 // Provider is an endpoint that serves models.
@@ -26,6 +28,10 @@ type Provider struct {
 	// Gemini wires, as gateways compatible with them want. Default: "x-api-key"
 	// and "x-goog-api-key". The OpenAI wire always uses the former.
 	BearerAuth bool
+	// PublicOnly refuses to reach the endpoint at an address that is private,
+	// loopback or otherwise not on the internet, and ignores the environment's
+	// proxy: for a BaseURL of somebody who is not the operator.
+	PublicOnly bool
 	// Models are the ids served, each one exact or with a "*" at the end. The
 	// first provider of the wire that serves a model gets the call. Required.
 	Models []string
@@ -99,8 +105,12 @@ func parseBase(raw string) (*url.URL, error) {
 }
 
 // serves reports whether model is one of e's.
-func (e *endpoint) serves(model string) bool {
-	return slices.ContainsFunc(e.Models, func(m string) bool {
+func (e *endpoint) serves(model string) bool { return anyMatches(e.Models, model) }
+
+// anyMatches reports whether model is one of list, which may have a "*" at the
+// end of each.
+func anyMatches(list []string, model string) bool {
+	return slices.ContainsFunc(list, func(m string) bool {
 		if prefix, pattern := strings.CutSuffix(m, "*"); pattern {
 			return strings.HasPrefix(model, prefix)
 		}
@@ -112,13 +122,15 @@ func (e *endpoint) serves(model string) bool {
 type router struct {
 	endpoints []*endpoint
 	aliases   map[string]string
+	fallback  map[string][]string
+	disabled  []string
 }
 
-func newRouter(providers []Provider, aliases map[string]string) (*router, error) {
+func newRouter(providers []Provider, o Options) (*router, error) {
 	if len(providers) == 0 {
 		return nil, fmt.Errorf("no provider given")
 	}
-	r := &router{aliases: aliases}
+	r := &router{aliases: o.Aliases, fallback: o.Fallback, disabled: o.Disabled}
 	for i, p := range providers {
 		e, err := newEndpoint(p)
 		if err != nil {
@@ -136,7 +148,7 @@ func newRouter(providers []Provider, aliases map[string]string) (*router, error)
 			}
 		}
 	}
-	for alias, model := range aliases {
+	for alias, model := range o.Aliases {
 		if !slices.ContainsFunc(r.endpoints, func(e *endpoint) bool { return e.serves(model) }) {
 			return nil, fmt.Errorf("alias %q: no provider serves %q", alias, model)
 		}
@@ -156,25 +168,47 @@ func (r *router) named(name string) *endpoint {
 // route gives the targets for a model as a harness named it, first choice
 // first; none when nobody serves it on that wire.
 func (r *router) route(wire Wire, asked string) []target {
-	model := asked
-	if to, ok := r.aliases[asked]; ok {
-		model = to
+	model := defaulted(r.aliases[asked], asked)
+	e := r.serving(wire, model)
+	if e == nil {
+		return nil
+	}
+	targets := []target{{e, model}}
+	add := func(t target) {
+		if !slices.Contains(targets, t) && !anyMatches(r.disabled, t.model) {
+			targets = append(targets, t)
+		}
+	}
+	for _, f := range e.Fallback {
+		add(target{r.named(f.Provider), defaulted(f.Model, model)})
+	}
+	for _, other := range r.fallback[model] {
+		if at := r.serving(wire, other); at != nil {
+			add(target{at, other})
+		}
+	}
+	return targets
+}
+
+// serving is the first endpoint on a wire that serves a model; nil when there
+// is none, or nobody may use the model.
+func (r *router) serving(wire Wire, model string) *endpoint {
+	if anyMatches(r.disabled, model) {
+		return nil
 	}
 	for _, e := range r.endpoints {
-		if e.Wire != wire || !e.serves(model) {
-			continue
+		if e.Wire == wire && e.serves(model) {
+			return e
 		}
-		targets := []target{{e, model}}
-		for _, f := range e.Fallback {
-			targets = append(targets, target{r.named(f.Provider), defaulted(f.Model, model)})
-		}
-		return targets
 	}
 	return nil
 }
 
 // missing explains why route found nobody.
 func (r *router) missing(wire Wire, asked string) string {
+	if anyMatches(r.disabled, defaulted(r.aliases[asked], asked)) {
+		return fmt.Sprintf("the operator of this server has switched the model %q off; use another", asked)
+	}
 	for _, other := range wires() {
 		if other != wire && r.route(other, asked) != nil {
 			return fmt.Sprintf("model %q is served on the %s wire only; use that, or another model", asked, other)
@@ -185,7 +219,7 @@ func (r *router) missing(wire Wire, asked string) string {
 
 // ids lists what can be asked for by name on a wire: aliases, exact ids, and
 // what prices knows of a family that is served by a pattern such as "claude-*".
-func (r *router) ids(wire Wire, prices *Prices) []string {
+func (r *router) ids(wire Wire, prices *catalog.Prices) []string {
 	var ids []string
 	for alias := range r.aliases {
 		if r.route(wire, alias) != nil {
@@ -200,10 +234,11 @@ func (r *router) ids(wire Wire, prices *Prices) []string {
 			case !pattern:
 				ids = append(ids, m)
 			case prefix != "":
-				ids = append(ids, prices.named(prefix)...)
+				ids = append(ids, prices.Named(prefix)...)
 			}
 		}
 	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return r.route(wire, id) == nil })
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }

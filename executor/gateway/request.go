@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"slices"
+
+	"github.com/oz-platform/cloudagents/executor/catalog"
 )
 
 // span is a half-open range of bytes in a body.
@@ -183,7 +185,7 @@ const maxCount = 100_000_000
 // estimate is the most that a call is expected to use. The prompt is counted
 // by its bytes, but never above the model's context window: what does not fit
 // is refused by the provider, free of charge (pictures are many bytes and few tokens).
-func (r *modelRequest) estimate(price Price) Usage {
+func (r *modelRequest) estimate(price catalog.Price) Usage {
 	input := int64(len(r.body)/bytesPerToken) + 1
 	output := r.maxOutput
 	if output == 0 {
@@ -204,18 +206,18 @@ func (r *modelRequest) estimate(price Price) Usage {
 
 // reservation is what has to be left in the budget for the call. Every token of
 // the prompt may be written to a cache, at the highest rate the request can cause.
-func (r *modelRequest) reservation(price Price, priced bool) amount {
+func (r *modelRequest) reservation(price catalog.Price, priced bool) amount {
 	est := r.estimate(price)
 	a := amount{tokens: est.Total()}
 	if !priced {
 		return a
 	}
-	asInput := price.bill(est)
+	asInput := billOf(price, est)
 	est.CacheWrite, est.Input = est.Input, 0
 	if bytes.Contains(r.body, []byte(`"1h"`)) {
 		est.CacheWrite1h = est.CacheWrite
 	}
-	a.money = max(asInput.total(), price.bill(est).total())
+	a.money = max(asInput.total(), billOf(price, est).total())
 	return a
 }
 

@@ -2,7 +2,9 @@ package gateway_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -264,4 +266,77 @@ func waitForCall(t *testing.T, d *door) gateway.Call {
 	}
 	t.Fatal("no call was recorded")
 	return gateway.Call{}
+}
+
+// shiftedClock is the system's, ahead by what it was shifted.
+type shiftedClock struct{ ahead atomic.Int64 }
+
+func (c *shiftedClock) Now() time.Time                         { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *shiftedClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+func (c *shiftedClock) shift(d time.Duration)                  { c.ahead.Add(int64(d)) }
+
+// What is away is passed over for a while, and comes back: of two models that
+// stand in, the first that answers does.
+func TestFallbackReturns(t *testing.T) {
+	down := map[string]bool{"claude-a": true, "claude-b": true}
+	var asked []string
+	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ Model string }
+		_ = json.NewDecoder(r.Body).Decode(&in)
+		asked = append(asked, in.Model)
+		if down[in.Model] {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, wholeMessage)
+	})
+	clock := &shiftedClock{}
+	d := open(t, both(url), gateway.Options{Clock: clock, Retry: gateway.Retry{MaxAttempts: 1},
+		Fallback: map[string][]string{"claude-a": {"claude-b", "gpt-4o", "claude-off", "claude-c"}}, Disabled: []string{"claude-off*"}})
+	call := func(want ...string) gateway.Call {
+		t.Helper()
+		asked = nil
+		got := d.send(t, d.messages(), strings.Replace(hello, "claude-sonnet-4-5", "claude-a", 1))
+		assert.Equal(t, got.status, 200, got.body)
+		assert.DeepEqual(t, asked, want)
+		return d.last(t)
+	}
+	assert.Assert(t, call("claude-a", "claude-b", "claude-c").Fallback)
+	assert.Assert(t, call("claude-c").Fallback, "what is away is not asked again at once")
+	clock.shift(30 * time.Second)
+	call("claude-a", "claude-b", "claude-c")
+	clock.shift(30 * time.Second)
+	call("claude-c") // now it is passed over for a minute
+	down = nil
+	clock.shift(30 * time.Second)
+	assert.Assert(t, !call("claude-a").Fallback)
+	call("claude-a")
+}
+
+func TestDisabledModel(t *testing.T) {
+	_, url := play(t, scripted.Step{Text: "x"})
+	d := open(t, both(url), gateway.Options{Disabled: []string{"claude-sonnet-*", "gpt-4o"}})
+	got := d.send(t, d.messages(), hello)
+	assert.Equal(t, got.status, http.StatusNotFound)
+	_, code, message := got.shape(t)
+	assert.Equal(t, code, "model_not_found")
+	assert.Assert(t, strings.Contains(message, "switched the model"), message)
+	assert.Equal(t, d.send(t, d.OpenAIURL+"/chat/completions", chat).status, http.StatusNotFound)
+}
+
+// A provider that somebody else than the operator configured cannot be used to
+// reach what only the runner's machine can: the address is judged when it is
+// dialled.
+func TestPublicOnlyProvider(t *testing.T) {
+	server, url := play(t, scripted.Step{Text: "x"})
+	for _, at := range []string{url, strings.Replace(url, "127.0.0.1", "localhost", 1), "http://[::1]:1", "http://169.254.169.254", "http://10.0.0.1:8080", "http://100.64.0.1"} {
+		d := open(t, []gateway.Provider{{Name: "theirs", Wire: gateway.Anthropic, BaseURL: at, APIKey: gateway.NewKey(testKey),
+			PublicOnly: true, Models: []string{"*"}}}, gateway.Options{})
+		got := d.send(t, d.messages(), hello)
+		assert.Equal(t, got.status, http.StatusBadGateway, at)
+		call := d.last(t)
+		assert.Equal(t, len(call.Attempts), 1, at)
+		assert.Assert(t, strings.Contains(call.Message, "not on the internet"), "%s: %s", at, call.Message)
+	}
+	assert.Equal(t, len(server.Requests()), 0)
 }

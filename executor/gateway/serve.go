@@ -101,6 +101,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 // CloseIdleConnections drops the kept connections to providers. Serve does it;
 // who mounts the Gateway as a handler does it at the end.
 func (g *Gateway) CloseIdleConnections() {
+	g.public.CloseIdleConnections()
 	if t, ok := g.opts.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"code.dny.dev/ssrf"
 )
 
 // answer is what a provider sent: a whole body, or a stream whose first bytes
@@ -177,7 +179,11 @@ func (g *Gateway) send(ctx context.Context, r *http.Request, t target, op operat
 	t.at.setHeader(out.Header, r.Header)
 	// The transport is called directly: a client would follow redirects, and
 	// carry the key to wherever they point.
-	res, err := g.opts.Transport.RoundTrip(out)
+	transport := g.opts.Transport
+	if t.at.PublicOnly {
+		transport = g.public
+	}
+	res, err := transport.RoundTrip(out)
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +241,9 @@ func (g *Gateway) noAnswer(caller context.Context, t target, err error) *failure
 	switch {
 	case caller.Err() != nil:
 		return &failure{class: ClassCancelled, message: errHungUp.Error()}
+	case errors.Is(err, ssrf.ErrProhibitedIP):
+		f.retry = false
+		f.message = fmt.Sprintf("provider %q is at an address that is not on the internet; only the operator of the server may configure such a provider, or allow it", t.at.Name)
 	case errors.Is(err, errSilent):
 		f.class = ClassTimeout
 		f.message = fmt.Sprintf("provider %q gave no answer in time", t.at.Name)

@@ -4,28 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/executor/gateway"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/tools"
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// autoModel stands for the platform's default model.
-const autoModel = "auto"
-
 // drive lets the agent work in the workspace and reports the outcome.
 func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace) (harness.Outcome, error) {
-	model, providers, err := x.model()
+	prices, err := x.prices()
 	if err != nil {
 		return x.reportError(ctx, err)
 	}
-	gw, err := x.gateway(ctx, providers)
+	model, fallback, err := x.model(h, prices)
+	if err != nil {
+		return x.reportError(ctx, err)
+	}
+	gw, err := x.gateway(ctx, prices, map[string][]string{model.ID: fallback})
 	if err != nil {
 		return x.reportError(ctx, err)
 	}
@@ -103,43 +104,50 @@ func (x *execution) evidence(o harness.Outcome) harness.Outcome {
 	return o
 }
 
-// model resolves the run's model and finds who serves it.
-func (x *execution) model() (harness.Model, []executor.ModelProvider, error) {
-	models := x.bundle.Models
-	id := x.bundle.Task.Config.ModelID
-	if id == "" || strings.HasPrefix(id, autoModel) {
-		id = models.Default
+// model resolves the run's model for the agent, and says what stands in for it.
+func (x *execution) model(h harness.Harness, prices *catalog.Prices) (harness.Model, []string, error) {
+	config := x.bundle.Task.Config
+	wires := catalog.HarnessWires(config.HarnessType())
+	if w, ok := h.(harness.Wired); ok {
+		wires = w.Wires()
 	}
-	for _, p := range models.Providers {
-		if serves(p, id) {
-			price, _ := x.opts.Prices.Of(id)
-			return harness.Model{ID: id, Wire: p.Wire, ContextWindow: price.ContextWindow, MaxOutput: price.MaxOutput, Scripted: p.Scripted}, models.Providers, nil
-		}
+	field, asked := config.ModelAsked()
+	choice, err := x.bundle.Models.Choose(field, asked, wires)
+	if err != nil {
+		return harness.Model{}, nil, err
 	}
-	if len(models.Providers) == 0 {
-		return harness.Model{}, nil, task.Errorf(task.CodeExternalAuthRequired,
-			"the server has no model provider; set ANTHROPIC_API_KEY or OPENAI_API_KEY where it runs, or configure one")
-	}
-	return harness.Model{}, nil, task.Invalid("config.model_id", "no configured provider serves the model %q", id)
+	price, _ := prices.Of(choice.ID)
+	return harness.Model{ID: choice.ID, Wire: choice.Provider.Wire, ContextWindow: price.ContextWindow, MaxOutput: price.MaxOutput,
+		Scripted: choice.Provider.Scripted}, choice.Fallback, nil
 }
 
-// serves reports whether a provider's list has the model.
-func serves(p executor.ModelProvider, id string) bool {
-	return id != "" && slices.ContainsFunc(p.Models, func(pattern string) bool {
-		if rest, ok := strings.CutSuffix(pattern, "*"); ok {
-			return strings.HasPrefix(id, rest)
+// prices are the built-in ones under those that providers come with.
+func (x *execution) prices() (*catalog.Prices, error) {
+	all := x.opts.Prices
+	for _, p := range x.bundle.Models.Providers {
+		if len(p.Prices) == 0 {
+			continue
 		}
-		return pattern == id
-	})
+		own, err := catalog.NewPrices(p.Prices)
+		if err != nil {
+			return nil, fmt.Errorf("prices of model provider %q: %w", p.Name, err)
+		}
+		all = all.Merge(own)
+	}
+	return all, nil
 }
 
 // gateway makes the run's door to the models, with what earlier executions
 // have spent already booked.
-func (x *execution) gateway(ctx context.Context, providers []executor.ModelProvider) (*gateway.Gateway, error) {
-	list := make([]gateway.Provider, 0, len(providers))
-	for _, p := range providers {
-		list = append(list, gateway.Provider{Name: p.Name, Wire: gateway.Wire(p.Wire), BaseURL: p.BaseURL,
-			APIKey: gateway.NewKey(p.APIKey.Reveal()), Models: p.Models})
+func (x *execution) gateway(ctx context.Context, prices *catalog.Prices, fallback map[string][]string) (*gateway.Gateway, error) {
+	var list []gateway.Provider
+	for _, p := range x.bundle.Models.Providers {
+		to := gateway.Provider{Name: p.Name, Wire: gateway.Wire(p.Wire), BaseURL: p.BaseURL, APIKey: gateway.NewKey(p.APIKey.Reveal()),
+			BearerAuth: p.BearerAuth, Models: p.Models, PublicOnly: p.PublicOnly}
+		for _, f := range p.Fallback {
+			to.Fallback = append(to.Fallback, gateway.Target{Provider: f.Provider, Model: f.Model})
+		}
+		list = append(list, to)
 	}
 	used := x.bundle.Task.Usage
 	spent, _ := used.USD()
@@ -147,8 +155,8 @@ func (x *execution) gateway(ctx context.Context, providers []executor.ModelProvi
 	return gateway.New(list, &gateway.Options{
 		Budget: gateway.Budget{MaxTokens: limits.MaxTokens, MaxUSD: limits.MaxCostUSD,
 			SpentTokens: used.Tokens().Total(), SpentUSD: spent},
-		Reserve: x.reserve,
-		Prices:  x.opts.Prices, Clock: x.opts.Clock,
+		Reserve: x.reserve, Fallback: fallback, Disabled: x.bundle.Models.Disabled,
+		Prices: prices, Clock: x.opts.Clock,
 		OnCall: func(c gateway.Call) { x.recordCall(ctx, c) },
 	})
 }
@@ -164,6 +172,9 @@ func (x *execution) recordCall(ctx context.Context, c gateway.Call) {
 			payloads = append(payloads, &task.Notice{Text: fmt.Sprintf("%s answered %s to the model call; tried again after %s.",
 				a.Provider, trouble(a), a.Wait.Round(time.Millisecond))})
 		}
+	}
+	if c.Fallback && c.Class == gateway.ClassNone {
+		payloads = append(payloads, &task.Notice{Text: fmt.Sprintf("The model that was asked for is away; %s answered with %s instead.", c.Provider, c.Model)})
 	}
 	if err := c.Err(); err != nil {
 		payloads = append(payloads, &task.ErrorReported{Code: task.CodeOf(err), Message: err.Error()})

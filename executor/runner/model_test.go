@@ -1,6 +1,8 @@
 package runner_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -201,4 +203,22 @@ func TestWrongModelKey(t *testing.T) {
 	assert.Equal(t, run.Head.Status.ErrorCode, task.CodeExternalAuthRequired)
 	assert.Assert(t, is.Contains(run.Head.Status.Message, "Check the provider's key"))
 	assert.Assert(t, !strings.Contains(describe(events), wrong))
+}
+
+// TestFallbackIsSaid: another provider answers for one that is away, and the
+// run's log says so.
+func TestFallbackIsSaid(t *testing.T) {
+	t.Parallel()
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Should-Retry", "false")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer down.Close()
+	r := newRig(t, setup{script: mender(), models: func(m *executor.Models) {
+		m.Providers = append([]executor.ModelProvider{{Name: "first", Wire: "anthropic", BaseURL: down.URL, APIKey: modelKey,
+			Models: []string{modelID}, Fallback: []executor.ModelTarget{{Provider: "script"}}}}, m.Providers...)
+	}})
+	run, events := r.do(prompt, r.environment(nil))
+	r.checkMended(run, events, r.remote)
+	assert.Assert(t, is.Contains(describe(events), "script answered with "+modelID+" instead"))
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/oz-platform/cloudagents/executor"
-	"github.com/oz-platform/cloudagents/executor/gateway"
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/secrets"
@@ -52,7 +52,7 @@ type Options struct {
 	// run's own variables and secrets. Default: the runner's own.
 	Environ []string
 	// Prices is the price table. Default: the built-in one.
-	Prices *gateway.Prices
+	Prices *catalog.Prices
 	// Clock waits and tells the time. Default: the system's.
 	Clock task.Clock
 	// MaxAway is how long the platform may be out of reach before the runner
@@ -81,7 +81,7 @@ func (o *Options) withDefaults() (Options, error) {
 		out.Clock = task.SystemClock()
 	}
 	if out.Prices == nil {
-		if out.Prices, err = gateway.DefaultPrices(); err != nil {
+		if out.Prices, err = catalog.DefaultPrices(); err != nil {
 			return out, err
 		}
 	}

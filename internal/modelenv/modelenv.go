@@ -16,18 +16,20 @@ import (
 const (
 	anthropicModel = "claude-sonnet-4-5"
 	openAIModel    = "gpt-5.1"
+	geminiModel    = "gemini-2.5-pro"
 )
 
 // Lookup gives an environment variable, "" when it is not set, like os.Getenv.
 type Lookup func(name string) string
 
 // Providers gives what the environment offers: ANTHROPIC_API_KEY with
-// ANTHROPIC_BASE_URL, and OPENAI_API_KEY with OPENAI_BASE_URL (which alone is
-// enough for an endpoint of your own that wants no key). OZ_MODEL chooses the
-// default model. No provider is no error: Providers is empty then.
+// ANTHROPIC_BASE_URL, GEMINI_API_KEY with GOOGLE_GEMINI_BASE_URL, and
+// OPENAI_API_KEY with OPENAI_BASE_URL (which alone is enough for an endpoint of
+// your own that wants no key). OZ_MODEL chooses the default model. No provider
+// is no error: Providers is empty then.
 func Providers(env Lookup) (executor.Models, error) {
 	var m executor.Models
-	for _, name := range []string{"ANTHROPIC_API_KEY", "OPENAI_API_KEY"} {
+	for _, name := range []string{"ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY"} {
 		if err := CheckKey(name, env(name)); err != nil {
 			return m, err
 		}
@@ -41,6 +43,14 @@ func Providers(env Lookup) (executor.Models, error) {
 			APIKey: executor.Sensitive(key), Models: []string{"claude-*"}})
 		m.Default = anthropicModel
 	}
+	if key := env("GEMINI_API_KEY"); key != "" {
+		base, err := baseURL(env, "GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com")
+		if err != nil {
+			return m, err
+		}
+		m.Providers = append(m.Providers, executor.ModelProvider{Name: "google", Wire: "gemini", BaseURL: base,
+			APIKey: executor.Sensitive(key), Models: []string{"gemini-*"}})
+	}
 	if key := env("OPENAI_API_KEY"); key != "" || env("OPENAI_BASE_URL") != "" {
 		base, err := baseURL(env, "OPENAI_BASE_URL", "https://api.openai.com/v1")
 		if err != nil {
@@ -52,7 +62,7 @@ func Providers(env Lookup) (executor.Models, error) {
 		m.Default = cmp.Or(m.Default, openAIModel)
 	}
 	if len(m.Providers) > 0 {
-		m.Default = cmp.Or(env("OZ_MODEL"), m.Default)
+		m.Default = cmp.Or(env("OZ_MODEL"), m.Default, geminiModel)
 	}
 	return m, nil
 }

@@ -22,6 +22,9 @@ func TestProviders(t *testing.T) {
 		{"own endpoint", map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OZ_MODEL": "llama"}, []string{"openai http://127.0.0.1:1/v1"}, "llama"},
 		{"both", map[string]string{"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k", "ANTHROPIC_BASE_URL": "https://gw"},
 			[]string{"anthropic https://gw", "openai https://api.openai.com/v1"}, "claude-sonnet-4-5"},
+		{"google", map[string]string{"GEMINI_API_KEY": "k"}, []string{"google https://generativelanguage.googleapis.com"}, "gemini-2.5-pro"},
+		{"google beside another", map[string]string{"GEMINI_API_KEY": "k", "GOOGLE_GEMINI_BASE_URL": "http://gw", "OPENAI_API_KEY": "k"},
+			[]string{"google http://gw", "openai https://api.openai.com/v1"}, "gpt-5.1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m, err := modelenv.Providers(func(n string) string { return tt.env[n] })
@@ -47,7 +50,7 @@ func TestBadAddressIsRefusedUnseen(t *testing.T) {
 }
 
 func TestBadKeyIsRefusedUnseen(t *testing.T) {
-	for _, name := range []string{"ANTHROPIC_API_KEY", "OPENAI_API_KEY"} {
+	for _, name := range []string{"ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"} {
 		_, err := modelenv.Providers(func(n string) string { return map[string]string{name: "hunter2hunter2\n"}[n] })
 		assert.ErrorContains(t, err, name+": has a space")
 		assert.Assert(t, !strings.Contains(err.Error(), "hunter2"))

@@ -1676,13 +1676,22 @@ type MessageHeader struct {
 
 // ModelInfo defines model for ModelInfo.
 type ModelInfo struct {
-	Description     string                 `json:"description,omitempty,omitzero"`
-	DisableReason   ModelInfoDisableReason `json:"disable_reason,omitempty,omitzero"`
-	DisplayName     string                 `json:"display_name"`
-	Id              string                 `json:"id"`
-	Provider        ModelInfoProvider      `json:"provider"`
-	ReasoningLevel  string                 `json:"reasoning_level,omitempty,omitzero"`
-	VisionSupported bool                   `json:"vision_supported"`
+	// ContextWindow In tokens; absent when unknown.
+	ContextWindow int64                  `json:"context_window,omitempty,omitzero"`
+	Description   string                 `json:"description,omitempty,omitzero"`
+	DisableReason ModelInfoDisableReason `json:"disable_reason,omitempty,omitzero"`
+	DisplayName   string                 `json:"display_name"`
+
+	// Harnesses The agents that can use it. This and what follows are beyond the Oz API.
+	Harnesses       []string `json:"harnesses,omitempty,omitzero"`
+	Id              string   `json:"id"`
+	MaxOutputTokens int64    `json:"max_output_tokens,omitempty,omitzero"`
+
+	// Price What a model costs in USD per million tokens, for prompts of ordinary length; absent when unknown.
+	Price           ModelPrice        `json:"price,omitempty,omitzero"`
+	Provider        ModelInfoProvider `json:"provider"`
+	ReasoningLevel  string            `json:"reasoning_level,omitempty,omitzero"`
+	VisionSupported bool              `json:"vision_supported"`
 }
 
 // ModelInfoDisableReason defines model for ModelInfo.DisableReason.
@@ -1690,6 +1699,15 @@ type ModelInfoDisableReason string
 
 // ModelInfoProvider defines model for ModelInfo.Provider.
 type ModelInfoProvider string
+
+// ModelPrice What a model costs in USD per million tokens, for prompts of ordinary length; absent when unknown.
+type ModelPrice struct {
+	// AsOf The day on which that was so.
+	AsOf      string  `json:"as_of"`
+	InputUsd  float64 `json:"input_usd"`
+	OutputUsd float64 `json:"output_usd"`
+	Source    string  `json:"source,omitempty,omitzero"`
+}
 
 // ModelUsage defines model for ModelUsage.
 type ModelUsage struct {

@@ -337,8 +337,11 @@ func TestKeysAndAccounts(t *testing.T) {
 	models, defaultID, err := c.Models(ctx)
 	assert.NilError(t, err)
 	assert.Equal(t, defaultID, "m-1")
-	assert.Equal(t, len(models), 1)
 	assert.Equal(t, models[0].ID, "m-1")
+	assert.DeepEqual(t, models[0].Harnesses, []string{"oz", "codex", "opencode"})
+	direct, _, err := local(e).Models(ctx)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, models, direct)
 }
 
 // TestErrorsSurviveTheWire compares what fails in the embedded platform with

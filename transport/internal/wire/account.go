@@ -64,12 +64,22 @@ func WhoamiOf(w api.Whoami) access.Caller {
 
 // Model shows a model (Oz API, ModelInfo).
 func Model(m oz.ModelInfo) api.ModelInfo {
-	return api.ModelInfo{Id: m.ID, DisplayName: m.DisplayName, Description: m.Description,
-		Provider: api.ModelInfoProvider(m.Provider), VisionSupported: m.VisionSupported}
+	out := api.ModelInfo{Id: m.ID, DisplayName: m.DisplayName, Description: m.Description,
+		Provider: api.ModelInfoProvider(m.Provider), VisionSupported: m.VisionSupported, DisableReason: api.ModelInfoDisableReason(m.DisableReason),
+		Harnesses: m.Harnesses, ContextWindow: m.ContextWindow, MaxOutputTokens: m.MaxOutput}
+	if m.Price != nil {
+		out.Price = api.ModelPrice{InputUsd: m.Price.Input, OutputUsd: m.Price.Output, AsOf: m.Price.AsOf, Source: m.Price.Source}
+	}
+	return out
 }
 
 // ModelOf reads a model.
 func ModelOf(m api.ModelInfo) oz.ModelInfo {
-	return oz.ModelInfo{ID: m.Id, DisplayName: m.DisplayName, Description: m.Description,
-		Provider: string(m.Provider), VisionSupported: m.VisionSupported}
+	out := oz.ModelInfo{ID: m.Id, DisplayName: m.DisplayName, Description: m.Description,
+		Provider: string(m.Provider), VisionSupported: m.VisionSupported, DisableReason: string(m.DisableReason),
+		Harnesses: m.Harnesses, ContextWindow: m.ContextWindow, MaxOutput: m.MaxOutputTokens}
+	if m.Price.AsOf != "" {
+		out.Price = &oz.ModelPrice{Input: m.Price.InputUsd, Output: m.Price.OutputUsd, AsOf: m.Price.AsOf, Source: m.Price.Source}
+	}
+	return out
 }

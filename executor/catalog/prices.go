@@ -1,4 +1,4 @@
-package gateway
+package catalog
 
 import (
 	"bytes"
@@ -92,10 +92,20 @@ func LoadPrices(r io.Reader) (*Prices, error) {
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, fmt.Errorf("price file: more than one document, or larger than %d bytes", maxPriceFileBytes)
 	}
+	p, err := NewPrices(file.Models)
+	if err != nil {
+		return nil, fmt.Errorf("price file: %w", err)
+	}
+	return p, nil
+}
+
+// NewPrices makes a table of entries, which it checks as LoadPrices does.
+func NewPrices(entries []Price) (*Prices, error) {
 	p := &Prices{exact: map[string]*Price{}}
-	for i := range file.Models {
-		if err := p.add(&file.Models[i]); err != nil {
-			return nil, fmt.Errorf("price file: entry %d: %w", i+1, err)
+	for i := range entries {
+		entry := entries[i]
+		if err := p.add(&entry); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", i+1, err)
 		}
 	}
 	return p, nil
@@ -136,8 +146,8 @@ func (p *Prices) Of(model string) (Price, bool) {
 	return Price{}, false
 }
 
-// named lists the ids with an own entry that begin with prefix, in no order.
-func (p *Prices) named(prefix string) []string {
+// Named lists the ids with an own entry that begin with prefix, in no order.
+func (p *Prices) Named(prefix string) []string {
 	var ids []string
 	for id := range p.exact {
 		if strings.HasPrefix(id, prefix) {
@@ -226,42 +236,4 @@ func undated(model string) string {
 		}
 	}
 	return model
-}
-
-// bill is a Cost in exact money.
-type bill struct{ input, cacheRead, cacheWrite, output, webSearch pico }
-
-func (b bill) total() pico { return b.input + b.cacheRead + b.cacheWrite + b.output + b.webSearch }
-
-func (b bill) cost() *Cost {
-	return &Cost{b.input.usd(), b.cacheRead.usd(), b.cacheWrite.usd(), b.output.usd(), b.webSearch.usd()}
-}
-
-// Cost is the price of u.
-func (price Price) Cost(u Usage) Cost { return *price.bill(u).cost() }
-
-func (price Price) bill(u Usage) bill {
-	r := price.Rates
-	if l := price.LongContext; l != nil && u.prompt() > l.OverInputTokens {
-		r = l.Rates
-	}
-	input := *r.Input
-	write := or(r.CacheWrite, input)
-	b := bill{
-		input:      pico(u.Input) * perToken(input),
-		cacheRead:  pico(u.CacheRead) * perToken(or(r.CacheRead, input)),
-		cacheWrite: pico(u.CacheWrite-u.CacheWrite1h)*perToken(write) + pico(u.CacheWrite1h)*perToken(or(r.CacheWrite1h, write)),
-		output:     pico(u.Output) * perToken(*r.Output),
-	}
-	if price.WebSearch != nil {
-		b.webSearch = pico(u.WebSearches) * picoOf(*price.WebSearch/1000)
-	}
-	return b
-}
-
-func or(rate *float64, def float64) float64 {
-	if rate == nil {
-		return def
-	}
-	return *rate
 }
