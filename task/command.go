@@ -318,13 +318,22 @@ func (c Cancel) apply(d *decision) error {
 // AddInput is a message from a person: it steers a run that is active, and
 // takes an ended one back to QUEUED with a new round of attempts. A blank
 // message only resumes.
-type AddInput struct{ Input Input }
+type AddInput struct {
+	Input Input
+	// Last, unless nil, is the number of the newest input that the sender knew
+	// of: with another one the command fails with ErrConflict. So whoever looks
+	// for its Input.Key first never says a thing twice.
+	Last *int64
+}
 
 func (c AddInput) subject() ExecutionID { return "" }
 
 func (c AddInput) apply(d *decision) error {
 	if err := ValidateText("message", c.Input.Text); err != nil {
 		return err
+	}
+	if c.Last != nil && *c.Last != d.head.LastInput {
+		return Errorf(CodeConflict, "somebody else has sent a message meanwhile: the newest is number %d", d.head.LastInput)
 	}
 	if d.head.PrunedTo > 0 {
 		return Errorf(CodeOperationNotSupported, "the transcript of this run was removed by the server's retention, so that it cannot go on; start a new run")

@@ -236,6 +236,17 @@ func TestFollowUps(t *testing.T) {
 	h.must(t, task.AddInput{Input: task.Input{Text: strings.Repeat("x", task.MaxInputBytes)}})
 }
 
+func TestInputsThatKnowTheNewest(t *testing.T) {
+	h := newHistory("", "").must(t, situations()["INPROGRESS"]...)
+	last := h.head.LastInput
+	h.must(t, task.AddInput{Input: task.Input{Text: "once", Key: "k"}, Last: &last})
+	events := len(h.log)
+	assert.ErrorIs(t, h.do(task.AddInput{Input: task.Input{Text: "once", Key: "k"}, Last: &last}), task.ErrConflict)
+	assert.Equal(t, len(h.log), events)
+	last = h.head.LastInput
+	h.must(t, task.AddInput{Input: task.Input{Text: "then"}, Last: &last})
+}
+
 func TestEndMustHaveSeenAllInput(t *testing.T) {
 	for _, s := range []task.State{task.StateSucceeded, task.StateBlocked, task.StateFailed, task.StateError} {
 		h := newHistory("", "").must(t, situations()["INPROGRESS"]...).must(t, task.AddInput{Input: task.Input{Text: "wait"}})

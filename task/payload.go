@@ -53,6 +53,8 @@ type Input struct {
 	Choice   string `json:"choice,omitempty"`
 	// Approves is the UID of a plan that the message approves.
 	Approves string `json:"approves,omitempty"`
+	// Key names the event elsewhere that it came with; see AddInput.Last.
+	Key string `json:"key,omitempty"`
 }
 
 // Delivered records that the inputs with these event numbers are now part of

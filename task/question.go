@@ -183,7 +183,7 @@ func (c Expire) apply(d *decision) error {
 	}
 	fail := q.OnExpiry != ExpiryContinue
 	in := Input{Text: c.Note, Question: q.ID}
-	if err := (AddInput{in}).apply(d); err != nil || !fail {
+	if err := (AddInput{Input: in}).apply(d); err != nil || !fail {
 		return err
 	}
 	// FAILED is reached by way of QUEUED: a run that has ended can only be taken on.

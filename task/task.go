@@ -2,6 +2,7 @@ package task
 
 import (
 	"cmp"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,6 +97,7 @@ type Spec struct {
 	ContinuesID    ID                `json:"continues_id,omitempty"` // the run whose conversation this one goes on with
 	Metadata       map[string]string `json:"metadata,omitempty"`     // the caller's own
 	TriggerURL     string            `json:"trigger_url,omitempty"`  // what set it off: a thread, an issue
+	Origin         *Origin           `json:"origin,omitempty"`       // the event elsewhere that it came with; nil for none
 	Interactive    bool              `json:"interactive,omitempty"`  // a person looks on
 	Attachments    []Attachment      `json:"attachments,omitempty"`  // given with the prompt
 	// Fingerprint is a hash of the request, by which a repeat of it is known.
@@ -105,6 +107,15 @@ type Spec struct {
 	// Runner is the runner profile as of creation, in the JSON of
 	// oz.RunnerConfig; nil when the run has none.
 	Runner []byte `json:"runner,omitempty"`
+}
+
+// Origin is the event elsewhere that made a run, and where to answer.
+type Origin struct {
+	Source   string     `json:"source"`             // what it arrived through, as in Delivery
+	Delivery DeliveryID `json:"delivery,omitempty"` // its line in the log of what arrived
+	// Address is where to answer, in the words of its source; nil for nowhere.
+	// It holds no secret.
+	Address json.RawMessage `json:"address,omitempty"`
 }
 
 // Attachment is a file given with a prompt; its bytes are in the blob store.

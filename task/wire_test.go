@@ -19,7 +19,7 @@ func payloads() []task.Payload {
 	return []task.Payload{
 		&task.StateChanged{From: task.StateQueued, To: task.StatePending, Status: task.Status{Message: "m", ErrorCode: task.CodeInternal, Retryable: true}, Worker: "w", Reason: "r"},
 		&task.Phase{Name: task.PhaseSetup, Status: task.PhaseDone, Detail: "d", DurationMS: 1},
-		&task.Input{Text: "t", Mode: task.ModePlan, Question: "q", Choice: "c", Approves: "a", From: task.Principal{Type: task.PrincipalUser, UID: "u", DisplayName: "d", Email: "e"},
+		&task.Input{Text: "t", Key: "k", Mode: task.ModePlan, Question: "q", Choice: "c", Approves: "a", From: task.Principal{Type: task.PrincipalUser, UID: "u", DisplayName: "d", Email: "e"},
 			Attachments: []task.Attachment{{FileName: "f", MIMEType: "m", SizeBytes: 1, Blob: "b"}}},
 		&task.Delivered{Inputs: []int64{1, 2}},
 		&task.TurnStarted{Turn: 1},

@@ -34,6 +34,15 @@ const (
 	Release         Name = "lease.release"    // a lost execution is about to be given up
 )
 
+// Points in triggers.
+const (
+	TriggerStarted Name = "trigger.started" // a delivery's run is stored, the delivery is not decided
+	TriggerActed   Name = "trigger.acted"   // all that a delivery asks for is done, and written down what to tell
+	TriggerDecided Name = "trigger.decided" // its line says so
+	TriggerHeard   Name = "trigger.heard"   // it is written down what to tell of runs, not how far they were heard
+	TriggerSent    Name = "trigger.sent"    // a message was sent, nothing says so
+)
+
 // Points in the runner and the agent.
 const (
 	RunnerBundle         Name = "runner.bundle"
@@ -58,6 +67,11 @@ func Platform() []Name {
 		SandboxGone, Release}
 }
 
+// Triggers lists the points of triggers.
+func Triggers() []Name {
+	return []Name{TriggerStarted, TriggerActed, TriggerDecided, TriggerHeard, TriggerSent}
+}
+
 // Runner lists the points of the runner and the agent.
 func Runner() []Name {
 	return []Name{RunnerBundle, RunnerCloned, RunnerSetup, AgentPromptDelivered, AgentTurnStarted, AgentTurnAnswered,
@@ -65,4 +79,4 @@ func Runner() []Name {
 }
 
 // All lists every point.
-func All() []Name { return slices.Concat(Platform(), Runner()) }
+func All() []Name { return slices.Concat(Platform(), Triggers(), Runner()) }

@@ -23,24 +23,36 @@ const (
 		AND ($3::text[] IS NULL OR state = ANY($3)) AND ($4 = '' OR task_id = $4) ORDER BY k DESC LIMIT $5`
 	selectOutgoingsOf    = outgoingHead + `NULL::bytea` + outgoingTail + `WHERE source = $1` + outgoingRest
 	selectOutgoingsOfRun = outgoingHead + `NULL::bytea` + outgoingTail + `WHERE task_id = $1` + outgoingRest
-	insertOutgoing       = `INSERT INTO outgoing (id, key, lane, kind, source, owner, task_id, body, created_at, ready_at, state, attempts, reason, holder, lease_until)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', 0, '', '', 0) ON CONFLICT (key) DO NOTHING`
-	takeOutgoing = `WITH due AS (SELECT k FROM outgoing o WHERE state = 'waiting' AND ready_at <= $1 AND lease_until <= $1
-			AND (lane = '' OR NOT EXISTS (SELECT 1 FROM outgoing e WHERE e.state = 'waiting' AND e.lane = o.lane AND e.k < o.k))
+	insertOutgoing       = `INSERT INTO outgoing (id, key, lane, head, kind, source, owner, task_id, body, created_at, ready_at, state, attempts, reason, holder, lease_until)
+		VALUES ($1, $2, $3, $3 = '' OR NOT EXISTS (SELECT 1 FROM outgoing WHERE state = 'waiting' AND lane = $3), $4, $5, $6, $7, $8, $9, $10, 'waiting', 0, '', '', 0)
+		ON CONFLICT (key) DO NOTHING`
+	takeOutgoing = `WITH due AS (SELECT k FROM outgoing WHERE state = 'waiting' AND head AND ready_at <= $1 AND lease_until <= $1
 			ORDER BY ready_at, k LIMIT $4 FOR UPDATE SKIP LOCKED)
 		UPDATE outgoing SET holder = $2, lease_until = $3, attempts = attempts + 1 FROM due WHERE outgoing.k = due.k RETURNING outgoing.id`
 	settleOutgoing = `UPDATE outgoing SET state = $3, ready_at = coalesce($4, ready_at), reason = $5, result = coalesce($6, result), settled_at = $7, holder = '', lease_until = 0
-		WHERE id = $1 AND holder = $2 AND holder <> '' RETURNING 1`
+		WHERE id = $1 AND holder = $2 AND holder <> ''`
 	replayOutgoing = `UPDATE outgoing SET state = 'waiting', ready_at = $2, attempts = 0, settled_at = NULL, holder = '', lease_until = 0 WHERE id = $1 AND state <> 'waiting'`
-	nextOutgoing   = `SELECT min(greatest(ready_at, lease_until)) FROM outgoing WHERE state = 'waiting'`
-	trimOutgoing   = `DELETE FROM outgoing WHERE k IN (SELECT k FROM outgoing WHERE settled_at < $1 LIMIT $2)`
-	selectFeed     = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM signals s JOIN runs r ON r.n = s.n WHERE s.seq > $1 AND s.seq IS NOT NULL ORDER BY s.seq LIMIT $2`
+	nextOutgoing   = `SELECT min(greatest(ready_at, lease_until)) FROM outgoing WHERE state = 'waiting' AND head`
+
+	// Whoever adds to a lane or takes something out of it holds the lane's lock,
+	// so that its head is known.
+	lockLanes       = `SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended(lane, $2) AS h FROM unnest($1::text[]) AS lane WHERE lane <> '' ORDER BY 1) AS hashes`
+	demoteOutgoing  = `UPDATE outgoing SET head = false WHERE state = 'waiting' AND lane = $1 AND head`
+	promoteOutgoing = `UPDATE outgoing SET head = true WHERE k = (SELECT min(k) FROM outgoing WHERE state = 'waiting' AND lane = $1)`
+
+	trimOutgoing = `DELETE FROM outgoing WHERE k IN (SELECT k FROM outgoing WHERE settled_at < $1 LIMIT $2)`
+	selectFeed   = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM signals s JOIN runs r ON r.n = s.n WHERE s.seq > $1 AND s.seq IS NOT NULL ORDER BY s.seq LIMIT $2`
 )
 
 // AddOutgoing implements task.Outbox.
 func (s *Store) AddOutgoing(ctx context.Context, list ...task.Outgoing) error {
 	const doing = "add outgoing messages"
 	b := &pgx.Batch{}
+	lanes := make([]string, 0, len(list))
+	for _, o := range list {
+		lanes = append(lanes, text(o.Lane))
+	}
+	b.Queue(lockLanes, lanes, lockKey(s.opts.Schema, "lanes"))
 	for _, o := range list {
 		if err := o.Validate(); err != nil {
 			return err
@@ -106,22 +118,36 @@ func (s *Store) SettleOutgoing(ctx context.Context, id task.OutgoingID, holder s
 	if s.closed.Load() {
 		return errClosed
 	}
-	var done []int32
-	err := s.again(ctx, func() error {
-		rows, err := s.writes.Query(ctx, settleOutgoing, text(string(id)), text(holder), string(x.State), ready, text(task.CutReason(x.Reason, task.MaxOutgoingReason)), x.Result, settled)
+	settle := func(tx pgx.Tx, lane string) error {
+		tag, err := tx.Exec(ctx, settleOutgoing, text(string(id)), text(holder), string(x.State), ready, text(task.CutReason(x.Reason, task.MaxOutgoingReason)), x.Result, settled)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = task.ErrFenced
+		}
+		if err != nil || lane == "" || x.State == task.OutgoingWaiting {
+			return err
+		}
+		_, err = tx.Exec(ctx, promoteOutgoing, lane)
+		return err
+	}
+	return s.explainCall(ctx, doing, s.again(ctx, func() error { return s.inLane(ctx, id, settle) }))
+}
+
+// inLane does something to a message in a transaction that has its lane.
+func (s *Store) inLane(ctx context.Context, id task.OutgoingID, do func(tx pgx.Tx, lane string) error) error {
+	return pgx.BeginTxFunc(ctx, s.writes, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		var lane string
+		err := tx.QueryRow(ctx, `SELECT lane FROM outgoing WHERE id = $1`, text(string(id))).Scan(&lane)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return noOutgoing(id)
+		}
+		if err == nil && lane != "" {
+			_, err = tx.Exec(ctx, lockLanes, []string{lane}, lockKey(s.opts.Schema, "lanes"))
+		}
 		if err != nil {
 			return err
 		}
-		done, err = pgx.CollectRows(rows, pgx.RowTo[int32])
-		return err
+		return do(tx, lane)
 	})
-	if err != nil || len(done) > 0 {
-		return s.explainCall(ctx, doing, err)
-	}
-	if _, err := s.Outgoing(ctx, id); err != nil {
-		return err
-	}
-	return task.ErrFenced
 }
 
 // NextOutgoing implements task.Outbox.
@@ -171,11 +197,20 @@ func scanOutgoing(row pgx.CollectableRow) (o task.Outgoing, err error) {
 
 // ReplayOutgoing implements task.Outbox.
 func (s *Store) ReplayOutgoing(ctx context.Context, id task.OutgoingID, now time.Time) error {
-	if err := s.write(ctx, "replay outgoing message "+string(id), replayOutgoing, text(string(id)), nanos(now)); err != nil {
+	if s.closed.Load() {
+		return errClosed
+	}
+	replay := func(tx pgx.Tx, lane string) error {
+		if _, err := tx.Exec(ctx, replayOutgoing, text(string(id)), nanos(now)); err != nil || lane == "" {
+			return err
+		}
+		if _, err := tx.Exec(ctx, demoteOutgoing, lane); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, promoteOutgoing, lane)
 		return err
 	}
-	_, err := s.Outgoing(ctx, id)
-	return err
+	return s.explainCall(ctx, "replay outgoing message "+string(id), s.again(ctx, func() error { return s.inLane(ctx, id, replay) }))
 }
 
 // TrimOutgoing implements task.Outbox.

@@ -19,16 +19,18 @@ const (
 		AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3))) AND (?4 = '' OR task_id = ?4) ORDER BY k DESC LIMIT ?5`
 	selectOutgoingsOf    = outgoingHead + `NULL` + outgoingTail + `WHERE source = ?1` + outgoingRest
 	selectOutgoingsOfRun = outgoingHead + `NULL` + outgoingTail + `WHERE task_id = ?1` + outgoingRest
-	insertOutgoing       = `INSERT INTO outgoing (id, key, lane, kind, source, owner, task_id, body, created_at, ready_at, state, attempts, reason, holder, lease_until)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', 0, '', '', 0) ON CONFLICT (key) DO NOTHING`
-	selectDue = `SELECT k, id FROM outgoing o WHERE state = 'waiting' AND ready_at <= ?1 AND lease_until <= ?1
-		AND (lane = '' OR NOT EXISTS (SELECT 1 FROM outgoing e WHERE e.state = 'waiting' AND e.lane = o.lane AND e.k < o.k)) ORDER BY ready_at, k LIMIT 1`
-	holdOutgoing   = `UPDATE outgoing SET holder = ?, lease_until = ?, attempts = attempts + 1 WHERE k = ?`
-	settleOutgoing = `UPDATE outgoing SET state = ?, ready_at = ?, reason = ?, result = coalesce(?, result), settled_at = ?, holder = '', lease_until = 0 WHERE id = ?`
-	replayOutgoing = `UPDATE outgoing SET state = 'waiting', ready_at = ?, attempts = 0, settled_at = NULL, holder = '', lease_until = 0 WHERE id = ? AND state <> 'waiting'`
-	nextOutgoing   = `SELECT min(max(ready_at, lease_until)) FROM outgoing WHERE state = 'waiting'`
-	trimOutgoing   = `DELETE FROM outgoing WHERE k IN (SELECT k FROM outgoing WHERE settled_at < ? LIMIT ?)`
-	selectFeed     = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM signals s CROSS JOIN runs r ON r.n = s.n WHERE s.seq > ? ORDER BY s.seq LIMIT ?`
+	insertOutgoing       = `INSERT INTO outgoing (id, key, lane, head, kind, source, owner, task_id, body, created_at, ready_at, state, attempts, reason, holder, lease_until)
+		VALUES (?1, ?2, ?3, ?3 = '' OR NOT EXISTS (SELECT 1 FROM outgoing WHERE state = 'waiting' AND lane = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'waiting', 0, '', '', 0)
+		ON CONFLICT (key) DO NOTHING`
+	selectDue       = `SELECT k, id FROM outgoing WHERE state = 'waiting' AND head = 1 AND ready_at <= ?1 AND lease_until <= ?1 ORDER BY ready_at, k LIMIT 1`
+	holdOutgoing    = `UPDATE outgoing SET holder = ?, lease_until = ?, attempts = attempts + 1 WHERE k = ?`
+	settleOutgoing  = `UPDATE outgoing SET state = ?, ready_at = ?, reason = ?, result = coalesce(?, result), settled_at = ?, holder = '', lease_until = 0 WHERE id = ?`
+	promoteOutgoing = `UPDATE outgoing SET head = 1 WHERE k = (SELECT min(k) FROM outgoing WHERE state = 'waiting' AND lane = ?)`
+	replayOutgoing  = `UPDATE outgoing SET state = 'waiting', ready_at = ?, attempts = 0, settled_at = NULL, holder = '', lease_until = 0 WHERE id = ? AND state <> 'waiting'`
+	demoteOutgoing  = `UPDATE outgoing SET head = 0 WHERE state = 'waiting' AND lane = ?`
+	nextOutgoing    = `SELECT min(max(ready_at, lease_until)) FROM outgoing WHERE state = 'waiting' AND head = 1`
+	trimOutgoing    = `DELETE FROM outgoing WHERE k IN (SELECT k FROM outgoing WHERE settled_at < ? LIMIT ?)`
+	selectFeed      = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM signals s CROSS JOIN runs r ON r.n = s.n WHERE s.seq > ? ORDER BY s.seq LIMIT ?`
 )
 
 // AddOutgoing implements task.Outbox.
@@ -92,7 +94,7 @@ func (s *Store) SettleOutgoing(ctx context.Context, id task.OutgoingID, holder s
 	}
 	result := blob(append([]byte(nil), x.Result...))
 	return s.w.do(ctx, "settle outgoing message "+string(id), len(x.Result), func(w *writer) error {
-		vals, err := w.row(`SELECT holder, state, ready_at FROM outgoing WHERE id = ?`, string(id))
+		vals, err := w.row(`SELECT holder, lane, ready_at FROM outgoing WHERE id = ?`, string(id))
 		switch {
 		case err != nil:
 			return err
@@ -105,8 +107,10 @@ func (s *Store) SettleOutgoing(ctx context.Context, id task.OutgoingID, holder s
 		if x.State == task.OutgoingWaiting {
 			ready, settled = nanos(x.ReadyAt), nil
 		}
-		_, err = w.exec(settleOutgoing, string(x.State), ready, task.CutReason(x.Reason, task.MaxOutgoingReason), result, settled, string(id))
-		return err
+		if _, err = w.exec(settleOutgoing, string(x.State), ready, task.CutReason(x.Reason, task.MaxOutgoingReason), result, settled, string(id)); err != nil {
+			return err
+		}
+		return w.promote(vals[1].(string))
 	})
 }
 
@@ -161,16 +165,34 @@ func scanOutgoing(row scanner) (o task.Outgoing, err error) {
 // ReplayOutgoing implements task.Outbox.
 func (s *Store) ReplayOutgoing(ctx context.Context, id task.OutgoingID, now time.Time) error {
 	return s.w.do(ctx, "replay outgoing message "+string(id), 0, func(w *writer) error {
-		vals, err := w.row(`SELECT 1 FROM outgoing WHERE id = ?`, string(id))
+		vals, err := w.row(`SELECT lane FROM outgoing WHERE id = ?`, string(id))
 		if err != nil {
 			return err
 		}
 		if vals == nil {
 			return noOutgoing(id)
 		}
-		_, err = w.exec(replayOutgoing, nanos(now), string(id))
-		return err
+		if _, err = w.exec(replayOutgoing, nanos(now), string(id)); err != nil {
+			return err
+		}
+		lane := vals[0].(string)
+		if lane == "" {
+			return nil
+		}
+		if _, err = w.exec(demoteOutgoing, lane); err != nil {
+			return err
+		}
+		return w.promote(lane)
 	})
+}
+
+// promote lets the first that waits in a lane be taken.
+func (w *writer) promote(lane string) error {
+	if lane == "" {
+		return nil
+	}
+	_, err := w.exec(promoteOutgoing, lane)
+	return err
 }
 
 // TrimOutgoing implements task.Outbox.

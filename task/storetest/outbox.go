@@ -16,6 +16,7 @@ var outboxCases = []testCase{
 	{name: "AddTakeSettle", run: outboxWalk},
 	{name: "KeysAreOnce", run: outboxKeys},
 	{name: "LanesKeepTheirOrder", run: outboxLanes},
+	{name: "ReplayInALane", run: outboxReplayLane},
 	{name: "OneHolder", run: outboxRace},
 	{name: "LostHolder", run: outboxLease},
 	{name: "RetryAndReplay", run: outboxRetry},
@@ -120,6 +121,26 @@ func outboxLanes(f *fixture) {
 	assert.DeepEqual(f, keysOf(got), []string{"a1"})
 	f.settle(got[0].ID, "me", task.Settlement{State: task.OutgoingDead, Reason: "gone"})
 	assert.DeepEqual(f, keysOf(f.takeOutgoing("me", start.Add(2*time.Hour), 10)), []string{"a2"})
+}
+
+// outboxReplayLane takes one back to its old place, before others that wait and
+// beside one that is being sent.
+func outboxReplayLane(f *fixture) {
+	var list []task.Outgoing
+	for _, key := range []string{"a", "b", "c"} {
+		list = append(list, outgoing(key, func(o *task.Outgoing) { o.Lane = "one" }))
+	}
+	f.addOutgoing(list...)
+	f.settle(f.takeOutgoing("me", start, 10)[0].ID, "me", task.Settlement{State: task.OutgoingDead})
+	assert.DeepEqual(f, keysOf(f.takeOutgoing("me", start, 10)), []string{"b"})
+	assert.NilError(f, f.outbox().ReplayOutgoing(f.ctx(), list[0].ID, start))
+	f.settle(list[1].ID, "me", task.Settlement{State: task.OutgoingSent})
+	assert.DeepEqual(f, keysOf(f.takeOutgoing("me", start, 10)), []string{"a"})
+	f.settle(list[0].ID, "me", task.Settlement{State: task.OutgoingSent})
+	assert.DeepEqual(f, keysOf(f.takeOutgoing("me", start, 10)), []string{"c"})
+	f.settle(list[2].ID, "me", task.Settlement{State: task.OutgoingSent})
+	assert.NilError(f, f.outbox().ReplayOutgoing(f.ctx(), list[1].ID, start))
+	assert.DeepEqual(f, keysOf(f.takeOutgoing("me", start, 10)), []string{"b"})
 }
 
 func outboxRace(f *fixture) {

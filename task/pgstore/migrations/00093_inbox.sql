@@ -32,6 +32,7 @@ CREATE TABLE outgoing (
     id          text COLLATE "C" NOT NULL,
     key         text COLLATE "C" NOT NULL,
     lane        text COLLATE "C" NOT NULL,
+    head        boolean NOT NULL, -- none that waits is before it in its lane
     kind        text COLLATE "C" NOT NULL,
     source      text COLLATE "C" NOT NULL,
     owner       text COLLATE "C" NOT NULL,
@@ -50,7 +51,7 @@ CREATE TABLE outgoing (
 
 CREATE UNIQUE INDEX outgoing_id      ON outgoing (id);
 CREATE UNIQUE INDEX outgoing_key     ON outgoing (key);
-CREATE INDEX        outgoing_waiting ON outgoing (ready_at, k) WHERE state = 'waiting';
+CREATE INDEX        outgoing_waiting ON outgoing (ready_at, k) WHERE state = 'waiting' AND head;
 CREATE INDEX        outgoing_lane    ON outgoing (lane, k) WHERE state = 'waiting';
 CREATE INDEX        outgoing_source  ON outgoing (source, k);
 CREATE INDEX        outgoing_task    ON outgoing (task_id, k);

@@ -31,6 +31,7 @@ CREATE TABLE outgoing (
     id          TEXT    NOT NULL UNIQUE,
     key         TEXT    NOT NULL UNIQUE,
     lane        TEXT    NOT NULL,
+    head        INTEGER NOT NULL, -- 1: none that waits is before it in its lane
     kind        TEXT    NOT NULL,
     source      TEXT    NOT NULL,
     owner       TEXT    NOT NULL,
@@ -47,7 +48,7 @@ CREATE TABLE outgoing (
     lease_until INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX outgoing_waiting ON outgoing (ready_at, k) WHERE state = 'waiting';
+CREATE INDEX outgoing_waiting ON outgoing (ready_at, k) WHERE state = 'waiting' AND head = 1;
 CREATE INDEX outgoing_lane    ON outgoing (lane, k) WHERE state = 'waiting';
 CREATE INDEX outgoing_source  ON outgoing (source, k);
 CREATE INDEX outgoing_task    ON outgoing (task_id, k);
