@@ -17,6 +17,7 @@ test: deps lint fresh race ## everything: linters, generated code, all tests wit
 deps: ## install the programs that the tests use
 	@internal/tools/deps.sh
 	@internal/tools/harnesses.sh
+	@internal/tools/mcpservers.sh
 
 lint: ## gofmt, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-clean:'; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -69,6 +69,9 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve secrets: %w", err)
 	}
+	if t.Config.MCPServers, err = l.p.runMCP(ctx, t); err != nil {
+		return nil, fmt.Errorf("resolve MCP servers: %w", err)
+	}
 	snapshot, err := l.p.inherited(ctx, t)
 	if err != nil {
 		return nil, err

@@ -548,3 +548,29 @@ func TestConversation(t *testing.T) {
 	assert.ErrorIs(t, err, task.ErrNotFound)
 	assert.ErrorIs(t, s.clients["bob"].Transcript(ctx, run.ID, io.Discard, "pdf"), task.ErrInvalid)
 }
+
+// TestBundleHasMCPServers: the runner gets what is shared as it is now. One that
+// is gone keeps its name, and the run goes on.
+func TestBundleHasMCPServers(t *testing.T) {
+	s := newStage(t, nil)
+	ctx := t.Context()
+	shared, err := s.clients["ann"].CreateMCPServer(ctx, oz.MCPServerInput{Name: "tickets",
+		Config: json.RawMessage(`{"url":"https://x.example","headers":{"X-Key":"${K}"},"denied_tools":["write"]}`)})
+	assert.NilError(t, err)
+	ref := `{"warp_id":"` + shared.UID + `","denied_tools":["delete"],"required":true}`
+	_, l, _ := s.act(t, s.clients["bob"], oz.Request{Prompt: "x", Config: task.Config{MCPServers: map[string]json.RawMessage{
+		"mcpServers": json.RawMessage(`{"m":` + ref + `,"own":{"command":"x"}}`)}}})
+	b, err := l.Bundle(ctx)
+	assert.NilError(t, err)
+	assert.Equal(t, string(b.Task.Config.MCPServers["m"]), `{"url":"https://x.example","headers":{"X-Key":"${K}"},"denied_tools":["write","delete"],"required":true}`)
+	assert.Equal(t, string(b.Task.Config.MCPServers["own"]), `{"command":"x"}`)
+	_, err = s.clients["ann"].UpdateMCPServer(ctx, shared.UID, oz.MCPServerChange{Config: json.RawMessage(`{"command":"y"}`)})
+	assert.NilError(t, err)
+	b, err = l.Bundle(ctx)
+	assert.NilError(t, err)
+	assert.Equal(t, string(b.Task.Config.MCPServers["m"]), `{"command":"y","denied_tools":["delete"],"required":true}`)
+	assert.NilError(t, s.clients["ann"].DeleteMCPServer(ctx, shared.UID))
+	b, err = l.Bundle(ctx)
+	assert.NilError(t, err)
+	assert.Equal(t, string(b.Task.Config.MCPServers["m"]), ref)
+}

@@ -174,24 +174,40 @@ func TestMCPValuesAreHidden(t *testing.T) {
 	assert.ErrorIs(t, err, task.ErrInvalid)
 }
 
-// TestRunsNameSharedMCPServers: an unknown one is told, a known one is
-// resolved, and then no agent can use it yet.
+// TestRunsNameSharedMCPServers: an unknown one is told. The run keeps the name of
+// a known one, and only its runner is given what that is made of.
 func TestRunsNameSharedMCPServers(t *testing.T) {
 	p, _ := newPlatform(t, nil)
 	who, ctx := people(t, p), t.Context()
-	made, err := who["ann"].CreateMCPServer(ctx, oz.MCPServerInput{Name: "tickets", Config: json.RawMessage(`{"command":"x"}`)})
+	const secret = "k3J9-xQ2m"
+	made, err := who["ann"].CreateMCPServer(ctx, oz.MCPServerInput{Name: "tickets",
+		Config: json.RawMessage(`{"url":"https://x.example","headers":{"X-Key":"` + secret + `"},"allowed_tools":["read_*"]}`)})
 	assert.NilError(t, err)
-	run := func(name, warpID string) error {
-		_, err := who[name].Submit(ctx, oz.Request{Prompt: "x", Config: task.Config{MCPServers: map[string]json.RawMessage{
-			"m": json.RawMessage(`{"warp_id":"` + warpID + `"}`)}}})
-		return err
+	run := func(name, server string) (task.Task, error) {
+		return who[name].Submit(ctx, oz.Request{Prompt: "x", Config: task.Config{MCPServers: map[string]json.RawMessage{"m": json.RawMessage(server)}}})
 	}
-	assert.Equal(t, task.CodeOf(run("bob", made.UID)), task.CodeFeatureNotAvailable)
-	assert.Equal(t, task.CodeOf(run("bob", "linear")), task.CodeFeatureNotAvailable)
-	for _, err := range []error{run("cid", made.UID), run("bob", "0198c0de-0000-7000-8000-000000000000")} {
+	for _, server := range []string{`{"warp_id":"linear"}`, `{"command":"npx","args":["x"]}`} {
+		_, err = run("bob", server)
+		assert.NilError(t, err)
+	}
+	_, cid := run("cid", `{"warp_id":"`+made.UID+`"}`)
+	_, none := run("bob", `{"warp_id":"0198c0de-0000-7000-8000-000000000000"}`)
+	for _, err := range []error{cid, none} {
 		assert.ErrorIs(t, err, task.ErrNotFound)
 		assert.ErrorContains(t, err, `config.mcp_servers["m"].warp_id`)
 	}
+	_, err = run("bob", `{"warp_id":"`+made.UID+`","allowed_tools":["*"]}`)
+	assert.ErrorContains(t, err, `config.mcp_servers["m"].allowed_tools[0]`)
+
+	const own = `{"warp_id":"%s","allowed_tools":["read_one","write"]}`
+	got, err := run("bob", fmt.Sprintf(own, made.UID))
+	assert.NilError(t, err)
+	assert.Equal(t, string(got.Config.MCPServers["m"]), fmt.Sprintf(own, made.UID))
+	kept, err := p.Get(ctx, got.ID)
+	assert.NilError(t, err)
+	data, err := json.Marshal(kept)
+	assert.NilError(t, err)
+	assert.Assert(t, !strings.Contains(string(data), secret))
 }
 
 func TestRunnersAreJudged(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/oz-platform/cloudagents/environment/mcp"
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -222,7 +223,7 @@ func checkMCPServers(c task.Config) error {
 		if err := checkLine("config.mcp_servers", name, maxName); err != nil {
 			return err
 		}
-		if _, err := parseMCP(mcpField(name), raw); err != nil {
+		if _, err := mcp.Parse(mcpField(name), raw); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/environment/mcp"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
@@ -101,6 +102,7 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err != nil {
 		return task.Spec{}, err
 	}
+	r.Config.MCPServers = mcp.Unwrap(r.Config.MCPServers)
 	if err := r.check(c.p.opts.MaxAttachmentBytes); err != nil {
 		return task.Spec{}, err
 	}

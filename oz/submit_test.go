@@ -126,7 +126,6 @@ func TestSubmitValidates(t *testing.T) {
 		{"huge configuration", config(task.Config{BasePrompt: strings.Repeat("x", 3<<20)}), task.CodeInvalidRequest, "config"},
 		{"negative limit", config(task.Config{Limits: &task.Limits{MaxTurns: -1}}), task.CodeInvalidRequest, "config.limits"},
 		{"secret name", config(task.Config{Secrets: &[]string{"A B"}}), task.CodeInvalidRequest, "config.secrets[0]"},
-		{"MCP", mcp(`{"command":"npx"}`), task.CodeFeatureNotAvailable, "config.mcp_servers"},
 		{"MCP without transport", mcp(`{}`), task.CodeInvalidRequest, `config.mcp_servers["m"]`},
 		{"MCP with two transports", mcp(`{"command":"a","url":"http://b"}`), task.CodeInvalidRequest, `config.mcp_servers["m"]`},
 		{"MCP with args of nothing", mcp(`{"url":"http://b","args":["x"]}`), task.CodeInvalidRequest, `config.mcp_servers["m"]`},

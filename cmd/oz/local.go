@@ -129,6 +129,8 @@ func (l *localFlags) check(cmd *cobra.Command) error {
 		return usageError{errors.New("--task-id excludes --prompt, --saved-prompt and --file")}
 	case l.skipFirst && (l.taskID == "" || !changed("idle-on-complete")):
 		return usageError{errors.New("--skip-initial-turn needs --task-id and --idle-on-complete")}
+	case l.mcpTimeout < 0 || l.mcpTimeout > 10*time.Minute:
+		return usageError{errors.New("--mcp-startup-timeout: must be 0s to 10m")}
 	case (l.bedrockRole == "") != (l.bedrockRegion == ""):
 		return usageError{errors.New("--bedrock-inference-role and --bedrock-role-region are needed together")}
 	}
@@ -200,7 +202,7 @@ func (a *app) runAssigned(ctx context.Context, l *localFlags) error {
 		return err
 	}
 	_, err = runner.Run(ctx, link, &runner.Options{Harnesses: harnesses(), Root: l.cwd, CacheDir: h.CacheDir,
-		NoSnapshot: l.snapshot.none, SnapshotTimeout: l.snapshot.upload})
+		NoSnapshot: l.snapshot.none, SnapshotTimeout: l.snapshot.upload, StrictMCP: l.strictMCP, MCPStartTimeout: l.mcpTimeout})
 	return err
 }
 
@@ -236,7 +238,8 @@ func (a *app) runHere(ctx context.Context, l *localFlags, req oz.Request, share 
 	} else {
 		a.say("Run %s: %s", t.ID, oneLine(t.Title))
 	}
-	return a.carryOut(ctx, c, link, t.ID, v, &runner.Options{Harnesses: harnesses(), Root: dir, InPlace: true})
+	return a.carryOut(ctx, c, link, t.ID, v, &runner.Options{Harnesses: harnesses(), Root: dir, InPlace: true,
+		StrictMCP: l.strictMCP, MCPStartTimeout: l.mcpTimeout})
 }
 
 // carryOut runs the agent and the viewer side by side. An interrupt ends the

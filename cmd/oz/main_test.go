@@ -261,7 +261,6 @@ func TestNotAvailable(t *testing.T) {
 		"agent run -p x --configure-git-credentials-with-github": "is not available here yet",
 		"agent run-cloud -p x --no-snapshot":                     "--no-snapshot is not available here yet",
 		"agent run-cloud -p x --harness claude-code":             "the agent claude",
-		"agent run-cloud -p x --mcp linear":                      "MCP",
 	} {
 		d.fails(exitFailure, want, strings.Fields(args)...)
 	}

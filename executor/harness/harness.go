@@ -51,6 +51,15 @@ type RuleReader interface {
 	ReadsRules() []string
 }
 
+// ToolUser is a Harness whose agent takes Session.Tools as they are. For any
+// other the runner offers them as servers of the Model Context Protocol, in
+// Session.MCP.
+type ToolUser interface {
+	Harness
+	// UsesTools does nothing.
+	UsesTools()
+}
+
 // Outcome is how the agent's work ended.
 type Outcome struct {
 	// State is SUCCEEDED, FAILED, BLOCKED (a limit or a question: a person
@@ -99,11 +108,15 @@ type Session struct {
 	// in no repository, stays as long as the workspace does, and is at the same
 	// path for all executions in that. "" if there is none.
 	StateDir string
-	// MCP are the servers whose tools the agent has, resolved and started on
-	// demand by the agent. Among them is the runner's own, which offers the
-	// platform's tools to agents that have none of ours.
+	// MCP are the servers whose tools the agent has, for agents that speak the
+	// protocol themselves: the first one offers the platform's own tools, the
+	// others are the run's. The runner gives addresses on loopback only, behind
+	// which it talks to the real servers, and a token in Headers. When a tool of
+	// the first one ends the work, the harness need not know: the runner puts
+	// that outcome in the place of the harness's.
 	MCP []MCPServer
-	// Tools are the platform's, for agents that can take them directly.
+	// Tools are the platform's and those of the run's MCP servers, for agents
+	// that can take them directly.
 	Tools []Tool
 	// Ending has what a call of one of Tools through MCP brought about. May be nil.
 	Ending *Ending

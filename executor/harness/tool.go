@@ -19,7 +19,8 @@ import (
 //
 // A tool belongs to one session. It may be called by several goroutines at once.
 type Tool struct {
-	// Name is unique in the session: 1 to 48 of [a-z0-9_].
+	// Name is unique in the session: 1 to 48 of [a-z0-9_], and for tools of MCP
+	// servers 1 to 64 of [A-Za-z0-9_-].
 	Name string
 	// Description tells the model what the tool does and when to use it.
 	Description string

@@ -12,6 +12,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/executor/gateway"
 	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/executor/harness/mcphost"
 	"github.com/oz-platform/cloudagents/executor/harness/tools"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -46,19 +47,25 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	if err := x.redactor.Add("OZ_GATEWAY_TOKEN", model.Token.Reveal()); err != nil {
 		return x.reportError(ctx, err)
 	}
-	session := x.session(ws, model)
-	if session.Instructions, err = x.instructions(ctx, h, ws); err != nil {
+	s := x.session(ws, model)
+	if s.Instructions, err = x.instructions(ctx, h, ws); err != nil {
 		return x.reportError(ctx, err)
 	}
-	return x.agent(ctx, h, ws, session)
+	host, err := x.openMCP(ctx, h, s)
+	if err != nil {
+		return x.reportError(ctx, err)
+	}
+	defer func() { _ = host.Close() }() // its processes are gone in any case
+	return x.agent(ctx, h, ws, s, host)
 }
 
 // agent runs the harness until the platform takes its outcome: a message that
 // came meanwhile sends the agent back to work.
-func (x *execution) agent(ctx context.Context, h harness.Harness, ws *workspace, s *harness.Session) (harness.Outcome, error) {
+func (x *execution) agent(ctx context.Context, h harness.Harness, ws *workspace, s *harness.Session, host *mcphost.Host) (harness.Outcome, error) {
 	for {
 		done := x.journal.phase(ctx, task.PhaseAgent)
-		o, err := x.runHarness(ctx, h, s)
+		host.Resume()
+		o, err := x.runWithTools(ctx, h, s, host)
 		if err != nil {
 			_ = done(err, "") // what ended the work is what counts
 			return x.reportError(ctx, err)

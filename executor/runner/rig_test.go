@@ -27,7 +27,13 @@ import (
 	"github.com/oz-platform/cloudagents/task/sqlitestore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(mcpServerName) != "" {
+		serveMCP()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds what a test waits for.
 const patience = 2 * time.Minute

@@ -32,6 +32,12 @@ type Options struct {
 	// Tools make further tools of the platform for each session, beside those of
 	// tools.Standard.
 	Tools []harness.ToolSet
+	// StrictMCP makes every MCP server of the run a required one: the run fails
+	// when one does not start.
+	StrictMCP bool
+	// MCPStartTimeout bounds the start of MCP servers that do not say. Default
+	// mcp.DefaultStartTimeout, 20 s.
+	MCPStartTimeout time.Duration
 	// Root is the workspace directory. Default: the current directory.
 	Root string
 	// InPlace works in Root as it is: repositories that it contains are found

@@ -1212,7 +1212,7 @@ type CreateEnvironmentRequest struct {
 
 // CreateMcpServerRequest defines model for CreateMcpServerRequest.
 type CreateMcpServerRequest struct {
-	// Config Exactly one of warp_id, command and url.
+	// Config Exactly one of warp_id, command and url. In the values of env and headers, and in client_secret, ${NAME} and {{NAME}} stand for a secret of the run, which is put there when the server is started. With warp_id only the members of which it says "ours" may stand beside it; they narrow what is shared.
 	Config      McpServerConfig `json:"config"`
 	Description string          `json:"description,omitempty,omitzero"`
 	Name        string          `json:"name"`
@@ -1632,12 +1632,12 @@ type LocalRunResponse struct {
 // MailingRequest defines model for MailingRequest.
 type MailingRequest = executor.Mailing
 
-// McpServerConfig Exactly one of warp_id, command and url.
+// McpServerConfig Exactly one of warp_id, command and url. In the values of env and headers, and in client_secret, ${NAME} and {{NAME}} stand for a secret of the run, which is put there when the server is started. With warp_id only the members of which it says "ours" may stand beside it; they narrow what is shared.
 type McpServerConfig = json.RawMessage
 
 // McpServerItem defines model for McpServerItem.
 type McpServerItem struct {
-	// Config Exactly one of warp_id, command and url.
+	// Config Exactly one of warp_id, command and url. In the values of env and headers, and in client_secret, ${NAME} and {{NAME}} stand for a secret of the run, which is put there when the server is started. With warp_id only the members of which it says "ours" may stand beside it; they narrow what is shared.
 	Config      McpServerConfig `json:"config"`
 	CreatedAt   time.Time       `json:"created_at"`
 	Creator     *UserProfile    `json:"creator,omitempty"`
@@ -2389,7 +2389,7 @@ type UpdateEnvironmentRequest struct {
 
 // UpdateMcpServerRequest defines model for UpdateMcpServerRequest.
 type UpdateMcpServerRequest struct {
-	// Config Exactly one of warp_id, command and url.
+	// Config Exactly one of warp_id, command and url. In the values of env and headers, and in client_secret, ${NAME} and {{NAME}} stand for a secret of the run, which is put there when the server is started. With warp_id only the members of which it says "ours" may stand beside it; they narrow what is shared.
 	Config      McpServerConfig `json:"config,omitempty,omitzero"`
 	Description *string         `json:"description,omitempty"`
 	Name        *string         `json:"name,omitempty"`

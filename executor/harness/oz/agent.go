@@ -48,7 +48,10 @@ func (o *Options) withDefaults() Options {
 // Harness drives the built-in agent. Make one with New. Safe for concurrent use.
 type Harness struct{ opts Options }
 
-var _ harness.Harness = (*Harness)(nil)
+var _ harness.ToolUser = (*Harness)(nil)
+
+// UsesTools implements harness.ToolUser.
+func (*Harness) UsesTools() {}
 
 // New returns the built-in agent. opts may be nil.
 func New(opts *Options) *Harness { return &Harness{opts: opts.withDefaults()} }
