@@ -1,6 +1,7 @@
 package oz
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,6 +31,8 @@ const (
 	minIdle, maxIdle   = 1, 60 // minutes
 	defaultRunTitle    = "Untitled run"
 	harnessBuiltIn     = "oz"
+	harnessClaude      = "claude"
+	harnessCodex       = "codex"
 	attachmentTypeList = "image/jpeg, image/png, image/gif, image/webp"
 )
 
@@ -205,10 +208,12 @@ func checkHarness(c task.Config) error {
 			return task.Invalid("config.harness.model_id", "is for other agents than the built-in one; name its model in config.model_id")
 		}
 		return nil
-	case "claude", "codex", "gemini", "opencode":
+	case harnessClaude, harnessCodex:
+		return cmp.Or(checkLine("config.harness.model_id", c.Harness.ModelID, maxName), checkLine("config.harness.reasoning_level", c.Harness.ReasoningLevel, maxName))
+	case "gemini", "opencode":
 		return notBuilt("config.harness.type", "the agent "+t, `use "oz", the built-in agent, or leave it out`)
 	default:
-		return task.Invalid("config.harness.type", `%q is no agent that is known; use "oz" or leave it out`, t)
+		return task.Invalid("config.harness.type", `%q is no agent that is known; use "oz", "claude" or "codex", or leave it out`, t)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/agents"
 	"github.com/oz-platform/cloudagents/internal/console"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
@@ -201,7 +202,7 @@ func (a *app) runAssigned(ctx context.Context, l *localFlags) error {
 	if err != nil {
 		return err
 	}
-	_, err = runner.Run(ctx, link, &runner.Options{Harnesses: harnesses(), Root: l.cwd, CacheDir: h.CacheDir,
+	_, err = runner.Run(ctx, link, &runner.Options{Harnesses: agents.All(), Root: l.cwd, CacheDir: h.CacheDir,
 		NoSnapshot: l.snapshot.none, SnapshotTimeout: l.snapshot.upload, StrictMCP: l.strictMCP, MCPStartTimeout: l.mcpTimeout})
 	return err
 }
@@ -238,7 +239,7 @@ func (a *app) runHere(ctx context.Context, l *localFlags, req oz.Request, share 
 	} else {
 		a.say("Run %s: %s", t.ID, oneLine(t.Title))
 	}
-	return a.carryOut(ctx, c, link, t.ID, v, &runner.Options{Harnesses: harnesses(), Root: dir, InPlace: true,
+	return a.carryOut(ctx, c, link, t.ID, v, &runner.Options{Harnesses: agents.All(), Root: dir, InPlace: true,
 		StrictMCP: l.strictMCP, MCPStartTimeout: l.mcpTimeout})
 }
 

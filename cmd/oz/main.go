@@ -13,9 +13,8 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/oz-platform/cloudagents/executor/harness"
-	ozagent "github.com/oz-platform/cloudagents/executor/harness/oz"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/agents"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
 )
@@ -29,17 +28,12 @@ const (
 )
 
 func main() {
-	if code, ok := runner.Main(client.DialLink, harnesses()); ok {
+	if code, ok := runner.Main(client.DialLink, agents.All()); ok {
 		os.Exit(code)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}, os.Getenv))
-}
-
-// harnesses are the agents that `oz agent run` can drive.
-func harnesses() map[string]harness.Harness {
-	return map[string]harness.Harness{"oz": ozagent.New(nil)}
 }
 
 // streams are the program's standard streams.

@@ -14,10 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oz-platform/cloudagents/executor/harness"
-	ozagent "github.com/oz-platform/cloudagents/executor/harness/oz"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/agents"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/internal/version"
 	"github.com/oz-platform/cloudagents/transport/client"
@@ -28,7 +27,7 @@ func main() {
 	if code, ok := local.Supervise(); ok {
 		os.Exit(code)
 	}
-	if code, ok := runner.Main(client.DialLink, map[string]harness.Harness{"oz": ozagent.New(nil)}); ok {
+	if code, ok := runner.Main(client.DialLink, agents.All()); ok {
 		os.Exit(code)
 	}
 	runner.HideMemory() // from the agents, which run as the same user

@@ -47,6 +47,7 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	if err := x.redactor.Add("OZ_GATEWAY_TOKEN", model.Token.Reveal()); err != nil {
 		return x.reportError(ctx, err)
 	}
+	model.LastError = x.trouble.Err
 	s := x.session(ws, model)
 	if s.Instructions, err = x.instructions(ctx, h, ws); err != nil {
 		return x.reportError(ctx, err)
@@ -170,6 +171,7 @@ func (x *execution) gateway(ctx context.Context, prices *catalog.Prices, fallbac
 
 // recordCall puts what a model call used, and what went wrong, into the log.
 func (x *execution) recordCall(ctx context.Context, c gateway.Call) {
+	x.trouble.Note(c)
 	payloads := []task.Payload{}
 	if r := x.usage(c); r.Calls > 0 || r.CallID != "" {
 		payloads = append(payloads, r)
@@ -204,6 +206,7 @@ func (x *execution) session(ws *workspace, model harness.Model) *harness.Session
 		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
 		AttachmentDir: ws.attachments, Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
 		Redactor: x.redactor, Git: ws.git, Link: x.link, Desk: harness.NewDesk(x.link, x.opts.Clock), Clock: x.opts.Clock,
+		StateDir: x.stateDir(), Ending: &harness.Ending{},
 	}
 	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard}, x.opts.Tools...)...)
 	return s

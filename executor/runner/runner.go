@@ -105,6 +105,7 @@ type execution struct {
 	// reserving says that model calls are reserved at the platform. The
 	// heartbeat may begin or end it.
 	reserving atomic.Bool
+	trouble   harness.Trouble // of the model's calls
 }
 
 // Run carries out the execution that link is for and gives its outcome, which

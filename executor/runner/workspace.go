@@ -24,6 +24,23 @@ import (
 // left behind at an earlier worker.
 const workedFile = ".oz/worked"
 
+// stateBelow, in the workspace, is where the agent keeps its own session files,
+// so that they stay and go with the files that it worked on.
+const stateBelow = ".oz/agent"
+
+// stateDir is that place, or one among the user's own files for what works in
+// a person's clone.
+func (x *execution) stateDir() string {
+	if !x.opts.InPlace {
+		return filepath.Join(x.opts.Root, filepath.FromSlash(stateBelow))
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "" // the agent's session lasts as long as its process
+	}
+	return filepath.Join(cache, "oz", "agents", string(x.bundle.Task.ID))
+}
+
 // workspace is where the agent works, ready.
 type workspace struct {
 	dir     string

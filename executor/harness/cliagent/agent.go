@@ -90,8 +90,8 @@ type Prompt struct {
 	// Inputs are the messages from people in it, by number; none for what the
 	// platform says itself.
 	Inputs []int64
-	// Words are the messages as their authors wrote them, joined: a part of
-	// Text that stays the same wherever files lie.
+	// Words are the first message as its author wrote it: a part of Text that
+	// stays the same wherever files lie.
 	Words string
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/executor/harness"
 )
@@ -43,3 +44,32 @@ func InDir(m harness.MCPServer, dir string) []string {
 	}
 	return append([]string{"/bin/sh", "-c", `cd "$0" && exec "$@"`, m.Dir}, m.Command...)
 }
+
+// Matcher finds prompts again in what a native session says that the user said,
+// for agents whose sessions do not keep the prompts' names.
+type Matcher struct {
+	prompts  []Prompt
+	received []bool
+	from     int // the first prompt that was not found yet
+}
+
+// NewMatcher looks for prompts, in the order they were sent.
+func NewMatcher(prompts []Prompt) *Matcher {
+	return &Matcher{prompts: prompts, received: make([]bool, len(prompts))}
+}
+
+// Said takes the next thing that the user said. It may hold several prompts.
+func (m *Matcher) Said(text string) {
+	for i := m.from; i < len(m.prompts); i++ {
+		words := m.prompts[i].Words
+		at := strings.Index(text, words)
+		if words == "" || at < 0 {
+			continue
+		}
+		m.received[i], m.from = true, i+1
+		text = text[at+len(words):]
+	}
+}
+
+// Received tells for each prompt whether it was found.
+func (m *Matcher) Received() []bool { return m.received }

@@ -21,13 +21,17 @@ type Options struct {
 	// Path is the program. Default: looked for in the PATH of the session's
 	// environment, then in Cache.
 	Path string
-	// Version is the one that must be there; another one is refused. Default: any.
+	// Version is the one that must be there; another one is refused. Default:
+	// the one that the environment names in OZ_CLAUDE_VERSION, or the like of
+	// another program, else any.
 	Version string
 	// Cache is a directory with programs by name and version, as
-	// Cache/claude/2.1.330/claude. Default: none.
+	// Cache/claude/2.1.330/claude. Default: the environment's OZ_HARNESS_DIR.
 	Cache string
-	// Install fetches a missing program from npm into Cache. It needs npm and
-	// tar in the runner's PATH. Default: a missing program is an error.
+	// Install fetches a missing program from npm into Cache, or oz-harnesses in
+	// the user's cache directory. It needs npm and tar in the environment.
+	// Default: a missing program is an error, unless OZ_HARNESS_INSTALL is 1 in
+	// the environment.
 	Install bool
 	// IdleTimeout is how long the program may print nothing while no tool
 	// call is under way: the model's longest answer, with its retries.
@@ -186,7 +190,17 @@ func (r *run) work(ctx context.Context) (end, error) {
 			return end{}, task.Errorf(task.CodeInternal, "the run has no message to work on")
 		}
 		e, over, err := r.launch(ctx, fresh, first)
-		if err != nil || over {
+		if err != nil {
+			return end{}, err
+		}
+		if !over {
+			continue
+		}
+		if e.state != task.StateSucceeded {
+			return e, nil
+		}
+		waiting, err := r.s.Journal.Inputs(ctx, r.hist.seen)
+		if err != nil || len(waiting) == 0 {
 			return e, err
 		}
 	}

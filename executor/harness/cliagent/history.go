@@ -1,6 +1,7 @@
 package cliagent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -191,7 +192,8 @@ const (
 
 // prompt makes the prompt for messages from people.
 func (h *history) prompt(s *harness.Session, inputs []int64) Prompt {
-	var texts, words []string
+	var texts []string
+	words := ""
 	name := string(s.Task.ID)
 	for _, n := range inputs {
 		in := h.inputs[n]
@@ -199,10 +201,10 @@ func (h *history) prompt(s *harness.Session, inputs []int64) Prompt {
 			continue // pruned
 		}
 		texts = append(texts, inputText(in, s.AttachmentDir))
-		words = append(words, strings.TrimSpace(in.Text))
+		words = cmp.Or(words, wordsOf(in))
 		name += fmt.Sprintf("/%d", n)
 	}
-	return Prompt{ID: uuid.NewSHA1(uuid.Nil, []byte(name)).String(), Text: strings.Join(texts, "\n\n"), Inputs: inputs, Words: strings.Join(words, "\n\n")}
+	return Prompt{ID: uuid.NewSHA1(uuid.Nil, []byte(name)).String(), Text: strings.Join(texts, "\n\n"), Inputs: inputs, Words: words}
 }
 
 // first is the prompt that opens a native session. One that tells the whole
@@ -219,6 +221,19 @@ func (h *history) first(s *harness.Session, inputs []int64, told bool) Prompt {
 // said makes a prompt of what the platform says.
 func said(text string) Prompt { return Prompt{ID: uuid.NewString(), Text: text} }
 
+// wordsOf is the part of a message's text that is the same wherever files lie.
+func wordsOf(in *task.Input) string {
+	if words := strings.TrimSpace(in.Text); words != "" {
+		return words
+	}
+	if len(in.Attachments) > 0 {
+		return fmt.Sprintf("[attached file %q", in.Attachments[0].FileName)
+	}
+	return emptyMessage
+}
+
+const emptyMessage = "(an empty message)"
+
 // inputText is a message as the agent gets it.
 func inputText(in *task.Input, dir string) string {
 	text := in.Text
@@ -230,7 +245,7 @@ func inputText(in *task.Input, dir string) string {
 		text += fmt.Sprintf("\n[attached file %q (%s, %d bytes): %s]", a.FileName, a.MIMEType, a.SizeBytes, where)
 	}
 	if strings.TrimSpace(text) == "" {
-		return "(an empty message)"
+		return emptyMessage
 	}
 	return text
 }

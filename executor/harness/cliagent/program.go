@@ -2,6 +2,7 @@ package cliagent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,63 +33,85 @@ type programs struct {
 	known map[string]found // by path
 }
 
-// locate finds the program for a session's environment.
+// locate finds the program for a session's environment. Which version must be
+// there, and whether it may be fetched, the environment can say, too: by
+// variables such as OZ_CLAUDE_VERSION, OZ_HARNESS_DIR and OZ_HARNESS_INSTALL.
 func (h *Harness) locate(ctx context.Context, env []string) (found, error) {
 	h.programs.mu.Lock()
 	defer h.programs.mu.Unlock()
-	path, err := h.pathOf(ctx, env)
-	if err != nil {
-		return found{}, err
-	}
-	if f, ok := h.programs.known[path]; ok {
-		return f, nil
-	}
 	p := h.agent.Program()
-	version, err := versionOf(ctx, path, env)
-	if err != nil {
-		return found{}, task.Errorf(task.CodeEnvironmentSetupFailed, "%s at %s does not answer --version: %w", p.Title, path, err)
+	pinned := variable(env, "OZ_"+strings.ToUpper(p.Name)+"_VERSION")
+	if pinned != "" && versionNumber.FindString(pinned) != pinned {
+		return found{}, task.Errorf(task.CodeEnvironmentSetupFailed, "OZ_%s_VERSION is %q, which is no version such as %s", strings.ToUpper(p.Name), bounded(pinned, 50), p.Version)
 	}
-	if want := h.opts.Version; want != "" && version != want {
-		return found{}, task.Errorf(task.CodeEnvironmentSetupFailed, "%s at %s is version %s, and %s is asked for: install that one, or ask for no version", p.Title, path, version, want)
-	}
-	f := found{path, version}
-	h.programs.known[path] = f
-	return f, nil
-}
-
-// pathOf looks for the program: the option, the environment's PATH, the cache.
-func (h *Harness) pathOf(ctx context.Context, env []string) (string, error) {
-	p := h.agent.Program()
+	want := cmp.Or(h.opts.Version, pinned)
 	if h.opts.Path != "" {
 		if !executable(h.opts.Path) {
-			return "", task.Errorf(task.CodeEnvironmentSetupFailed, "%s is not at %s, where it was said to be", p.Title, h.opts.Path)
+			return found{}, task.Errorf(task.CodeEnvironmentSetupFailed, "%s is not at %s, where it was said to be", p.Title, h.opts.Path)
 		}
-		return h.opts.Path, nil
+		return h.judged(ctx, h.opts.Path, want, env)
 	}
 	for _, dir := range filepath.SplitList(variable(env, "PATH")) {
-		if path := filepath.Join(dir, p.Name); filepath.IsAbs(dir) && executable(path) {
-			return path, nil
+		path := filepath.Join(dir, p.Name)
+		if !filepath.IsAbs(dir) || !executable(path) {
+			continue
 		}
+		f, err := h.judged(ctx, path, want, env)
+		if err != nil && ctx.Err() == nil {
+			if kept, keptErr := h.kept(ctx, want, env); keptErr == nil {
+				return kept, nil
+			}
+		}
+		return f, err
 	}
-	version := h.opts.Version
-	if version == "" {
-		version = p.Version
-	}
+	return h.kept(ctx, want, env)
+}
+
+// kept finds the program in the cache, or fetches it.
+func (h *Harness) kept(ctx context.Context, want string, env []string) (found, error) {
+	p := h.agent.Program()
+	version := cmp.Or(want, p.Version)
 	spec, file, ok := p.Install(version)
-	if h.opts.Cache != "" {
-		at := filepath.Join(h.opts.Cache, p.Name, version, p.Name)
+	cache := cmp.Or(h.opts.Cache, variable(env, "OZ_HARNESS_DIR"))
+	install := h.opts.Install || variable(env, "OZ_HARNESS_INSTALL") == "1"
+	if home := variable(env, "HOME"); cache == "" && install && home != "" {
+		cache = filepath.Join(home, ".cache", "oz-harnesses")
+	}
+	if filepath.IsAbs(cache) {
+		at := filepath.Join(cache, p.Name, version, p.Name)
 		if executable(at) {
-			return at, nil
+			return h.judged(ctx, at, want, env)
 		}
-		if h.opts.Install && ok {
-			return at, h.install(ctx, env, spec, file, at)
+		if install && ok {
+			if err := h.install(ctx, env, cache, spec, file, at); err != nil {
+				return found{}, err
+			}
+			return h.judged(ctx, at, want, env)
 		}
 	}
 	advice := "install it in the environment's image or with a setup command"
 	if ok {
-		advice += ", for example: npm install -g " + strings.TrimSpace(spec)
+		advice += ", for example: npm install -g " + spec + "; or set OZ_HARNESS_INSTALL=1 to have it fetched from npm"
 	}
-	return "", task.Errorf(task.CodeEnvironmentSetupFailed, "%s is not installed: there is no %q in the PATH of the run's environment; %s", p.Title, p.Name, advice)
+	return found{}, task.Errorf(task.CodeEnvironmentSetupFailed, "%s is not installed: there is no %q in the PATH of the run's environment; %s", p.Title, p.Name, advice)
+}
+
+// judged asks a program for its version.
+func (h *Harness) judged(ctx context.Context, path, want string, env []string) (found, error) {
+	p := h.agent.Program()
+	f, ok := h.programs.known[path]
+	if !ok {
+		version, err := versionOf(ctx, path, env)
+		if err != nil {
+			return found{}, task.Errorf(task.CodeEnvironmentSetupFailed, "%s at %s does not answer --version: %w", p.Title, path, err)
+		}
+		f = found{path, version}
+		h.programs.known[path] = f
+	}
+	if want != "" && f.version != want {
+		return found{}, task.Errorf(task.CodeEnvironmentSetupFailed, "%s at %s is version %s, and %s is asked for: install that one, or ask for no version", p.Title, path, f.version, want)
+	}
+	return f, nil
 }
 
 func executable(path string) bool {
@@ -127,7 +150,7 @@ func versionOf(ctx context.Context, path string, env []string) (string, error) {
 
 // install fetches an npm package and puts it in place whole or not at all.
 // Install scripts are not run: the package has the executable itself.
-func (h *Harness) install(ctx context.Context, env []string, spec, file, at string) (err error) {
+func (h *Harness) install(ctx context.Context, env []string, cache, spec, file, at string) (err error) {
 	title := h.agent.Program().Title
 	defer func() {
 		if err != nil && ctx.Err() == nil {
@@ -136,10 +159,10 @@ func (h *Harness) install(ctx context.Context, env []string, spec, file, at stri
 	}()
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
-	if err := os.MkdirAll(h.opts.Cache, 0o755); err != nil {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(h.opts.Cache, ".fetch-")
+	tmp, err := os.MkdirTemp(cache, ".fetch-")
 	if err != nil {
 		return err
 	}
