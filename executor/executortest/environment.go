@@ -58,9 +58,13 @@ func ownDirectories(t *testing.T, h Harness) {
 	for _, dir := range slices.Concat(a, b) {
 		assert.Check(t, filepath.IsAbs(dir), dir)
 	}
-	dirs := slices.Concat(a, b)
-	slices.Sort(dirs)
-	assert.Equal(t, len(slices.Compact(dirs)), 6, "shared: %q", dirs)
+	// With a file system of its own each sandbox may have the same paths: that the second found them empty is enough.
+	dirs, want := slices.Concat(a, b), 6
+	if executor.CapabilitiesOf(e).OwnFiles {
+		dirs, want = a, 3
+	}
+	dirs = slices.Sorted(slices.Values(dirs))
+	assert.Equal(t, len(slices.Compact(dirs)), want, "shared: %q", dirs)
 	s, err := e.Open(newContext(t), "a")
 	assert.NilError(t, err)
 	assert.Equal(t, s.Dir(), a[2])

@@ -95,7 +95,7 @@ func New(root string, opts *Options) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err = prepareRoot(root)
+	root, err = tree.PrepareRoot(root, sandboxesDir, workspacesDir)
 	if err != nil {
 		return nil, fmt.Errorf("local executor: %w", err)
 	}

@@ -12,6 +12,11 @@ need gcc gcc          # the race detector
 need setsid util-linux
 need node nodejs      # the official SDK as a client of ours
 need npm npm
+need containerd containerd   # containers in private daemons
+need runc runc
+need busybox busybox-static
+need iptables iptables
+[ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 
 [ ${#missing[@]} -eq 0 ] && exit 0

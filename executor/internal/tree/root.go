@@ -1,6 +1,6 @@
 //go:build linux
 
-package local
+package tree
 
 import (
 	"errors"
@@ -10,8 +10,9 @@ import (
 	"syscall"
 )
 
-// prepareRoot makes the root and its directories, checks them, and returns the root's path free of symbolic links.
-func prepareRoot(root string) (string, error) {
+// PrepareRoot makes an executor's root and the directories named below it, checks that no other user could change them,
+// and returns the root's path free of symbolic links.
+func PrepareRoot(root string, names ...string) (string, error) {
 	if root == "" {
 		return "", errors.New("root directory is empty")
 	}
@@ -31,7 +32,7 @@ func prepareRoot(root string) (string, error) {
 	if err := checkAncestors(root); err != nil {
 		return "", err
 	}
-	for _, name := range []string{sandboxesDir, workspacesDir} {
+	for _, name := range names {
 		dir := filepath.Join(root, name)
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return "", err

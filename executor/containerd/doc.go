@@ -1,0 +1,68 @@
+// Package containerd runs sandboxes as containers of a containerd on the same
+// host, through its Go client. It needs Linux, root, containerd 1.6 or newer
+// with runc, and a static binary whose main calls [pid1.Main]:
+//
+//	exec, err := containerd.Open(ctx, "/var/lib/oz/run", &containerd.Options{Image: "debian:12"})
+//
+// # A sandbox
+//
+// Each sandbox is one container with a root file system of its own, a writable
+// snapshot of its image. The Runner is mounted read-only at [pid1.Binary] and
+// is the container's first process, so that an image needs nothing but what the
+// main command needs: musl, distroless and empty images work. The workspace is
+// a directory of the host, mounted at /workspace; home and temporary files are
+// in the snapshot.
+//
+// The main command runs as the image's user, or as "agent" (1000, home
+// /home/agent) where that is root. It has no capabilities, cannot gain any
+// (sudo does not work), and is held by containerd's default seccomp profile. A
+// Spec.User of root, or Options.RootUser, keeps root, with the capabilities that
+// package managers need.
+//
+// Command, environment and standard input go to the first process over a socket
+// that ends with the call. None of them is in containerd's records.
+//
+// # What outlives whom
+//
+// The first process writes output and exit status to files of the host, in
+// bounded pieces, by itself. So a worker or a containerd that is killed and
+// started again disturbs no sandbox and loses no output: Open and List find
+// what there is. A Start that was interrupted has run nothing, and Open of
+// this package removes what it left. A sandbox whose shim is killed ends with
+// Exit.Unknown, unless its status was written before.
+//
+//	<root>/sandboxes/<id>/state.json   what the next worker must know
+//	<root>/sandboxes/<id>/exit.json    how it ended
+//	<root>/boxes/<name>/               shared with the first process of the container <name>: output, status
+//	<root>/workspaces/<key>/           workspace
+//	<root>/network/                    addresses of the bridge
+//
+// # Limits
+//
+// Memory (swap included), CPUs and Processes are the container's control group;
+// the first process has 16 threads on top. Memory is at least 32 MiB and
+// OpenFiles at least 64. Limits at or beyond what the host has do not hold, and
+// are not among Sandbox.Limits. Disk is measured each Options.DiskPeriod, so a
+// sandbox may overshoot by what it can write in that time.
+//
+// # Networks
+//
+// NetworkHost is the default, because the agent runner must reach the platform,
+// which may listen on loopback. It isolates nothing. NetworkBridge needs the
+// CNI plugins bridge and host-local, iptables, and a server_url that containers
+// reach. Other containers of the same Executor are reachable over it. With
+// NetworkNone an agent runner cannot work, other programs can.
+//
+// # Errors
+//
+// executor.ErrImage: the name is malformed, the registry has no such image or
+// refuses it, or it is for another platform. A registry that cannot be reached,
+// a full disk or a containerd that is away are other errors, after which a later
+// Start may succeed.
+//
+// # Concurrency
+//
+// An Executor is safe for concurrent use. It has one goroutine for each sandbox
+// that it started or opened and that has not ended, and one more where a disk
+// limit is to hold.
+package containerd

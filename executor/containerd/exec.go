@@ -1,0 +1,216 @@
+//go:build linux
+
+package containerd
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	ctd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oz-platform/cloudagents/executor"
+)
+
+// Exec implements executor.Execer.
+func (s *sandbox) Exec(ctx context.Context, x executor.ExecSpec) (executor.Exit, error) {
+	if err := ctx.Err(); err != nil {
+		return executor.Exit{}, err
+	}
+	if s.isRemoved() || s.ended() {
+		return executor.Exit{}, fmt.Errorf("exec in sandbox %s: it has ended: %w", s.id, executor.ErrNotFound)
+	}
+	check := executor.Spec{ID: s.id, Workspace: s.id, Command: x.Command, Env: x.Env}
+	if err := check.Validate(); err != nil {
+		return executor.Exit{}, err
+	}
+	exit, err := s.exec(s.e.with(ctx), x)
+	if errdefs.IsNotFound(err) {
+		err = fmt.Errorf("it has ended: %w", executor.ErrNotFound)
+	}
+	if err != nil {
+		return executor.Exit{}, fmt.Errorf("exec in sandbox %s: %w", s.id, err)
+	}
+	return exit, nil
+}
+
+func (s *sandbox) exec(ctx context.Context, x executor.ExecSpec) (exit executor.Exit, err error) {
+	container, task, err := s.e.load(ctx, s.state.Box)
+	if err != nil {
+		return exit, err
+	}
+	spec, err := container.Spec(ctx)
+	if err != nil {
+		return exit, err
+	}
+	process, err := mainProcess(task.Pid())
+	if err != nil {
+		return exit, err
+	}
+	p := *spec.Process
+	p.Args, p.Cwd, p.User = x.Command, workspacePath, process.user
+	p.Env = lastOfEach(append(process.env, x.Env...))
+	for _, v := range process.env { // those that lastOfEach takes for an image's
+		if name, _, _ := strings.Cut(v, "="); name == executor.EnvHome || name == executor.EnvTempDir || name == executor.EnvSandboxID {
+			p.Env = append(p.Env, v)
+		}
+	}
+	if process.user.UID != 0 {
+		p.Capabilities = &specs.LinuxCapabilities{}
+	}
+	fifos := filepath.Join(s.e.boxDir(s.state.Box), "exec")
+	stdin, stdout, stderr := x.Stdin, x.Stdout, x.Stderr
+	if stdin == nil {
+		stdin = bytes.NewReader(nil)
+	}
+	ended := &endReader{r: stdin, end: make(chan struct{})}
+	io := cio.NewCreator(cio.WithFIFODir(fifos), cio.WithStreams(ended, cmp.Or(stdout, discard), cmp.Or(stderr, discard)))
+	proc, err := task.Exec(ctx, "exec-"+strings.ToLower(rand.Text()[:16]), &p, io)
+	if err != nil {
+		return exit, err
+	}
+	defer func() {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
+		defer cancel()
+		if err != nil {
+			_ = proc.Kill(late, syscall.SIGKILL) // it may not run
+		}
+		_, _ = proc.Delete(late) // gone with the sandbox, perhaps
+	}()
+	exited, err := proc.Wait(context.WithoutCancel(ctx))
+	if err != nil {
+		return exit, err
+	}
+	if err := proc.Start(ctx); err != nil {
+		return exit, err
+	}
+	for over := ended.end; ; {
+		select {
+		case <-over: // the process sees the end of its input only when containerd is told
+			over = nil
+			_ = proc.CloseIO(ctx, ctd.WithStdinCloser)
+		case status := <-exited:
+			code, _, err := status.Result()
+			if err != nil {
+				return exit, err
+			}
+			proc.IO().Wait()
+			return exitOf(int(code)), nil
+		case <-ctx.Done():
+			_ = proc.Kill(context.WithoutCancel(ctx), syscall.SIGKILL)
+			<-exited
+			return exit, context.Cause(ctx)
+		}
+	}
+}
+
+// exitOf reads an exit status as shells give it.
+func exitOf(code int) executor.Exit {
+	x := executor.Exit{Code: code}
+	if code > 128 && code <= 128+64 {
+		x.Signal = syscall.Signal(code - 128)
+	}
+	return x
+}
+
+// process is what a further command has in common with the main command.
+type process struct {
+	env  []string
+	user specs.User
+}
+
+// mainProcess looks at the child of the container's first process: what it runs with is kept nowhere else, since
+// environments may hold secrets.
+func mainProcess(first uint32) (process, error) {
+	var p process
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", first, first))
+	if err != nil {
+		return p, err
+	}
+	// The main command was started by a thread of its own, and so it is a child of that one or, since that one has
+	// ended, of another.
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", first))
+	if err != nil {
+		return p, err
+	}
+	for _, path := range tasks {
+		more, err := os.ReadFile(path)
+		if err == nil {
+			children = append(append(children, ' '), more...)
+		}
+	}
+	oldest, start := 0, int64(0)
+	for _, f := range strings.Fields(string(children)) {
+		pid, err := strconv.Atoi(f)
+		if err != nil {
+			continue
+		}
+		if at, err := startTime(pid); err == nil && (oldest == 0 || at < start) {
+			oldest, start = pid, at
+		}
+	}
+	if oldest == 0 {
+		return p, executor.ErrNotFound
+	}
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", oldest))
+	if err != nil {
+		return p, err
+	}
+	for v := range strings.SplitSeq(strings.TrimRight(string(env), "\x00"), "\x00") {
+		p.env = append(p.env, v)
+	}
+	p.user, err = credentials(oldest)
+	return p, err
+}
+
+// startTime is when a process was started, in the kernel's ticks.
+func startTime(pid int) (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	end := bytes.LastIndexByte(data, ')') // of the name, which may hold anything
+	fields := strings.Fields(string(data[end+1:]))
+	if end < 0 || len(fields) < 20 {
+		return 0, errors.New("unreadable stat")
+	}
+	return strconv.ParseInt(fields[19], 10, 64)
+}
+
+// credentials reads user and groups of a process.
+func credentials(pid int) (specs.User, error) {
+	var u specs.User
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return u, err
+	}
+	for line := range strings.Lines(string(data)) {
+		name, rest, _ := strings.Cut(line, ":")
+		var ids []uint32
+		for _, f := range strings.Fields(rest) {
+			if n, err := strconv.ParseUint(f, 10, 32); err == nil {
+				ids = append(ids, uint32(n))
+			}
+		}
+		switch {
+		case name == "Uid" && len(ids) > 0:
+			u.UID = ids[0]
+		case name == "Gid" && len(ids) > 0:
+			u.GID = ids[0]
+		case name == "Groups":
+			u.AdditionalGids = ids
+		}
+	}
+	return u, nil
+}
