@@ -18,7 +18,6 @@ import (
 
 	ctd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -373,10 +372,6 @@ func (e *Executor) useWorkspace(key string) (release func(), err error) {
 			delete(e.workspace, key)
 		}
 	}, nil
-}
-
-func (e *Executor) snapshots() snapshots.Snapshotter {
-	return e.client.SnapshotService(e.opts.Snapshotter)
 }
 
 func (e *Executor) sandboxDir(id string) string    { return filepath.Join(e.root, sandboxesDir, id) }
