@@ -215,11 +215,13 @@ func (h *Hub) leave(c *conn) {
 	h.work.Done()
 }
 
-// lookInterval is how often the hub looks at all links without being told, and
-// lookPause how long it rests between two looks.
+// lookInterval is how often at least the hub looks at all links without being
+// told, looksPerSilence how often in a silence that is too long, and lookPause
+// how long it rests between two looks.
 const (
-	lookInterval = 5 * time.Second
-	lookPause    = 20 * time.Millisecond
+	lookInterval    = 5 * time.Second
+	looksPerSilence = 5
+	lookPause       = 20 * time.Millisecond
 )
 
 // Run tells workers what has ended, and ends links that are silent or whose key
@@ -229,16 +231,17 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer h.close()
 	changed, cancel := h.platform.Changes()
 	defer cancel()
+	every := min(lookInterval, h.opts.SilenceTimeout/looksPerSilence, max(lookPause, h.opts.RecheckInterval))
 	for last := h.opts.Clock.Now(); ; {
 		h.tell(ctx)
-		if now := h.opts.Clock.Now(); now.Sub(last) >= lookInterval {
+		if now := h.opts.Clock.Now(); now.Sub(last) >= every {
 			last = now
 			h.inspect(ctx, now)
 		}
 		select {
 		case <-changed:
 		case <-h.poke:
-		case <-h.opts.Clock.After(lookInterval):
+		case <-h.opts.Clock.After(every):
 		case <-ctx.Done():
 			return nil
 		}

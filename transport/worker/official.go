@@ -323,7 +323,7 @@ func (g *group) untold() []task.ExecutionID {
 	defer g.mu.Unlock()
 	var ids []task.ExecutionID
 	for _, t := range g.held {
-		if !t.told {
+		if !t.told && t.end == nil {
 			ids = append(ids, t.exec)
 		}
 	}
@@ -340,7 +340,7 @@ func (g *group) over(ctx context.Context, ids []task.ExecutionID) {
 		var conns []*conn
 		var run task.ID
 		for _, t := range g.held {
-			if t.exec != id {
+			if t.exec != id || t.end != nil {
 				continue
 			}
 			t.told, t.since, run = true, g.hub.opts.Clock.Now(), t.task
@@ -360,7 +360,7 @@ func (g *group) remind(c *conn) {
 	g.mu.Lock()
 	var stop []task.ID
 	for _, t := range g.held {
-		if t.stop {
+		if t.stop && t.end == nil {
 			stop = append(stop, t.task)
 		}
 	}
