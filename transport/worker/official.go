@@ -23,6 +23,8 @@ const (
 	// heldFor is how long a task may be at a worker after its execution has
 	// ended without the worker's word: the word may be lost (S-14).
 	heldFor = 5 * time.Minute
+	// unclaimedFor is that for a task that was never claimed, in ClaimTimeouts.
+	unclaimedFor = 2
 	// settlePause is how soon the platform is told again what it could not keep.
 	settlePause = time.Second
 )
@@ -51,6 +53,7 @@ type held struct {
 	exec    task.ExecutionID
 	to      *conn            // that was assigned to
 	answer  chan error       // of the offer that waits; nil when none does
+	claimed bool             // by the worker, perhaps too late
 	granted bool             // the platform has recorded the claim
 	end     *envelopedReport // that came before it had
 	told    bool             // the execution is over, and the worker knows
@@ -208,7 +211,7 @@ func (g *group) Offer(ctx context.Context, a oz.Assignment) error {
 func (g *group) hold(ctx context.Context, a oz.Assignment) error {
 	g.mu.Lock()
 	old := g.held[a.Task.ID]
-	if old == nil {
+	if old == nil || g.expired(old, g.hub.opts.Clock.Now()) {
 		g.held[a.Task.ID] = &held{task: a.Task.ID, exec: a.Execution}
 		g.mu.Unlock()
 		return nil
@@ -377,11 +380,24 @@ func (g *group) inspect(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for id, t := range g.held {
-		if t.told && now.Sub(t.since) >= heldFor {
+		if g.expired(t, now) {
 			delete(g.held, id)
 		}
 	}
 	g.hub.dropLocked(g)
+}
+
+// expired reports a task that is not expected to be here any more. One that was
+// never claimed is most likely not: the worker's claim waits for no work, and
+// outlives its connections. g.mu is held.
+func (g *group) expired(t *held, now time.Time) bool {
+	if !t.told || t.end != nil {
+		return false
+	}
+	if !t.claimed {
+		return now.Sub(t.since) >= unclaimedFor*g.hub.opts.ClaimTimeout
+	}
+	return now.Sub(t.since) >= heldFor
 }
 
 // receive handles a frame. What cannot be read or is about something unknown is
@@ -417,7 +433,11 @@ func (g *group) receive(ctx context.Context, c *conn, frame []byte) {
 // worker's now, is answered by a cancellation (S-9).
 func (g *group) claimed(ctx context.Context, c *conn, r report) {
 	g.mu.Lock()
-	if t := g.held[r.TaskID]; t != nil && !t.stop {
+	t := g.held[r.TaskID]
+	if t != nil {
+		t.claimed = true
+	}
+	if t != nil && !t.stop {
 		t.say(nil)
 		g.mu.Unlock()
 		return
