@@ -485,18 +485,15 @@ func TestS12Rejection(t *testing.T) {
 	id, _ := other.assigned(e)
 	other.send(rejectedFrame, id)
 	reaches(t, e, run.ID, task.StateQueued)
-	for { // after a short rest it is tried again
-		select {
-		case f := <-a.frames:
-			assert.Equal(t, f.Type, "task_assignment")
-			a.send(claimedFrame, id)
-		case f := <-b.frames:
-			assert.Equal(t, f.Type, "task_assignment")
-			b.send(claimedFrame, id)
-		case <-time.After(30 * time.Second):
-			t.Fatal("the run is not assigned again")
-		}
-		break
+	select { // after a short rest it is tried again
+	case f := <-a.frames:
+		assert.Equal(t, f.Type, "task_assignment")
+		a.send(claimedFrame, id)
+	case f := <-b.frames:
+		assert.Equal(t, f.Type, "task_assignment")
+		b.send(claimedFrame, id)
+	case <-time.After(30 * time.Second):
+		t.Fatal("the run is not assigned again")
 	}
 	got := reaches(t, e, run.ID, task.StateClaimed)
 	assert.Equal(t, got.Attempts, 0)
