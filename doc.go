@@ -17,9 +17,11 @@
 //   - secrets: providers, scopes and the Redactor that keeps values out of
 //     everything that is stored or shown.
 //   - executor: where executions run. executor/local is processes on this
-//     host; executor/runner is the agent runner; executor/harness drives one
+//     host, executor/command a hand-over to a system of yours, executor/hooks
+//     your commands around an agent; executor/runner is the agent runner; executor/harness drives one
 //     coding agent; executor/gateway is the door to the models.
-//   - transport: the HTTP API (transport/rest) and its client (transport/client).
+//   - transport: the HTTP API (transport/rest) and its client (transport/client),
+//     and the link of workers on other hosts (transport/worker).
 //
 // Imports point one way: cmd and examples, transport, oz, executor,
 // environment and secrets, task.

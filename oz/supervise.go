@@ -126,6 +126,36 @@ func (s *supervisor) renew(ctx context.Context, giveUp func(), e task.Execution)
 	}
 }
 
+// renewUntilBegun keeps the lease of an execution that somebody else has taken
+// over, for as long as its agent waits there for its turn. From its first word
+// on the agent renews by itself.
+func (s *supervisor) renewUntilBegun(ctx context.Context, e task.Execution) {
+	for {
+		now, err := s.host.Execution(ctx, e.ID)
+		if err == nil && now.State != task.ExecutionOffered && now.State != task.ExecutionClaimed {
+			return
+		}
+		next := insistInterval
+		if err == nil {
+			var again time.Duration
+			if again, err = s.host.Renew(ctx, e); err == nil {
+				next = again
+			}
+		}
+		if errors.Is(err, task.ErrFenced) || ctx.Err() != nil {
+			return // whoever waits for the sandbox is told
+		}
+		if err != nil {
+			s.log(e).Warn("renew the lease of what was handed over", zap.Error(err))
+		}
+		select {
+		case <-s.opts.Clock.After(next):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // tellUnmet logs what a runner profile asks for in vain.
 func (s *supervisor) tellUnmet(ctx context.Context, e task.Execution, text string) {
 	if text == "" {
@@ -147,6 +177,11 @@ func (s *supervisor) phase(ctx context.Context, e task.Execution, p *task.Phase)
 // comes first, sees to the other, and removes the sandbox.
 func (s *supervisor) supervise(ctx context.Context, e task.Execution, p *place, sandbox executor.Sandbox) {
 	defer s.leave(e.ID)
+	if _, ok := sandbox.(executor.Remote); ok {
+		queued, begun := context.WithCancel(ctx)
+		defer begun()
+		s.group.Go(func() { s.renewUntilBegun(queued, e) })
+	}
 	waiting, stopWaiting := context.WithCancel(context.WithoutCancel(ctx))
 	exits := make(chan error, 1)
 	var exit executor.Exit

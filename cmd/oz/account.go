@@ -31,10 +31,10 @@ func (a *app) keyListCommand() *cobra.Command {
 func (a *app) keyCreateCommand() *cobra.Command {
 	var expiresIn time.Duration
 	var expiresAt, agent string
-	var never, team bool
+	var never, team, worker bool
 	cmd := &cobra.Command{
 		Use: "create <NAME>", Short: "Make an API key; it is shown once", Args: oneArg("name"),
-		Example: "  oz api-key create ci --team --expires-in 720h\n  oz api-key create triage --agent AGENT_UID --no-expiration --jq .key",
+		Example: "  oz api-key create ci --team --expires-in 720h\n  oz api-key create triage --agent AGENT_UID --no-expiration --jq .key\n  oz api-key create rack-1 --worker --no-expiration",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec := access.KeySpec{Name: args[0], Type: access.KeyPersonal}
 			switch {
@@ -42,6 +42,8 @@ func (a *app) keyCreateCommand() *cobra.Command {
 				spec.Type, spec.Agent = access.KeyAgent, agent
 			case team:
 				spec.Type = access.KeyTeam
+			case worker:
+				spec.Type = access.KeyWorker
 			}
 			var err error
 			if spec.ExpiresAt, err = expiry(expiresIn, expiresAt, never); err != nil {
@@ -69,7 +71,8 @@ func (a *app) keyCreateCommand() *cobra.Command {
 	f.BoolVar(&never, "no-expiration", false, "it never expires")
 	f.BoolVar(&team, "team", false, "a key of the team instead of yours")
 	f.StringVar(&agent, "agent", "", "a key that acts as the agent identity of this `uid`")
-	cmd.MarkFlagsMutuallyExclusive("team", "agent")
+	f.BoolVar(&worker, "worker", false, "a key of the team that connects workers (oz-worker), and does nothing else")
+	cmd.MarkFlagsMutuallyExclusive("team", "agent", "worker")
 	return a.filterFlag(cmd)
 }
 

@@ -8,12 +8,6 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 )
 
-// Options has no use on this system.
-type Options struct {
-	WorkerID       string // see the Linux version
-	IdleOnComplete string // see the Linux version
-}
-
 // Executor cannot be made on this system.
 type Executor struct {
 	executor.Executor

@@ -10,11 +10,18 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 )
 
-// Options holds what an Executor can do without. The driver works on Linux only.
-type Options struct{}
+// Options holds what an Executor can do without; see them on Linux. The driver works there only.
+type Options struct {
+	OutputLimit int64
+	InheritEnv  []string
+	Cgroup      string
+}
 
 // Executor is the driver's type on systems where it does not work; there are no values of it.
 type Executor struct{ executor.Executor }
+
+// Close does nothing: there is no Executor.
+func (*Executor) Close() error { return nil }
 
 // New fails: the driver needs Linux.
 func New(string, *Options) (*Executor, error) {

@@ -10,6 +10,7 @@ need() { # need COMMAND PACKAGE
 need git git
 need gcc gcc          # the race detector
 need setsid util-linux
+need jq jq              # the dispatch commands of workers
 need node nodejs      # the official SDK as a client of ours
 need npm npm
 need containerd containerd   # containers in private daemons

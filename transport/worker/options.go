@@ -98,6 +98,9 @@ type Status struct {
 	Since     time.Time
 	// LastError is why it is not connected.
 	LastError string
+	// Ready says that what an earlier process left has been taken up, so that
+	// offers are welcome.
+	Ready bool
 	// Draining says that nothing new is taken.
 	Draining bool
 	// Capacity and Busy are those of oz.WorkerInfo.

@@ -161,7 +161,7 @@ func (w *Worker) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return Status{ID: info.ID, Instance: w.instance, Connected: w.conn != nil, Since: w.since, LastError: w.lastErr,
-		Draining: draining, Capacity: info.Capacity, Busy: info.Busy, Unsent: len(w.calls)}
+		Ready: w.ready, Draining: draining, Capacity: info.Capacity, Busy: info.Busy, Unsent: len(w.calls)}
 }
 
 // keepLink connects until ctx ends: soon after an end, later and later when

@@ -1,0 +1,102 @@
+package main
+
+// longHelp is what oz-worker --help says. A test reads its files, so that they
+// stay true.
+const longHelp = `oz-worker joins the pool of a server and runs agents on this host. It connects
+out, to the server's one address, and needs no port of its own.
+
+Runs come to it that name it (worker_host), that ask for its labels, or that name
+no worker at all. It needs a worker key, or a team key, of the team whose runs it
+is to take:
+
+    oz api-key create build-1 --worker --no-expiration
+
+Back-ends, of which one is used:
+
+    direct    agents are processes of this host, with commands of yours around them
+    local     the same without these commands, and with limits by cgroup v2
+    command   a command of yours hands each run over to a system of yours
+
+Runs at work outlive the worker: after a restart, an upgrade or a crash it takes
+them up again. SIGTERM or SIGINT drains: nothing new is taken, and runs at work
+have --drain-timeout to end. Those that are left go on without the worker, until
+its next start; with --stop-on-shutdown they are stopped instead, and given to
+others. A second signal stops waiting.
+
+Settings come from flags, then environment variables, then the file named by
+--config-file (YAML), then defaults. The file is that of the official worker,
+with more keys; of its back-ends docker and kubernetes are not driven here.
+
+Environment variables, besides those that the flags name:
+  STATE_DIRECTORY               set by systemd; the default of --state-dir
+  HTTPS_PROXY, NO_PROXY         the way to the server
+  OTEL_METRICS_EXPORTER=prometheus, OTEL_EXPORTER_PROMETHEUS_HOST and _PORT
+                                as --listen (default localhost:9464)
+
+Exit codes: 0 stopped or drained, 1 a bad configuration or a back-end that cannot
+be used, 80 a mistake in the command line.
+
+All settings of the file, with their defaults:
+
+    server: http://127.0.0.1:8080 # root of the server
+    api_key_file: ""              # file of the key, unless WARP_API_KEY holds it
+    worker_id: ""                 # name of this worker; needed
+    labels: []                    # what runs may ask for: words, or name=value
+    cleanup: true                 # remove workspaces, and run teardown commands
+    max_concurrent_tasks: 0       # runs at work; 0 is no limit
+    idle_on_complete: ""          # longest time that a workspace is kept for follow-ups, such as 45m; "" is as the run says
+    state_dir: ""                 # what the worker must remember; see --state-dir
+    listen: ""                    # address of /healthz and /metrics
+    log_level: info               # debug, info, warn or error
+    log_format: json              # json or console
+    drain_timeout: 30s            # how long SIGTERM waits for runs at work
+    stop_on_shutdown: false       # stop those that are left, instead of leaving them to the next start
+    backend: {}                   # at most one: see the examples
+
+An example that runs agents on this host:
+
+    server: https://oz.example.com
+    api_key_file: /etc/oz/worker.key
+    worker_id: build-1
+    labels: [gpu, zone=eu]
+    max_concurrent_tasks: 4
+    listen: 127.0.0.1:9464
+    backend:
+      direct:
+        workspace_root: /var/lib/oz/workspaces   # gets a directory of this worker's own
+        target_dir: ""                           # or a directory in which all agents work
+        oz_path: ""                              # the program oz; default this one
+        setup_command: ./prepare                 # before each agent, in its directory; may write $OZ_ENVIRONMENT_FILE
+        teardown_command: ./save-caches          # after each agent
+        teardown_timeout: 5m
+        environment:
+          - {name: GOPROXY, value: "https://proxy.example.com"}
+          - {name: GOFLAGS}                      # passed on from the worker's own
+
+An example with limits (Delegate=yes in the unit):
+
+    server: https://oz.example.com
+    worker_id: build-2
+    backend:
+      local:
+        root: /var/lib/oz/sandboxes
+        cgroup: /sys/fs/cgroup/system.slice/oz-worker.service/agents
+        memory_gb: 8
+        cpus: 4
+        processes: 2000
+        environment: []
+
+An example that hands runs over:
+
+    server: https://oz.example.com
+    worker_id: queue-1
+    max_concurrent_tasks: 50      # counted until an agent has reported its end
+    backend:
+      command:
+        dispatch_command: /usr/local/bin/enqueue   # gets the run as JSON on its standard input
+        cancel_command: /usr/local/bin/dequeue "$OZ_RUN_ID"
+        dispatch_timeout: 60s
+        cancel_timeout: 10s
+        lifetime: 24h             # a hand-over that nobody ends counts as lost then
+        environment: []
+`
