@@ -44,6 +44,8 @@ type Bundle struct {
 	// Rules are those of the run's owner, the weakest first. Those of the
 	// project are stronger.
 	Rules []Rule `json:"rules,omitempty"`
+	// Memory are the memory stores of the run, see Rememberer.
+	Memory []MemoryStore `json:"memory,omitempty"`
 	// Models says how the run's gateway reaches the models.
 	Models Models `json:"models"`
 	// GitCredentials let git read and push, by host.

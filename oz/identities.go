@@ -73,9 +73,18 @@ func (c *Client) CreateAgent(ctx context.Context, in AgentInput) (access.Agent, 
 	if err := c.applyAgent(ctx, in, &a); err != nil {
 		return access.Agent{}, err
 	}
+	undo := func() {}
+	if memory, _ := parseAgentMemory(in.Memory); memory.wantsOwn() { // applyAgent has judged it
+		if undo, err = c.ownMemory(ctx, &a); err != nil {
+			return access.Agent{}, err
+		}
+	}
 	d := agentDeed(access.AgentCreate, a)
 	return doing(ctx, c, d, func() (access.Agent, error) {
 		made, err := c.p.registry.CreateAgent(ctx, a)
+		if err != nil {
+			undo()
+		}
 		d.id = made.UID
 		return made, err
 	})
@@ -214,8 +223,18 @@ func (c *Client) applyAgent(ctx context.Context, in AgentInput, a *access.Agent)
 			return err
 		}
 	}
-	if err := checkMemory(in.Memory); err != nil {
+	memory, err := parseAgentMemory(in.Memory)
+	if err != nil {
 		return err
+	}
+	if memory.Stores != nil {
+		a.Config.MemoryStores = nil
+		if !emptyJSON(*memory.Stores) {
+			a.Config.MemoryStores = bytes.Clone(*memory.Stores)
+		}
+		if err := c.checkMemoryRefs(ctx, "memory.attached_stores", a.Config.MemoryStores, a.Scope()); err != nil {
+			return err
+		}
 	}
 	if a.Config.HarnessType() == harnessBuiltIn {
 		if err := checkModel(c.p.opts.Models, "base_model", a.Config); err != nil {
@@ -424,34 +443,32 @@ func unprefixed(err error) error {
 	return &clear
 }
 
-// checkMemory accepts what says that there is none: this server has no memory
-// stores (Oz API, self-hosting).
-func checkMemory(raw *json.RawMessage) error {
-	if raw == nil || emptyJSON(*raw) {
-		return nil
+// agentMemoryInput is what a request says of memory (Oz API, agent identities).
+type agentMemoryInput struct {
+	Stores *json.RawMessage `json:"attached_stores"`
+	Auto   *struct {
+		Enabled *bool `json:"enabled"`
+	} `json:"auto_memory"`
+}
+
+// parseAgentMemory reads it; a null says nothing.
+func parseAgentMemory(raw *json.RawMessage) (in agentMemoryInput, err error) {
+	if raw == nil {
+		return in, nil
 	}
-	var m struct {
-		Stores []struct {
-			UID string `json:"uid"`
-		} `json:"attached_stores"`
-		Auto *struct {
-			Enabled bool `json:"enabled"`
-		} `json:"auto_memory"`
+	if err := json.Unmarshal(*raw, &in); err != nil {
+		return in, task.Invalid("memory", "must be an object with attached_stores and auto_memory")
 	}
-	if err := json.Unmarshal(*raw, &m); err != nil {
-		return task.Invalid("memory", "must be an object with attached_stores and auto_memory")
+	if in.Stores != nil {
+		_, err = parseMemoryRefs("memory.attached_stores", *in.Stores)
 	}
-	seen := map[string]bool{}
-	for i, s := range m.Stores {
-		if s.UID == "" || seen[s.UID] {
-			return task.Invalid(fmt.Sprintf("memory.attached_stores[%d].uid", i), "must be set, and name each store once")
-		}
-		seen[s.UID] = true
-	}
-	if len(m.Stores) > 0 {
-		return notBuilt("memory.attached_stores", "memory stores", "leave them out")
-	}
-	return nil
+	return in, err
+}
+
+// wantsOwn reports that a new agent gets a memory store of its own, which it
+// does unless that is declined.
+func (in agentMemoryInput) wantsOwn() bool {
+	return in.Auto == nil || in.Auto.Enabled == nil || *in.Auto.Enabled
 }
 
 // checkAgentLinks judges what an agent refers to: whatever a run of the team
@@ -567,5 +584,6 @@ func agentLayer(a access.Agent, asked task.Config) layer {
 	if asked.HarnessType() != harnessBuiltIn {
 		k.ModelID = ""
 	}
+	k.MemoryStores = agentMemory(a)
 	return layer{layerAgent, k}
 }

@@ -144,8 +144,8 @@ func TestAgentRules(t *testing.T) {
 		"worker host":         {oz.AgentInput{WorkerHost: ptr("a b")}, task.CodeInvalidRequest, "worker_host"},
 		"strategy":            {oz.AgentInput{CredentialStrategy: ptr("x")}, task.CodeInvalidRequest, "credential_strategy"},
 		"mcp":                 {oz.AgentInput{MCPServers: &map[string]json.RawMessage{"m": json.RawMessage(`{}`)}}, task.CodeInvalidRequest, `mcp_servers["m"]`},
-		"stores":              {oz.AgentInput{Memory: raw(`{"attached_stores":[{"uid":"s","access":"read_only","instructions":"x"}]}`)}, task.CodeFeatureNotAvailable, "memory.attached_stores"},
-		"store twice":         {oz.AgentInput{Memory: raw(`{"attached_stores":[{"uid":"s"},{"uid":"s"}]}`)}, task.CodeInvalidRequest, "memory.attached_stores[1].uid"},
+		"stores":              {oz.AgentInput{Memory: raw(`{"attached_stores":[{"uid":"s","access":"read_only","instructions":"x"}]}`)}, task.CodeNotFound, "memory.attached_stores[0].uid"},
+		"store twice":         {oz.AgentInput{Memory: raw(`{"attached_stores":[{"uid":"s","access":"read_only","instructions":"x"},{"uid":"s","access":"read_only","instructions":"x"}]}`)}, task.CodeInvalidRequest, "memory.attached_stores[1].uid"},
 		"factory":             {oz.AgentInput{FactoryID: ptr("f")}, task.CodeFeatureNotAvailable, "factory_uid"},
 		"for others":          {oz.AgentInput{OnBehalfOf: ptr(true)}, task.CodeNotAuthorized, "on_behalf_of_enabled"},
 	} {

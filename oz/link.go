@@ -88,10 +88,14 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	memory, err := l.p.runMemory(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	o := l.p.opts
 	e.TokenHash = nil
 	return &executor.Bundle{Task: t, Execution: e, Limits: limits, Reserve: reserve, Secrets: vars, MissingSecrets: missing,
-		Snapshot: snapshot, Rules: rules, Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
+		Snapshot: snapshot, Rules: rules, Memory: memory, Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
 }
 

@@ -195,10 +195,8 @@ func checkSettings(c task.Config) error {
 	default:
 		return task.Invalid("config.credential_strategy", "%q is neither EXECUTOR nor CREATOR", c.CredentialStrategy)
 	}
-	if s := strings.TrimSpace(string(c.MemoryStores)); s != "" && s != "null" && s != "[]" {
-		return notBuilt("config.memory_stores", "memory stores", "leave them out")
-	}
-	return nil
+	_, err := parseMemoryRefs("config.memory_stores", c.MemoryStores)
+	return err
 }
 
 func checkHarness(c task.Config) error {

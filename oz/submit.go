@@ -135,6 +135,11 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err := c.configureSkills(ctx, a, r, &spec); err != nil {
 		return task.Spec{}, err
 	}
+	if spec.Origins["memory_stores"] == layerRun { // an agent's were judged with it
+		if err := c.checkMemoryRefs(ctx, "config.memory_stores", spec.Config.MemoryStores, spec.Owner); err != nil {
+			return task.Spec{}, err
+		}
+	}
 	if err := c.p.checkPolicy(ctx, r); err != nil {
 		return task.Spec{}, err
 	}

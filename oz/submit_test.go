@@ -121,7 +121,7 @@ func TestSubmitValidates(t *testing.T) {
 		{"reserved worker", config(task.Config{WorkerHost: "warp-7"}), task.CodeInvalidRequest, "config.worker_host"},
 		{"odd worker", config(task.Config{WorkerHost: "a b"}), task.CodeInvalidRequest, "config.worker_host"},
 		{"runner", config(task.Config{RunnerID: "r"}), task.CodeNotFound, "config.runner_id"},
-		{"memory", config(task.Config{MemoryStores: json.RawMessage(`[{"uid":"u"}]`)}), task.CodeFeatureNotAvailable, "config.memory_stores"},
+		{"memory", config(task.Config{MemoryStores: json.RawMessage(`[{"uid":"u"}]`)}), task.CodeInvalidRequest, "config.memory_stores[0].access"},
 		{"broken JSON", config(task.Config{MemoryStores: json.RawMessage(`[`)}), task.CodeInvalidRequest, "config"},
 		{"huge configuration", config(task.Config{BasePrompt: strings.Repeat("x", 3<<20)}), task.CodeInvalidRequest, "config"},
 		{"negative limit", config(task.Config{Limits: &task.Limits{MaxTurns: -1}}), task.CodeInvalidRequest, "config.limits"},

@@ -68,6 +68,15 @@ oz runner list: --sort-by --jq
 oz runner create: -n --name -d --description -c --setup-command --os --arch --docker-image --macos-version --vcpus --memory-gb --team --personal
 oz runner update: -n --name -d --description -c --setup-command --os --arch --docker-image --macos-version --vcpus --memory-gb
 oz runner delete: --force
+oz memory-store list:
+oz memory-store get:
+oz memory-store update: -d --description
+oz memory-store list-store-agents:
+oz memory list:
+oz memory create: -c --content -r --reason --version
+oz memory update: -s --store -c --content -r --reason --version
+oz memory delete: -s --store
+oz memory versions: -s --store
 `
 
 func TestSurface(t *testing.T) {
@@ -94,7 +103,8 @@ func TestAliases(t *testing.T) {
 	for alias, path := range map[string]string{
 		"task list": "oz run list", "e list": "oz environment list", "agent r": "oz agent run", "agent ra": "oz agent run-cloud",
 		"agent run-ambient": "oz agent run-cloud", "schedule resume": "oz schedule unpause", "api-key delete": "oz api-key expire",
-		"run message delivered": "oz run message mark-delivered",
+		"run message delivered": "oz run message mark-delivered", "memory-stores get-store": "oz memory-store get",
+		"memory-store store-agents": "oz memory-store list-store-agents", "memory add": "oz memory create", "memory remove": "oz memory delete",
 	} {
 		cmd, _, err := tree().Find(strings.Fields(alias))
 		assert.NilError(t, err, alias)

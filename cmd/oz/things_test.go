@@ -278,3 +278,22 @@ func TestMail(t *testing.T) {
 	d.ok("run", "follow", from)
 	d.ok("run", "follow", to)
 }
+
+func TestMemory(t *testing.T) {
+	d := newDesk(t)
+	store := d.object("memory-store", "create", "-n", "shop", "--team")["uid"].(string)
+	d.ok("memory-store", "update", store, "-d", "What we know about the shop")
+	has(t, d.ok("memory-store", "get", store), "What we know about the shop")
+	has(t, d.ok("memory-store", "list"), "shop", store)
+	has(t, d.ok("memory-store", "list-store-agents", store), "No agent has this store.")
+	m := d.object("memory", "create", store, "-c", "Releases are cut on Mondays.", "-r", "the team said so")["uid"].(string)
+	d.ok("memory", "update", m, "-s", store, "-c", "Releases are cut on Tuesdays.", "-r", "moved", "--version", "1")
+	d.fails(exitFailure, "is at version 2 by now", "memory", "update", m, "-s", store, "-c", "x", "-r", "y", "--version", "1")
+	has(t, d.ok("memory", "list", store), "Tuesdays", m)
+	assert.Equal(t, d.ok("memory", "versions", m, "-s", store, "--jq", ".memories[].content"), "Releases are cut on Tuesdays.\nReleases are cut on Mondays.\n")
+	d.fails(exitUsage, "--store is needed", "memory", "versions", m)
+	d.fails(exitUsage, "--content and --reason", "memory", "create", store, "-c", "x")
+	d.ok("memory", "delete", m, "-s", store, "--force")
+	has(t, d.ok("memory", "list", store), "Nothing is remembered.")
+	d.ok("memory-store", "delete", store, "--force")
+}

@@ -208,6 +208,6 @@ func (x *execution) session(ws *workspace, model harness.Model) *harness.Session
 		Redactor: x.redactor, Git: ws.git, Link: x.link, Desk: harness.NewDesk(x.link, x.opts.Clock), Clock: x.opts.Clock,
 		StateDir: x.stateDir(), Ending: &harness.Ending{},
 	}
-	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard}, x.opts.Tools...)...)
+	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer())}, x.opts.Tools...)...)
 	return s
 }

@@ -35,6 +35,9 @@ func (x *execution) instructions(ctx context.Context, h harness.Harness, ws *wor
 	if text != "" {
 		parts = append(parts, strings.TrimSpace(text))
 	}
+	if known := x.memories(); known != "" {
+		parts = append(parts, known)
+	}
 	return strings.Join(parts, "\n\n"), x.announceRules(ctx, used, problems)
 }
 

@@ -36,6 +36,9 @@ type Agent struct {
 	Secrets []string `json:"secrets,omitempty"`
 	// OnBehalfOf lets the agent's keys make runs for persons of the team.
 	OnBehalfOf bool `json:"on_behalf_of,omitempty"`
+	// AutoMemory is the uid of the memory store that was made with it; "" for
+	// none.
+	AutoMemory string `json:"auto_memory,omitempty"`
 	// Default marks the team's own agent, which cannot be deleted.
 	Default   bool           `json:"default,omitempty"`
 	Creator   task.Principal `json:"creator"`

@@ -55,6 +55,10 @@ const (
 	RuleCreate        Action = "rule.create" // rules that all agents of an owner are told
 	RuleView          Action = "rule.view"
 	RuleManage        Action = "rule.manage"
+	MemoryStoreCreate Action = "memory_store.create"
+	MemoryStoreManage Action = "memory_store.manage"
+	MemoryView        Action = "memory.view"   // memory stores and what they remember
+	MemoryWrite       Action = "memory.write"  // what they remember
 	RunnerCreate      Action = "runner.create" // runner profiles
 	RunnerView        Action = "runner.view"
 	RunnerManage      Action = "runner.manage"
@@ -152,6 +156,10 @@ func table() map[Action]rule {
 		RuleCreate:        {personal: true, team: members},
 		RuleView:          {personal: true, team: members, none: true},
 		RuleManage:        {personal: true, team: creator},
+		MemoryStoreCreate: {personal: true, team: members},
+		MemoryStoreManage: {personal: true, team: creator},
+		MemoryView:        {personal: true, team: members, none: true},
+		MemoryWrite:       {personal: true, team: members},
 		RunnerCreate:      {personal: true, team: members},
 		RunnerView:        {personal: true, team: members, none: true},
 		RunnerManage:      {personal: true, team: creator},

@@ -73,6 +73,27 @@ func (e ArtifactType) Valid() bool {
 	}
 }
 
+// Defines values for AutoMemoryStoreOwnerType.
+const (
+	AutoMemoryStoreOwnerTypeServiceAccount AutoMemoryStoreOwnerType = "service_account"
+	AutoMemoryStoreOwnerTypeTeam           AutoMemoryStoreOwnerType = "team"
+	AutoMemoryStoreOwnerTypeUser           AutoMemoryStoreOwnerType = "user"
+)
+
+// Valid indicates whether the value is a known member of the AutoMemoryStoreOwnerType enum.
+func (e AutoMemoryStoreOwnerType) Valid() bool {
+	switch e {
+	case AutoMemoryStoreOwnerTypeServiceAccount:
+		return true
+	case AutoMemoryStoreOwnerTypeTeam:
+		return true
+	case AutoMemoryStoreOwnerTypeUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BudgetScopeType.
 const (
 	BudgetScopeTypeRun  BudgetScopeType = "Run"
@@ -1003,8 +1024,21 @@ type AuthConfig struct {
 
 // AutoMemory defines model for AutoMemory.
 type AutoMemory struct {
-	Enabled bool `json:"enabled"`
+	Enabled bool             `json:"enabled"`
+	Store   *AutoMemoryStore `json:"store,omitempty"`
 }
+
+// AutoMemoryStore The memory store that was made with the agent.
+type AutoMemoryStore struct {
+	Access       string                   `json:"access"`
+	Instructions string                   `json:"instructions"`
+	OwnerType    AutoMemoryStoreOwnerType `json:"owner_type"`
+	OwnerUid     string                   `json:"owner_uid"`
+	Uid          string                   `json:"uid"`
+}
+
+// AutoMemoryStoreOwnerType defines model for AutoMemoryStore.OwnerType.
+type AutoMemoryStoreOwnerType string
 
 // AwaitRequest defines model for AwaitRequest.
 type AwaitRequest = executor.Await
@@ -1217,6 +1251,13 @@ type CreateMcpServerRequest struct {
 	Description string          `json:"description,omitempty,omitzero"`
 	Name        string          `json:"name"`
 	Team        *bool           `json:"team,omitempty"`
+}
+
+// CreateMemoryStoreRequest defines model for CreateMemoryStoreRequest.
+type CreateMemoryStoreRequest struct {
+	Description string `json:"description,omitempty,omitzero"`
+	Name        string `json:"name"`
+	Team        *bool  `json:"team,omitempty"`
 }
 
 // CreatePromptRequest defines model for CreatePromptRequest.
@@ -1555,6 +1596,16 @@ type ListMcpServersResponse struct {
 	McpServers []McpServerItem `json:"mcp_servers"`
 }
 
+// ListMemoriesResponse defines model for ListMemoriesResponse.
+type ListMemoriesResponse struct {
+	Memories []MemoryItem `json:"memories"`
+}
+
+// ListMemoryStoresResponse defines model for ListMemoryStoresResponse.
+type ListMemoryStoresResponse struct {
+	MemoryStores []MemoryStoreItem `json:"memory_stores"`
+}
+
 // ListModelsResponse defines model for ListModelsResponse.
 type ListModelsResponse struct {
 	DefaultModelId string      `json:"default_model_id"`
@@ -1662,6 +1713,21 @@ type MemberItemRole string
 type Membership struct {
 	Role string `json:"role"`
 	Uid  string `json:"uid"`
+}
+
+// MemoryItem One version of a memory.
+type MemoryItem = task.Memory
+
+// MemoryStoreItem defines model for MemoryStoreItem.
+type MemoryStoreItem struct {
+	CreatedAt   time.Time    `json:"created_at"`
+	Creator     *UserProfile `json:"creator,omitempty"`
+	Description string       `json:"description,omitempty,omitzero"`
+	Name        string       `json:"name"`
+	Revision    int64        `json:"revision"`
+	Scope       Scope        `json:"scope"`
+	Uid         string       `json:"uid"`
+	UpdatedAt   time.Time    `json:"updated_at"`
 }
 
 // MessageHeader defines model for MessageHeader.
@@ -1867,6 +1933,9 @@ type PullRequestItem struct {
 // Question What a BLOCKED run waits for.
 type Question = task.Question
 
+// RecallRequest defines model for RecallRequest.
+type RecallRequest = executor.Recall
+
 // ReferenceItem defines model for ReferenceItem.
 type ReferenceItem struct {
 	ArtifactType ArtifactType `json:"artifact_type"`
@@ -1893,6 +1962,9 @@ type ReferenceItem struct {
 
 // Relative defines model for Relative.
 type Relative = executor.Relative
+
+// RememberRequest defines model for RememberRequest.
+type RememberRequest = executor.Remembering
 
 // ReportEventRequest defines model for ReportEventRequest.
 type ReportEventRequest struct {
@@ -2401,6 +2473,13 @@ type UpdateMemberRequest struct {
 	Role string `json:"role"`
 }
 
+// UpdateMemoryStoreRequest defines model for UpdateMemoryStoreRequest.
+type UpdateMemoryStoreRequest struct {
+	Description *string `json:"description,omitempty"`
+	Name        *string `json:"name,omitempty"`
+	Revision    int64   `json:"revision,omitempty,omitzero"`
+}
+
 // UpdatePromptRequest defines model for UpdatePromptRequest.
 type UpdatePromptRequest struct {
 	Description *string `json:"description,omitempty"`
@@ -2559,6 +2638,18 @@ type WorkerItem struct {
 	// Team The uid of the team whose runs alone it takes; absent for workers of all.
 	Team    string `json:"team,omitempty,omitzero"`
 	Version string `json:"version,omitempty,omitzero"`
+}
+
+// WriteMemoryRequest defines model for WriteMemoryRequest.
+type WriteMemoryRequest struct {
+	// Content At most 4096 bytes.
+	Content string `json:"content"`
+
+	// Reason Why it is to be remembered; at most 1024 bytes.
+	Reason string `json:"reason"`
+
+	// Version Of a change: the newest version, as the caller knows it; 0 is any.
+	Version int `json:"version,omitempty,omitzero"`
 }
 
 // After defines model for After.
@@ -2969,8 +3060,14 @@ type EndExecutionJSONRequestBody = EndExecutionRequest
 // AppendExecutionEventsJSONRequestBody defines body for AppendExecutionEvents for application/json ContentType.
 type AppendExecutionEventsJSONRequestBody = AppendEventsRequest
 
+// RememberMemoryJSONRequestBody defines body for RememberMemory for application/json ContentType.
+type RememberMemoryJSONRequestBody = RememberRequest
+
 // SendRunMessageJSONRequestBody defines body for SendRunMessage for application/json ContentType.
 type SendRunMessageJSONRequestBody = MailingRequest
+
+// RecallMemoriesJSONRequestBody defines body for RecallMemories for application/json ContentType.
+type RecallMemoriesJSONRequestBody = RecallRequest
 
 // ReserveBudgetJSONRequestBody defines body for ReserveBudget for application/json ContentType.
 type ReserveBudgetJSONRequestBody = ReserveRequest
@@ -2983,6 +3080,18 @@ type CreateMcpServerJSONRequestBody = CreateMcpServerRequest
 
 // UpdateMcpServerJSONRequestBody defines body for UpdateMcpServer for application/json ContentType.
 type UpdateMcpServerJSONRequestBody = UpdateMcpServerRequest
+
+// CreateMemoryStoreJSONRequestBody defines body for CreateMemoryStore for application/json ContentType.
+type CreateMemoryStoreJSONRequestBody = CreateMemoryStoreRequest
+
+// UpdateMemoryStoreJSONRequestBody defines body for UpdateMemoryStore for application/json ContentType.
+type UpdateMemoryStoreJSONRequestBody = UpdateMemoryStoreRequest
+
+// CreateMemoryJSONRequestBody defines body for CreateMemory for application/json ContentType.
+type CreateMemoryJSONRequestBody = WriteMemoryRequest
+
+// UpdateMemoryJSONRequestBody defines body for UpdateMemory for application/json ContentType.
+type UpdateMemoryJSONRequestBody = WriteMemoryRequest
 
 // CreatePromptJSONRequestBody defines body for CreatePrompt for application/json ContentType.
 type CreatePromptJSONRequestBody = CreatePromptRequest
@@ -4082,6 +4191,24 @@ type ClientInterface interface {
 	// Corresponds with POST /oz/executions/current/heartbeat (the `HeartbeatExecution` operationId).
 	HeartbeatExecution(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// RememberMemoryWithBody Keep something in one of the run's memory stores
+	//
+	// Once for each key: asking again gives what was kept.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+	RememberMemoryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RememberMemory Keep something in one of the run's memory stores
+	//
+	// Once for each key: asking again gives what was kept.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+	RememberMemory(ctx context.Context, body RememberMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// SendRunMessageWithBody Send a message from the run to its family
 	//
 	// Once for each key. A child that has ended is taken up again by it.
@@ -4104,6 +4231,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
 	ReadRunMessage(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecallMemoriesWithBody Find what the run's memory stores have on something
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+	RecallMemoriesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecallMemories Find what the run's memory stores have on something
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+	RecallMemories(ctx context.Context, body RecallMemoriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReserveBudgetWithBody Reserve budget for a model call
 	//
@@ -4198,6 +4339,109 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/mcp-servers/{mcpUid} (the `UpdateMcpServer` operationId).
 	UpdateMcpServer(ctx context.Context, mcpUid string, body UpdateMcpServerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMemoryStores List memory stores
+	//
+	// Corresponds with GET /oz/memory-stores (the `ListMemoryStores` operationId).
+	ListMemoryStores(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMemoryStoreWithBody Make a memory store
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+	CreateMemoryStoreWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMemoryStore Make a memory store
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+	CreateMemoryStore(ctx context.Context, body CreateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteMemoryStore Delete a memory store and all that it remembers
+	//
+	// Corresponds with DELETE /oz/memory-stores/{storeUid} (the `DeleteMemoryStore` operationId).
+	DeleteMemoryStore(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetMemoryStore Get a memory store
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid} (the `GetMemoryStore` operationId).
+	GetMemoryStore(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateMemoryStoreWithBody Change a memory store
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+	UpdateMemoryStoreWithBody(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateMemoryStore Change a memory store
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+	UpdateMemoryStore(ctx context.Context, storeUid string, body UpdateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMemoryStoreAgents List the agents that have a memory store
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid}/agents (the `ListMemoryStoreAgents` operationId).
+	ListMemoryStoreAgents(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMemories List what a store remembers
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid}/memories (the `ListMemories` operationId).
+	ListMemories(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMemoryWithBody Remember something
+	//
+	// What the store has already, word for word, is not kept twice.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+	CreateMemoryWithBody(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMemory Remember something
+	//
+	// What the store has already, word for word, is not kept twice.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+	CreateMemory(ctx context.Context, storeUid string, body CreateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteMemory Forget a memory with all its versions
+	//
+	// Corresponds with DELETE /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `DeleteMemory` operationId).
+	DeleteMemory(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateMemoryWithBody Write a new version of a memory
+	//
+	// With `version`, fails with 409 when that is not the newest.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+	UpdateMemoryWithBody(ctx context.Context, storeUid string, memoryUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateMemory Write a new version of a memory
+	//
+	// With `version`, fails with 409 when that is not the newest.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+	UpdateMemory(ctx context.Context, storeUid string, memoryUid string, body UpdateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMemoryVersions List the versions of a memory
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions (the `ListMemoryVersions` operationId).
+	ListMemoryVersions(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPrompts List saved prompts
 	//
@@ -6095,6 +6339,44 @@ func (c *Client) HeartbeatExecution(ctx context.Context, reqEditors ...RequestEd
 	return c.Client.Do(req)
 }
 
+// RememberMemoryWithBody Keep something in one of the run's memory stores
+//
+// Once for each key: asking again gives what was kept.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+func (c *Client) RememberMemoryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRememberMemoryRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RememberMemory Keep something in one of the run's memory stores
+//
+// Once for each key: asking again gives what was kept.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+func (c *Client) RememberMemory(ctx context.Context, body RememberMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRememberMemoryRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // SendRunMessageWithBody Send a message from the run to its family
 //
 // Once for each key. A child that has ended is taken up again by it.
@@ -6138,6 +6420,40 @@ func (c *Client) SendRunMessage(ctx context.Context, body SendRunMessageJSONRequ
 // Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
 func (c *Client) ReadRunMessage(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReadRunMessageRequest(c.Server, messageId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecallMemoriesWithBody Find what the run's memory stores have on something
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+func (c *Client) RecallMemoriesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecallMemoriesRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecallMemories Find what the run's memory stores have on something
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+func (c *Client) RecallMemories(ctx context.Context, body RecallMemoriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecallMemoriesRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6352,6 +6668,259 @@ func (c *Client) UpdateMcpServerWithBody(ctx context.Context, mcpUid string, con
 // Corresponds with PUT /oz/mcp-servers/{mcpUid} (the `UpdateMcpServer` operationId).
 func (c *Client) UpdateMcpServer(ctx context.Context, mcpUid string, body UpdateMcpServerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateMcpServerRequest(c.Server, mcpUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMemoryStores List memory stores
+//
+// Corresponds with GET /oz/memory-stores (the `ListMemoryStores` operationId).
+func (c *Client) ListMemoryStores(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMemoryStoresRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMemoryStoreWithBody Make a memory store
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+func (c *Client) CreateMemoryStoreWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMemoryStoreRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMemoryStore Make a memory store
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+func (c *Client) CreateMemoryStore(ctx context.Context, body CreateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMemoryStoreRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteMemoryStore Delete a memory store and all that it remembers
+//
+// Corresponds with DELETE /oz/memory-stores/{storeUid} (the `DeleteMemoryStore` operationId).
+func (c *Client) DeleteMemoryStore(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteMemoryStoreRequest(c.Server, storeUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMemoryStore Get a memory store
+//
+// Corresponds with GET /oz/memory-stores/{storeUid} (the `GetMemoryStore` operationId).
+func (c *Client) GetMemoryStore(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMemoryStoreRequest(c.Server, storeUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateMemoryStoreWithBody Change a memory store
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+func (c *Client) UpdateMemoryStoreWithBody(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateMemoryStoreRequestWithBody(c.Server, storeUid, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateMemoryStore Change a memory store
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+func (c *Client) UpdateMemoryStore(ctx context.Context, storeUid string, body UpdateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateMemoryStoreRequest(c.Server, storeUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMemoryStoreAgents List the agents that have a memory store
+//
+// Corresponds with GET /oz/memory-stores/{storeUid}/agents (the `ListMemoryStoreAgents` operationId).
+func (c *Client) ListMemoryStoreAgents(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMemoryStoreAgentsRequest(c.Server, storeUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMemories List what a store remembers
+//
+// Corresponds with GET /oz/memory-stores/{storeUid}/memories (the `ListMemories` operationId).
+func (c *Client) ListMemories(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMemoriesRequest(c.Server, storeUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMemoryWithBody Remember something
+//
+// What the store has already, word for word, is not kept twice.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+func (c *Client) CreateMemoryWithBody(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMemoryRequestWithBody(c.Server, storeUid, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMemory Remember something
+//
+// What the store has already, word for word, is not kept twice.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+func (c *Client) CreateMemory(ctx context.Context, storeUid string, body CreateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMemoryRequest(c.Server, storeUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteMemory Forget a memory with all its versions
+//
+// Corresponds with DELETE /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `DeleteMemory` operationId).
+func (c *Client) DeleteMemory(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteMemoryRequest(c.Server, storeUid, memoryUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateMemoryWithBody Write a new version of a memory
+//
+// With `version`, fails with 409 when that is not the newest.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+func (c *Client) UpdateMemoryWithBody(ctx context.Context, storeUid string, memoryUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateMemoryRequestWithBody(c.Server, storeUid, memoryUid, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateMemory Write a new version of a memory
+//
+// With `version`, fails with 409 when that is not the newest.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+func (c *Client) UpdateMemory(ctx context.Context, storeUid string, memoryUid string, body UpdateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateMemoryRequest(c.Server, storeUid, memoryUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMemoryVersions List the versions of a memory
+//
+// Corresponds with GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions (the `ListMemoryVersions` operationId).
+func (c *Client) ListMemoryVersions(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMemoryVersionsRequest(c.Server, storeUid, memoryUid)
 	if err != nil {
 		return nil, err
 	}
@@ -10402,6 +10971,46 @@ func NewHeartbeatExecutionRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewRememberMemoryRequest calls the generic RememberMemory builder with application/json body
+func NewRememberMemoryRequest(server string, body RememberMemoryJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRememberMemoryRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewRememberMemoryRequestWithBody constructs an http.Request for the RememberMemory method, with any body, and a specified content type
+func NewRememberMemoryRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/memories")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewSendRunMessageRequest calls the generic SendRunMessage builder with application/json body
 func NewSendRunMessageRequest(server string, body SendRunMessageJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -10472,6 +11081,46 @@ func NewReadRunMessageRequest(server string, messageId string) (*http.Request, e
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewRecallMemoriesRequest calls the generic RecallMemories builder with application/json body
+func NewRecallMemoriesRequest(server string, body RecallMemoriesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRecallMemoriesRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewRecallMemoriesRequestWithBody constructs an http.Request for the RecallMemories method, with any body, and a specified content type
+func NewRecallMemoriesRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/recall")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -10783,6 +11432,439 @@ func NewUpdateMcpServerRequestWithBody(server string, mcpUid string, contentType
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListMemoryStoresRequest constructs an http.Request for the ListMemoryStores method
+func NewListMemoryStoresRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateMemoryStoreRequest calls the generic CreateMemoryStore builder with application/json body
+func NewCreateMemoryStoreRequest(server string, body CreateMemoryStoreJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateMemoryStoreRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateMemoryStoreRequestWithBody constructs an http.Request for the CreateMemoryStore method, with any body, and a specified content type
+func NewCreateMemoryStoreRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteMemoryStoreRequest constructs an http.Request for the DeleteMemoryStore method
+func NewDeleteMemoryStoreRequest(server string, storeUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetMemoryStoreRequest constructs an http.Request for the GetMemoryStore method
+func NewGetMemoryStoreRequest(server string, storeUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateMemoryStoreRequest calls the generic UpdateMemoryStore builder with application/json body
+func NewUpdateMemoryStoreRequest(server string, storeUid string, body UpdateMemoryStoreJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateMemoryStoreRequestWithBody(server, storeUid, "application/json", bodyReader)
+}
+
+// NewUpdateMemoryStoreRequestWithBody constructs an http.Request for the UpdateMemoryStore method, with any body, and a specified content type
+func NewUpdateMemoryStoreRequestWithBody(server string, storeUid string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListMemoryStoreAgentsRequest constructs an http.Request for the ListMemoryStoreAgents method
+func NewListMemoryStoreAgentsRequest(server string, storeUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s/agents", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListMemoriesRequest constructs an http.Request for the ListMemories method
+func NewListMemoriesRequest(server string, storeUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s/memories", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateMemoryRequest calls the generic CreateMemory builder with application/json body
+func NewCreateMemoryRequest(server string, storeUid string, body CreateMemoryJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateMemoryRequestWithBody(server, storeUid, "application/json", bodyReader)
+}
+
+// NewCreateMemoryRequestWithBody constructs an http.Request for the CreateMemory method, with any body, and a specified content type
+func NewCreateMemoryRequestWithBody(server string, storeUid string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s/memories", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteMemoryRequest constructs an http.Request for the DeleteMemory method
+func NewDeleteMemoryRequest(server string, storeUid string, memoryUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "memoryUid", memoryUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s/memories/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateMemoryRequest calls the generic UpdateMemory builder with application/json body
+func NewUpdateMemoryRequest(server string, storeUid string, memoryUid string, body UpdateMemoryJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateMemoryRequestWithBody(server, storeUid, memoryUid, "application/json", bodyReader)
+}
+
+// NewUpdateMemoryRequestWithBody constructs an http.Request for the UpdateMemory method, with any body, and a specified content type
+func NewUpdateMemoryRequestWithBody(server string, storeUid string, memoryUid string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "memoryUid", memoryUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s/memories/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListMemoryVersionsRequest constructs an http.Request for the ListMemoryVersions method
+func NewListMemoryVersionsRequest(server string, storeUid string, memoryUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "storeUid", storeUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "memoryUid", memoryUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/memory-stores/%s/memories/%s/versions", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -13229,6 +14311,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/executions/current/heartbeat (the `HeartbeatExecution` operationId).
 	HeartbeatExecutionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*HeartbeatExecutionAnswer, error)
 
+	// RememberMemoryWithBodyWithResponse Keep something in one of the run's memory stores
+	//
+	// Once for each key: asking again gives what was kept.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+	RememberMemoryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RememberMemoryAnswer, error)
+
+	// RememberMemoryWithResponse Keep something in one of the run's memory stores
+	//
+	// Once for each key: asking again gives what was kept.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+	RememberMemoryWithResponse(ctx context.Context, body RememberMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*RememberMemoryAnswer, error)
+
 	// SendRunMessageWithBodyWithResponse Send a message from the run to its family
 	//
 	// Once for each key. A child that has ended is taken up again by it.
@@ -13253,6 +14353,20 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
 	ReadRunMessageWithResponse(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*ReadRunMessageAnswer, error)
+
+	// RecallMemoriesWithBodyWithResponse Find what the run's memory stores have on something
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+	RecallMemoriesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecallMemoriesAnswer, error)
+
+	// RecallMemoriesWithResponse Find what the run's memory stores have on something
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+	RecallMemoriesWithResponse(ctx context.Context, body RecallMemoriesJSONRequestBody, reqEditors ...RequestEditorFn) (*RecallMemoriesAnswer, error)
 
 	// ReserveBudgetWithBodyWithResponse Reserve budget for a model call
 	//
@@ -13353,6 +14467,123 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/mcp-servers/{mcpUid} (the `UpdateMcpServer` operationId).
 	UpdateMcpServerWithResponse(ctx context.Context, mcpUid string, body UpdateMcpServerJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateMcpServerAnswer, error)
+
+	// ListMemoryStoresWithResponse List memory stores
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/memory-stores (the `ListMemoryStores` operationId).
+	ListMemoryStoresWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMemoryStoresAnswer, error)
+
+	// CreateMemoryStoreWithBodyWithResponse Make a memory store
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+	CreateMemoryStoreWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMemoryStoreAnswer, error)
+
+	// CreateMemoryStoreWithResponse Make a memory store
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+	CreateMemoryStoreWithResponse(ctx context.Context, body CreateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMemoryStoreAnswer, error)
+
+	// DeleteMemoryStoreWithResponse Delete a memory store and all that it remembers
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /oz/memory-stores/{storeUid} (the `DeleteMemoryStore` operationId).
+	DeleteMemoryStoreWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*DeleteMemoryStoreAnswer, error)
+
+	// GetMemoryStoreWithResponse Get a memory store
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid} (the `GetMemoryStore` operationId).
+	GetMemoryStoreWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*GetMemoryStoreAnswer, error)
+
+	// UpdateMemoryStoreWithBodyWithResponse Change a memory store
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+	UpdateMemoryStoreWithBodyWithResponse(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateMemoryStoreAnswer, error)
+
+	// UpdateMemoryStoreWithResponse Change a memory store
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+	UpdateMemoryStoreWithResponse(ctx context.Context, storeUid string, body UpdateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateMemoryStoreAnswer, error)
+
+	// ListMemoryStoreAgentsWithResponse List the agents that have a memory store
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid}/agents (the `ListMemoryStoreAgents` operationId).
+	ListMemoryStoreAgentsWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*ListMemoryStoreAgentsAnswer, error)
+
+	// ListMemoriesWithResponse List what a store remembers
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid}/memories (the `ListMemories` operationId).
+	ListMemoriesWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*ListMemoriesAnswer, error)
+
+	// CreateMemoryWithBodyWithResponse Remember something
+	//
+	// What the store has already, word for word, is not kept twice.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+	CreateMemoryWithBodyWithResponse(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMemoryAnswer, error)
+
+	// CreateMemoryWithResponse Remember something
+	//
+	// What the store has already, word for word, is not kept twice.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+	CreateMemoryWithResponse(ctx context.Context, storeUid string, body CreateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMemoryAnswer, error)
+
+	// DeleteMemoryWithResponse Forget a memory with all its versions
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `DeleteMemory` operationId).
+	DeleteMemoryWithResponse(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*DeleteMemoryAnswer, error)
+
+	// UpdateMemoryWithBodyWithResponse Write a new version of a memory
+	//
+	// With `version`, fails with 409 when that is not the newest.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+	UpdateMemoryWithBodyWithResponse(ctx context.Context, storeUid string, memoryUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateMemoryAnswer, error)
+
+	// UpdateMemoryWithResponse Write a new version of a memory
+	//
+	// With `version`, fails with 409 when that is not the newest.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+	UpdateMemoryWithResponse(ctx context.Context, storeUid string, memoryUid string, body UpdateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateMemoryAnswer, error)
+
+	// ListMemoryVersionsWithResponse List the versions of a memory
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions (the `ListMemoryVersions` operationId).
+	ListMemoryVersionsWithResponse(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*ListMemoryVersionsAnswer, error)
 
 	// ListPromptsWithResponse List saved prompts
 	//
@@ -17025,6 +18256,54 @@ func (r HeartbeatExecutionAnswer) ContentType() string {
 	return ""
 }
 
+type RememberMemoryAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MemoryItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RememberMemoryAnswer) GetJSON200() *MemoryItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RememberMemoryAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RememberMemoryAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RememberMemoryAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RememberMemoryAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RememberMemoryAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type SendRunMessageAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -17115,6 +18394,54 @@ func (r ReadRunMessageAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReadRunMessageAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RecallMemoriesAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListMemoriesResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RecallMemoriesAnswer) GetJSON200() *ListMemoriesResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RecallMemoriesAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RecallMemoriesAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RecallMemoriesAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RecallMemoriesAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RecallMemoriesAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -17492,6 +18819,520 @@ func (r UpdateMcpServerAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateMcpServerAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMemoryStoresAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListMemoryStoresResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMemoryStoresAnswer) GetJSON200() *ListMemoryStoresResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMemoryStoresAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMemoryStoresAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMemoryStoresAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMemoryStoresAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMemoryStoresAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateMemoryStoreAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *MemoryStoreItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateMemoryStoreAnswer) GetJSON201() *MemoryStoreItem {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateMemoryStoreAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateMemoryStoreAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateMemoryStoreAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateMemoryStoreAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateMemoryStoreAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteMemoryStoreAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteMemoryStoreAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteMemoryStoreAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteMemoryStoreAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteMemoryStoreAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteMemoryStoreAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetMemoryStoreAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MemoryStoreItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetMemoryStoreAnswer) GetJSON200() *MemoryStoreItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMemoryStoreAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMemoryStoreAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMemoryStoreAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMemoryStoreAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMemoryStoreAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateMemoryStoreAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MemoryStoreItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateMemoryStoreAnswer) GetJSON200() *MemoryStoreItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateMemoryStoreAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateMemoryStoreAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateMemoryStoreAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateMemoryStoreAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateMemoryStoreAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMemoryStoreAgentsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListAgentIdentitiesResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMemoryStoreAgentsAnswer) GetJSON200() *ListAgentIdentitiesResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMemoryStoreAgentsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMemoryStoreAgentsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMemoryStoreAgentsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMemoryStoreAgentsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMemoryStoreAgentsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMemoriesAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListMemoriesResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMemoriesAnswer) GetJSON200() *ListMemoriesResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMemoriesAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMemoriesAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMemoriesAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMemoriesAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMemoriesAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateMemoryAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *MemoryItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateMemoryAnswer) GetJSON201() *MemoryItem {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateMemoryAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateMemoryAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateMemoryAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateMemoryAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateMemoryAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteMemoryAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteMemoryAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteMemoryAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteMemoryAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteMemoryAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteMemoryAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateMemoryAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MemoryItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateMemoryAnswer) GetJSON200() *MemoryItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateMemoryAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateMemoryAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateMemoryAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateMemoryAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateMemoryAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMemoryVersionsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListMemoriesResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMemoryVersionsAnswer) GetJSON200() *ListMemoriesResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMemoryVersionsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMemoryVersionsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMemoryVersionsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMemoryVersionsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMemoryVersionsAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -20588,6 +22429,36 @@ func (c *ClientWithResponses) HeartbeatExecutionWithResponse(ctx context.Context
 	return ParseHeartbeatExecutionAnswer(rsp)
 }
 
+// RememberMemoryWithBodyWithResponse Keep something in one of the run's memory stores
+//
+// Once for each key: asking again gives what was kept.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+func (c *ClientWithResponses) RememberMemoryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RememberMemoryAnswer, error) {
+	rsp, err := c.RememberMemoryWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRememberMemoryAnswer(rsp)
+}
+
+// RememberMemoryWithResponse Keep something in one of the run's memory stores
+//
+// Once for each key: asking again gives what was kept.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/memories (the `RememberMemory` operationId).
+func (c *ClientWithResponses) RememberMemoryWithResponse(ctx context.Context, body RememberMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*RememberMemoryAnswer, error) {
+	rsp, err := c.RememberMemory(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRememberMemoryAnswer(rsp)
+}
+
 // SendRunMessageWithBodyWithResponse Send a message from the run to its family
 //
 // Once for each key. A child that has ended is taken up again by it.
@@ -20629,6 +22500,32 @@ func (c *ClientWithResponses) ReadRunMessageWithResponse(ctx context.Context, me
 		return nil, err
 	}
 	return ParseReadRunMessageAnswer(rsp)
+}
+
+// RecallMemoriesWithBodyWithResponse Find what the run's memory stores have on something
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+func (c *ClientWithResponses) RecallMemoriesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecallMemoriesAnswer, error) {
+	rsp, err := c.RecallMemoriesWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecallMemoriesAnswer(rsp)
+}
+
+// RecallMemoriesWithResponse Find what the run's memory stores have on something
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/recall (the `RecallMemories` operationId).
+func (c *ClientWithResponses) RecallMemoriesWithResponse(ctx context.Context, body RecallMemoriesJSONRequestBody, reqEditors ...RequestEditorFn) (*RecallMemoriesAnswer, error) {
+	rsp, err := c.RecallMemories(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecallMemoriesAnswer(rsp)
 }
 
 // ReserveBudgetWithBodyWithResponse Reserve budget for a model call
@@ -20801,6 +22698,213 @@ func (c *ClientWithResponses) UpdateMcpServerWithResponse(ctx context.Context, m
 		return nil, err
 	}
 	return ParseUpdateMcpServerAnswer(rsp)
+}
+
+// ListMemoryStoresWithResponse List memory stores
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/memory-stores (the `ListMemoryStores` operationId).
+func (c *ClientWithResponses) ListMemoryStoresWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMemoryStoresAnswer, error) {
+	rsp, err := c.ListMemoryStores(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMemoryStoresAnswer(rsp)
+}
+
+// CreateMemoryStoreWithBodyWithResponse Make a memory store
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+func (c *ClientWithResponses) CreateMemoryStoreWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMemoryStoreAnswer, error) {
+	rsp, err := c.CreateMemoryStoreWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMemoryStoreAnswer(rsp)
+}
+
+// CreateMemoryStoreWithResponse Make a memory store
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/memory-stores (the `CreateMemoryStore` operationId).
+func (c *ClientWithResponses) CreateMemoryStoreWithResponse(ctx context.Context, body CreateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMemoryStoreAnswer, error) {
+	rsp, err := c.CreateMemoryStore(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMemoryStoreAnswer(rsp)
+}
+
+// DeleteMemoryStoreWithResponse Delete a memory store and all that it remembers
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /oz/memory-stores/{storeUid} (the `DeleteMemoryStore` operationId).
+func (c *ClientWithResponses) DeleteMemoryStoreWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*DeleteMemoryStoreAnswer, error) {
+	rsp, err := c.DeleteMemoryStore(ctx, storeUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteMemoryStoreAnswer(rsp)
+}
+
+// GetMemoryStoreWithResponse Get a memory store
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/memory-stores/{storeUid} (the `GetMemoryStore` operationId).
+func (c *ClientWithResponses) GetMemoryStoreWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*GetMemoryStoreAnswer, error) {
+	rsp, err := c.GetMemoryStore(ctx, storeUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMemoryStoreAnswer(rsp)
+}
+
+// UpdateMemoryStoreWithBodyWithResponse Change a memory store
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+func (c *ClientWithResponses) UpdateMemoryStoreWithBodyWithResponse(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateMemoryStoreAnswer, error) {
+	rsp, err := c.UpdateMemoryStoreWithBody(ctx, storeUid, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateMemoryStoreAnswer(rsp)
+}
+
+// UpdateMemoryStoreWithResponse Change a memory store
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid} (the `UpdateMemoryStore` operationId).
+func (c *ClientWithResponses) UpdateMemoryStoreWithResponse(ctx context.Context, storeUid string, body UpdateMemoryStoreJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateMemoryStoreAnswer, error) {
+	rsp, err := c.UpdateMemoryStore(ctx, storeUid, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateMemoryStoreAnswer(rsp)
+}
+
+// ListMemoryStoreAgentsWithResponse List the agents that have a memory store
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/memory-stores/{storeUid}/agents (the `ListMemoryStoreAgents` operationId).
+func (c *ClientWithResponses) ListMemoryStoreAgentsWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*ListMemoryStoreAgentsAnswer, error) {
+	rsp, err := c.ListMemoryStoreAgents(ctx, storeUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMemoryStoreAgentsAnswer(rsp)
+}
+
+// ListMemoriesWithResponse List what a store remembers
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/memory-stores/{storeUid}/memories (the `ListMemories` operationId).
+func (c *ClientWithResponses) ListMemoriesWithResponse(ctx context.Context, storeUid string, reqEditors ...RequestEditorFn) (*ListMemoriesAnswer, error) {
+	rsp, err := c.ListMemories(ctx, storeUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMemoriesAnswer(rsp)
+}
+
+// CreateMemoryWithBodyWithResponse Remember something
+//
+// What the store has already, word for word, is not kept twice.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+func (c *ClientWithResponses) CreateMemoryWithBodyWithResponse(ctx context.Context, storeUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMemoryAnswer, error) {
+	rsp, err := c.CreateMemoryWithBody(ctx, storeUid, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMemoryAnswer(rsp)
+}
+
+// CreateMemoryWithResponse Remember something
+//
+// What the store has already, word for word, is not kept twice.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/memory-stores/{storeUid}/memories (the `CreateMemory` operationId).
+func (c *ClientWithResponses) CreateMemoryWithResponse(ctx context.Context, storeUid string, body CreateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMemoryAnswer, error) {
+	rsp, err := c.CreateMemory(ctx, storeUid, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMemoryAnswer(rsp)
+}
+
+// DeleteMemoryWithResponse Forget a memory with all its versions
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `DeleteMemory` operationId).
+func (c *ClientWithResponses) DeleteMemoryWithResponse(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*DeleteMemoryAnswer, error) {
+	rsp, err := c.DeleteMemory(ctx, storeUid, memoryUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteMemoryAnswer(rsp)
+}
+
+// UpdateMemoryWithBodyWithResponse Write a new version of a memory
+//
+// With `version`, fails with 409 when that is not the newest.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+func (c *ClientWithResponses) UpdateMemoryWithBodyWithResponse(ctx context.Context, storeUid string, memoryUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateMemoryAnswer, error) {
+	rsp, err := c.UpdateMemoryWithBody(ctx, storeUid, memoryUid, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateMemoryAnswer(rsp)
+}
+
+// UpdateMemoryWithResponse Write a new version of a memory
+//
+// With `version`, fails with 409 when that is not the newest.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/memory-stores/{storeUid}/memories/{memoryUid} (the `UpdateMemory` operationId).
+func (c *ClientWithResponses) UpdateMemoryWithResponse(ctx context.Context, storeUid string, memoryUid string, body UpdateMemoryJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateMemoryAnswer, error) {
+	rsp, err := c.UpdateMemory(ctx, storeUid, memoryUid, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateMemoryAnswer(rsp)
+}
+
+// ListMemoryVersionsWithResponse List the versions of a memory
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions (the `ListMemoryVersions` operationId).
+func (c *ClientWithResponses) ListMemoryVersionsWithResponse(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*ListMemoryVersionsAnswer, error) {
+	rsp, err := c.ListMemoryVersions(ctx, storeUid, memoryUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMemoryVersionsAnswer(rsp)
 }
 
 // ListPromptsWithResponse List saved prompts
@@ -23819,6 +25923,39 @@ func ParseHeartbeatExecutionAnswer(rsp *http.Response) (*HeartbeatExecutionAnswe
 	return response, nil
 }
 
+// ParseRememberMemoryAnswer parses an HTTP response from a RememberMemoryWithResponse call
+func ParseRememberMemoryAnswer(rsp *http.Response) (*RememberMemoryAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RememberMemoryAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MemoryItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseSendRunMessageAnswer parses an HTTP response from a SendRunMessageWithResponse call
 func ParseSendRunMessageAnswer(rsp *http.Response) (*SendRunMessageAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -23868,6 +26005,39 @@ func ParseReadRunMessageAnswer(rsp *http.Response) (*ReadRunMessageAnswer, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest AgentMessage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRecallMemoriesAnswer parses an HTTP response from a RecallMemoriesWithResponse call
+func ParseRecallMemoriesAnswer(rsp *http.Response) (*RecallMemoriesAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RecallMemoriesAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListMemoriesResponse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -24128,6 +26298,361 @@ func ParseUpdateMcpServerAnswer(rsp *http.Response) (*UpdateMcpServerAnswer, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest McpServerItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMemoryStoresAnswer parses an HTTP response from a ListMemoryStoresWithResponse call
+func ParseListMemoryStoresAnswer(rsp *http.Response) (*ListMemoryStoresAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMemoryStoresAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListMemoryStoresResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateMemoryStoreAnswer parses an HTTP response from a CreateMemoryStoreWithResponse call
+func ParseCreateMemoryStoreAnswer(rsp *http.Response) (*CreateMemoryStoreAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateMemoryStoreAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest MemoryStoreItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteMemoryStoreAnswer parses an HTTP response from a DeleteMemoryStoreWithResponse call
+func ParseDeleteMemoryStoreAnswer(rsp *http.Response) (*DeleteMemoryStoreAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteMemoryStoreAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMemoryStoreAnswer parses an HTTP response from a GetMemoryStoreWithResponse call
+func ParseGetMemoryStoreAnswer(rsp *http.Response) (*GetMemoryStoreAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMemoryStoreAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MemoryStoreItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateMemoryStoreAnswer parses an HTTP response from a UpdateMemoryStoreWithResponse call
+func ParseUpdateMemoryStoreAnswer(rsp *http.Response) (*UpdateMemoryStoreAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateMemoryStoreAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MemoryStoreItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMemoryStoreAgentsAnswer parses an HTTP response from a ListMemoryStoreAgentsWithResponse call
+func ParseListMemoryStoreAgentsAnswer(rsp *http.Response) (*ListMemoryStoreAgentsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMemoryStoreAgentsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListAgentIdentitiesResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMemoriesAnswer parses an HTTP response from a ListMemoriesWithResponse call
+func ParseListMemoriesAnswer(rsp *http.Response) (*ListMemoriesAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMemoriesAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListMemoriesResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateMemoryAnswer parses an HTTP response from a CreateMemoryWithResponse call
+func ParseCreateMemoryAnswer(rsp *http.Response) (*CreateMemoryAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateMemoryAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest MemoryItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteMemoryAnswer parses an HTTP response from a DeleteMemoryWithResponse call
+func ParseDeleteMemoryAnswer(rsp *http.Response) (*DeleteMemoryAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteMemoryAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateMemoryAnswer parses an HTTP response from a UpdateMemoryWithResponse call
+func ParseUpdateMemoryAnswer(rsp *http.Response) (*UpdateMemoryAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateMemoryAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MemoryItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMemoryVersionsAnswer parses an HTTP response from a ListMemoryVersionsWithResponse call
+func ParseListMemoryVersionsAnswer(rsp *http.Response) (*ListMemoryVersionsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMemoryVersionsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListMemoriesResponse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -25615,12 +28140,18 @@ type ServerInterface interface {
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(w http.ResponseWriter, r *http.Request)
+	// RememberMemory Keep something in one of the run's memory stores
+	// (POST /oz/executions/current/memories)
+	RememberMemory(w http.ResponseWriter, r *http.Request)
 	// SendRunMessage Send a message from the run to its family
 	// (POST /oz/executions/current/messages)
 	SendRunMessage(w http.ResponseWriter, r *http.Request)
 	// ReadRunMessage Read a message to the run
 	// (POST /oz/executions/current/messages/{messageId}/read)
 	ReadRunMessage(w http.ResponseWriter, r *http.Request, messageId string)
+	// RecallMemories Find what the run's memory stores have on something
+	// (POST /oz/executions/current/recall)
+	RecallMemories(w http.ResponseWriter, r *http.Request)
 	// ReserveBudget Reserve budget for a model call
 	// (POST /oz/executions/current/reserve)
 	ReserveBudget(w http.ResponseWriter, r *http.Request)
@@ -25645,6 +28176,39 @@ type ServerInterface interface {
 	// UpdateMcpServer Change a shared MCP server
 	// (PUT /oz/mcp-servers/{mcpUid})
 	UpdateMcpServer(w http.ResponseWriter, r *http.Request, mcpUid string)
+	// ListMemoryStores List memory stores
+	// (GET /oz/memory-stores)
+	ListMemoryStores(w http.ResponseWriter, r *http.Request)
+	// CreateMemoryStore Make a memory store
+	// (POST /oz/memory-stores)
+	CreateMemoryStore(w http.ResponseWriter, r *http.Request)
+	// DeleteMemoryStore Delete a memory store and all that it remembers
+	// (DELETE /oz/memory-stores/{storeUid})
+	DeleteMemoryStore(w http.ResponseWriter, r *http.Request, storeUid string)
+	// GetMemoryStore Get a memory store
+	// (GET /oz/memory-stores/{storeUid})
+	GetMemoryStore(w http.ResponseWriter, r *http.Request, storeUid string)
+	// UpdateMemoryStore Change a memory store
+	// (PUT /oz/memory-stores/{storeUid})
+	UpdateMemoryStore(w http.ResponseWriter, r *http.Request, storeUid string)
+	// ListMemoryStoreAgents List the agents that have a memory store
+	// (GET /oz/memory-stores/{storeUid}/agents)
+	ListMemoryStoreAgents(w http.ResponseWriter, r *http.Request, storeUid string)
+	// ListMemories List what a store remembers
+	// (GET /oz/memory-stores/{storeUid}/memories)
+	ListMemories(w http.ResponseWriter, r *http.Request, storeUid string)
+	// CreateMemory Remember something
+	// (POST /oz/memory-stores/{storeUid}/memories)
+	CreateMemory(w http.ResponseWriter, r *http.Request, storeUid string)
+	// DeleteMemory Forget a memory with all its versions
+	// (DELETE /oz/memory-stores/{storeUid}/memories/{memoryUid})
+	DeleteMemory(w http.ResponseWriter, r *http.Request, storeUid string, memoryUid string)
+	// UpdateMemory Write a new version of a memory
+	// (PUT /oz/memory-stores/{storeUid}/memories/{memoryUid})
+	UpdateMemory(w http.ResponseWriter, r *http.Request, storeUid string, memoryUid string)
+	// ListMemoryVersions List the versions of a memory
+	// (GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions)
+	ListMemoryVersions(w http.ResponseWriter, r *http.Request, storeUid string, memoryUid string)
 	// ListPrompts List saved prompts
 	// (GET /oz/prompts)
 	ListPrompts(w http.ResponseWriter, r *http.Request)
@@ -28113,6 +30677,20 @@ func (siw *ServerInterfaceWrapper) HeartbeatExecution(w http.ResponseWriter, r *
 	handler.ServeHTTP(w, r)
 }
 
+// RememberMemory operation middleware
+func (siw *ServerInterfaceWrapper) RememberMemory(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RememberMemory(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // SendRunMessage operation middleware
 func (siw *ServerInterfaceWrapper) SendRunMessage(w http.ResponseWriter, r *http.Request) {
 
@@ -28144,6 +30722,20 @@ func (siw *ServerInterfaceWrapper) ReadRunMessage(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ReadRunMessage(w, r, messageId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RecallMemories operation middleware
+func (siw *ServerInterfaceWrapper) RecallMemories(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RecallMemories(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -28331,6 +30923,295 @@ func (siw *ServerInterfaceWrapper) UpdateMcpServer(w http.ResponseWriter, r *htt
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdateMcpServer(w, r, mcpUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListMemoryStores operation middleware
+func (siw *ServerInterfaceWrapper) ListMemoryStores(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListMemoryStores(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateMemoryStore operation middleware
+func (siw *ServerInterfaceWrapper) CreateMemoryStore(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateMemoryStore(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteMemoryStore operation middleware
+func (siw *ServerInterfaceWrapper) DeleteMemoryStore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteMemoryStore(w, r, storeUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetMemoryStore operation middleware
+func (siw *ServerInterfaceWrapper) GetMemoryStore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetMemoryStore(w, r, storeUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateMemoryStore operation middleware
+func (siw *ServerInterfaceWrapper) UpdateMemoryStore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateMemoryStore(w, r, storeUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListMemoryStoreAgents operation middleware
+func (siw *ServerInterfaceWrapper) ListMemoryStoreAgents(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListMemoryStoreAgents(w, r, storeUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListMemories operation middleware
+func (siw *ServerInterfaceWrapper) ListMemories(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListMemories(w, r, storeUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateMemory operation middleware
+func (siw *ServerInterfaceWrapper) CreateMemory(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateMemory(w, r, storeUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteMemory operation middleware
+func (siw *ServerInterfaceWrapper) DeleteMemory(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "memoryUid" -------------
+	var memoryUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "memoryUid", r.PathValue("memoryUid"), &memoryUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "memoryUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteMemory(w, r, storeUid, memoryUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateMemory operation middleware
+func (siw *ServerInterfaceWrapper) UpdateMemory(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "memoryUid" -------------
+	var memoryUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "memoryUid", r.PathValue("memoryUid"), &memoryUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "memoryUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateMemory(w, r, storeUid, memoryUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListMemoryVersions operation middleware
+func (siw *ServerInterfaceWrapper) ListMemoryVersions(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "storeUid" -------------
+	var storeUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "storeUid", r.PathValue("storeUid"), &storeUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "storeUid", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "memoryUid" -------------
+	var memoryUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "memoryUid", r.PathValue("memoryUid"), &memoryUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "memoryUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListMemoryVersions(w, r, storeUid, memoryUid)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -29661,6 +32542,19 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/prompts/{promptUid}", wrapper.DeletePrompt)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/prompts/{promptUid}", wrapper.GetPrompt)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/prompts/{promptUid}", wrapper.UpdatePrompt)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/memory-stores", wrapper.ListMemoryStores)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/memory-stores", wrapper.CreateMemoryStore)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/memory-stores/{storeUid}", wrapper.DeleteMemoryStore)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/memory-stores/{storeUid}", wrapper.GetMemoryStore)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/memory-stores/{storeUid}", wrapper.UpdateMemoryStore)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/agents", wrapper.ListMemoryStoreAgents)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories", wrapper.ListMemories)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories", wrapper.CreateMemory)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories/{memoryUid}", wrapper.DeleteMemory)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories/{memoryUid}", wrapper.UpdateMemory)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories/{memoryUid}/versions", wrapper.ListMemoryVersions)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/recall", wrapper.RecallMemories)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/memories", wrapper.RememberMemory)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/rules", wrapper.ListRules)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/rules", wrapper.CreateRule)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/rules/{ruleUid}", wrapper.DeleteRule)
@@ -32471,6 +35365,45 @@ func (response HeartbeatExecutiondefaultApplicationProblemPlusJSONResponse) Visi
 	return err
 }
 
+type RememberMemoryRequestObject struct {
+	Body *RememberMemoryJSONRequestBody
+}
+
+type RememberMemoryResponseObject interface {
+	VisitRememberMemoryResponse(w http.ResponseWriter) error
+}
+
+type RememberMemory200JSONResponse MemoryItem
+
+func (response RememberMemory200JSONResponse) VisitRememberMemoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RememberMemorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RememberMemorydefaultApplicationProblemPlusJSONResponse) VisitRememberMemoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SendRunMessageRequestObject struct {
 	Body *SendRunMessageJSONRequestBody
 }
@@ -32538,6 +35471,45 @@ type ReadRunMessagedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ReadRunMessagedefaultApplicationProblemPlusJSONResponse) VisitReadRunMessageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RecallMemoriesRequestObject struct {
+	Body *RecallMemoriesJSONRequestBody
+}
+
+type RecallMemoriesResponseObject interface {
+	VisitRecallMemoriesResponse(w http.ResponseWriter) error
+}
+
+type RecallMemories200JSONResponse ListMemoriesResponse
+
+func (response RecallMemories200JSONResponse) VisitRecallMemoriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RecallMemoriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RecallMemoriesdefaultApplicationProblemPlusJSONResponse) VisitRecallMemoriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -32846,6 +35818,428 @@ type UpdateMcpServerdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateMcpServerdefaultApplicationProblemPlusJSONResponse) VisitUpdateMcpServerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoryStoresRequestObject struct {
+}
+
+type ListMemoryStoresResponseObject interface {
+	VisitListMemoryStoresResponse(w http.ResponseWriter) error
+}
+
+type ListMemoryStores200JSONResponse ListMemoryStoresResponse
+
+func (response ListMemoryStores200JSONResponse) VisitListMemoryStoresResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoryStoresdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMemoryStoresdefaultApplicationProblemPlusJSONResponse) VisitListMemoryStoresResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMemoryStoreRequestObject struct {
+	Body *CreateMemoryStoreJSONRequestBody
+}
+
+type CreateMemoryStoreResponseObject interface {
+	VisitCreateMemoryStoreResponse(w http.ResponseWriter) error
+}
+
+type CreateMemoryStore201JSONResponse MemoryStoreItem
+
+func (response CreateMemoryStore201JSONResponse) VisitCreateMemoryStoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMemoryStoredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateMemoryStoredefaultApplicationProblemPlusJSONResponse) VisitCreateMemoryStoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteMemoryStoreRequestObject struct {
+	StoreUid string `json:"storeUid"`
+}
+
+type DeleteMemoryStoreResponseObject interface {
+	VisitDeleteMemoryStoreResponse(w http.ResponseWriter) error
+}
+
+type DeleteMemoryStore204Response struct {
+}
+
+func (response DeleteMemoryStore204Response) VisitDeleteMemoryStoreResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteMemoryStoredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteMemoryStoredefaultApplicationProblemPlusJSONResponse) VisitDeleteMemoryStoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMemoryStoreRequestObject struct {
+	StoreUid string `json:"storeUid"`
+}
+
+type GetMemoryStoreResponseObject interface {
+	VisitGetMemoryStoreResponse(w http.ResponseWriter) error
+}
+
+type GetMemoryStore200JSONResponse MemoryStoreItem
+
+func (response GetMemoryStore200JSONResponse) VisitGetMemoryStoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMemoryStoredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMemoryStoredefaultApplicationProblemPlusJSONResponse) VisitGetMemoryStoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateMemoryStoreRequestObject struct {
+	StoreUid string `json:"storeUid"`
+	Body     *UpdateMemoryStoreJSONRequestBody
+}
+
+type UpdateMemoryStoreResponseObject interface {
+	VisitUpdateMemoryStoreResponse(w http.ResponseWriter) error
+}
+
+type UpdateMemoryStore200JSONResponse MemoryStoreItem
+
+func (response UpdateMemoryStore200JSONResponse) VisitUpdateMemoryStoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateMemoryStoredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateMemoryStoredefaultApplicationProblemPlusJSONResponse) VisitUpdateMemoryStoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoryStoreAgentsRequestObject struct {
+	StoreUid string `json:"storeUid"`
+}
+
+type ListMemoryStoreAgentsResponseObject interface {
+	VisitListMemoryStoreAgentsResponse(w http.ResponseWriter) error
+}
+
+type ListMemoryStoreAgents200JSONResponse ListAgentIdentitiesResponse
+
+func (response ListMemoryStoreAgents200JSONResponse) VisitListMemoryStoreAgentsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoryStoreAgentsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMemoryStoreAgentsdefaultApplicationProblemPlusJSONResponse) VisitListMemoryStoreAgentsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoriesRequestObject struct {
+	StoreUid string `json:"storeUid"`
+}
+
+type ListMemoriesResponseObject interface {
+	VisitListMemoriesResponse(w http.ResponseWriter) error
+}
+
+type ListMemories200JSONResponse ListMemoriesResponse
+
+func (response ListMemories200JSONResponse) VisitListMemoriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMemoriesdefaultApplicationProblemPlusJSONResponse) VisitListMemoriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMemoryRequestObject struct {
+	StoreUid string `json:"storeUid"`
+	Body     *CreateMemoryJSONRequestBody
+}
+
+type CreateMemoryResponseObject interface {
+	VisitCreateMemoryResponse(w http.ResponseWriter) error
+}
+
+type CreateMemory201JSONResponse MemoryItem
+
+func (response CreateMemory201JSONResponse) VisitCreateMemoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMemorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateMemorydefaultApplicationProblemPlusJSONResponse) VisitCreateMemoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteMemoryRequestObject struct {
+	StoreUid  string `json:"storeUid"`
+	MemoryUid string `json:"memoryUid"`
+}
+
+type DeleteMemoryResponseObject interface {
+	VisitDeleteMemoryResponse(w http.ResponseWriter) error
+}
+
+type DeleteMemory204Response struct {
+}
+
+func (response DeleteMemory204Response) VisitDeleteMemoryResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteMemorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteMemorydefaultApplicationProblemPlusJSONResponse) VisitDeleteMemoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateMemoryRequestObject struct {
+	StoreUid  string `json:"storeUid"`
+	MemoryUid string `json:"memoryUid"`
+	Body      *UpdateMemoryJSONRequestBody
+}
+
+type UpdateMemoryResponseObject interface {
+	VisitUpdateMemoryResponse(w http.ResponseWriter) error
+}
+
+type UpdateMemory200JSONResponse MemoryItem
+
+func (response UpdateMemory200JSONResponse) VisitUpdateMemoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateMemorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateMemorydefaultApplicationProblemPlusJSONResponse) VisitUpdateMemoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoryVersionsRequestObject struct {
+	StoreUid  string `json:"storeUid"`
+	MemoryUid string `json:"memoryUid"`
+}
+
+type ListMemoryVersionsResponseObject interface {
+	VisitListMemoryVersionsResponse(w http.ResponseWriter) error
+}
+
+type ListMemoryVersions200JSONResponse ListMemoriesResponse
+
+func (response ListMemoryVersions200JSONResponse) VisitListMemoryVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMemoryVersionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMemoryVersionsdefaultApplicationProblemPlusJSONResponse) VisitListMemoryVersionsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -34612,12 +38006,18 @@ type StrictServerInterface interface {
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(ctx context.Context, request HeartbeatExecutionRequestObject) (HeartbeatExecutionResponseObject, error)
+	// RememberMemory Keep something in one of the run's memory stores
+	// (POST /oz/executions/current/memories)
+	RememberMemory(ctx context.Context, request RememberMemoryRequestObject) (RememberMemoryResponseObject, error)
 	// SendRunMessage Send a message from the run to its family
 	// (POST /oz/executions/current/messages)
 	SendRunMessage(ctx context.Context, request SendRunMessageRequestObject) (SendRunMessageResponseObject, error)
 	// ReadRunMessage Read a message to the run
 	// (POST /oz/executions/current/messages/{messageId}/read)
 	ReadRunMessage(ctx context.Context, request ReadRunMessageRequestObject) (ReadRunMessageResponseObject, error)
+	// RecallMemories Find what the run's memory stores have on something
+	// (POST /oz/executions/current/recall)
+	RecallMemories(ctx context.Context, request RecallMemoriesRequestObject) (RecallMemoriesResponseObject, error)
 	// ReserveBudget Reserve budget for a model call
 	// (POST /oz/executions/current/reserve)
 	ReserveBudget(ctx context.Context, request ReserveBudgetRequestObject) (ReserveBudgetResponseObject, error)
@@ -34642,6 +38042,39 @@ type StrictServerInterface interface {
 	// UpdateMcpServer Change a shared MCP server
 	// (PUT /oz/mcp-servers/{mcpUid})
 	UpdateMcpServer(ctx context.Context, request UpdateMcpServerRequestObject) (UpdateMcpServerResponseObject, error)
+	// ListMemoryStores List memory stores
+	// (GET /oz/memory-stores)
+	ListMemoryStores(ctx context.Context, request ListMemoryStoresRequestObject) (ListMemoryStoresResponseObject, error)
+	// CreateMemoryStore Make a memory store
+	// (POST /oz/memory-stores)
+	CreateMemoryStore(ctx context.Context, request CreateMemoryStoreRequestObject) (CreateMemoryStoreResponseObject, error)
+	// DeleteMemoryStore Delete a memory store and all that it remembers
+	// (DELETE /oz/memory-stores/{storeUid})
+	DeleteMemoryStore(ctx context.Context, request DeleteMemoryStoreRequestObject) (DeleteMemoryStoreResponseObject, error)
+	// GetMemoryStore Get a memory store
+	// (GET /oz/memory-stores/{storeUid})
+	GetMemoryStore(ctx context.Context, request GetMemoryStoreRequestObject) (GetMemoryStoreResponseObject, error)
+	// UpdateMemoryStore Change a memory store
+	// (PUT /oz/memory-stores/{storeUid})
+	UpdateMemoryStore(ctx context.Context, request UpdateMemoryStoreRequestObject) (UpdateMemoryStoreResponseObject, error)
+	// ListMemoryStoreAgents List the agents that have a memory store
+	// (GET /oz/memory-stores/{storeUid}/agents)
+	ListMemoryStoreAgents(ctx context.Context, request ListMemoryStoreAgentsRequestObject) (ListMemoryStoreAgentsResponseObject, error)
+	// ListMemories List what a store remembers
+	// (GET /oz/memory-stores/{storeUid}/memories)
+	ListMemories(ctx context.Context, request ListMemoriesRequestObject) (ListMemoriesResponseObject, error)
+	// CreateMemory Remember something
+	// (POST /oz/memory-stores/{storeUid}/memories)
+	CreateMemory(ctx context.Context, request CreateMemoryRequestObject) (CreateMemoryResponseObject, error)
+	// DeleteMemory Forget a memory with all its versions
+	// (DELETE /oz/memory-stores/{storeUid}/memories/{memoryUid})
+	DeleteMemory(ctx context.Context, request DeleteMemoryRequestObject) (DeleteMemoryResponseObject, error)
+	// UpdateMemory Write a new version of a memory
+	// (PUT /oz/memory-stores/{storeUid}/memories/{memoryUid})
+	UpdateMemory(ctx context.Context, request UpdateMemoryRequestObject) (UpdateMemoryResponseObject, error)
+	// ListMemoryVersions List the versions of a memory
+	// (GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions)
+	ListMemoryVersions(ctx context.Context, request ListMemoryVersionsRequestObject) (ListMemoryVersionsResponseObject, error)
 	// ListPrompts List saved prompts
 	// (GET /oz/prompts)
 	ListPrompts(ctx context.Context, request ListPromptsRequestObject) (ListPromptsResponseObject, error)
@@ -36699,6 +40132,37 @@ func (sh *strictHandler) HeartbeatExecution(w http.ResponseWriter, r *http.Reque
 	}
 }
 
+// RememberMemory operation middleware
+func (sh *strictHandler) RememberMemory(w http.ResponseWriter, r *http.Request) {
+	var request RememberMemoryRequestObject
+
+	var body RememberMemoryJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RememberMemory(ctx, request.(RememberMemoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RememberMemory")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RememberMemoryResponseObject); ok {
+		if err := validResponse.VisitRememberMemoryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // SendRunMessage operation middleware
 func (sh *strictHandler) SendRunMessage(w http.ResponseWriter, r *http.Request) {
 	var request SendRunMessageRequestObject
@@ -36749,6 +40213,37 @@ func (sh *strictHandler) ReadRunMessage(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ReadRunMessageResponseObject); ok {
 		if err := validResponse.VisitReadRunMessageResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RecallMemories operation middleware
+func (sh *strictHandler) RecallMemories(w http.ResponseWriter, r *http.Request) {
+	var request RecallMemoriesRequestObject
+
+	var body RecallMemoriesJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RecallMemories(ctx, request.(RecallMemoriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RecallMemories")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RecallMemoriesResponseObject); ok {
+		if err := validResponse.VisitRecallMemoriesResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -36981,6 +40476,319 @@ func (sh *strictHandler) UpdateMcpServer(w http.ResponseWriter, r *http.Request,
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateMcpServerResponseObject); ok {
 		if err := validResponse.VisitUpdateMcpServerResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListMemoryStores operation middleware
+func (sh *strictHandler) ListMemoryStores(w http.ResponseWriter, r *http.Request) {
+	var request ListMemoryStoresRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMemoryStores(ctx, request.(ListMemoryStoresRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMemoryStores")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListMemoryStoresResponseObject); ok {
+		if err := validResponse.VisitListMemoryStoresResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateMemoryStore operation middleware
+func (sh *strictHandler) CreateMemoryStore(w http.ResponseWriter, r *http.Request) {
+	var request CreateMemoryStoreRequestObject
+
+	var body CreateMemoryStoreJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateMemoryStore(ctx, request.(CreateMemoryStoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateMemoryStore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateMemoryStoreResponseObject); ok {
+		if err := validResponse.VisitCreateMemoryStoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteMemoryStore operation middleware
+func (sh *strictHandler) DeleteMemoryStore(w http.ResponseWriter, r *http.Request, storeUid string) {
+	var request DeleteMemoryStoreRequestObject
+
+	request.StoreUid = storeUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteMemoryStore(ctx, request.(DeleteMemoryStoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteMemoryStore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteMemoryStoreResponseObject); ok {
+		if err := validResponse.VisitDeleteMemoryStoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetMemoryStore operation middleware
+func (sh *strictHandler) GetMemoryStore(w http.ResponseWriter, r *http.Request, storeUid string) {
+	var request GetMemoryStoreRequestObject
+
+	request.StoreUid = storeUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMemoryStore(ctx, request.(GetMemoryStoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMemoryStore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetMemoryStoreResponseObject); ok {
+		if err := validResponse.VisitGetMemoryStoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateMemoryStore operation middleware
+func (sh *strictHandler) UpdateMemoryStore(w http.ResponseWriter, r *http.Request, storeUid string) {
+	var request UpdateMemoryStoreRequestObject
+
+	request.StoreUid = storeUid
+
+	var body UpdateMemoryStoreJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateMemoryStore(ctx, request.(UpdateMemoryStoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateMemoryStore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateMemoryStoreResponseObject); ok {
+		if err := validResponse.VisitUpdateMemoryStoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListMemoryStoreAgents operation middleware
+func (sh *strictHandler) ListMemoryStoreAgents(w http.ResponseWriter, r *http.Request, storeUid string) {
+	var request ListMemoryStoreAgentsRequestObject
+
+	request.StoreUid = storeUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMemoryStoreAgents(ctx, request.(ListMemoryStoreAgentsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMemoryStoreAgents")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListMemoryStoreAgentsResponseObject); ok {
+		if err := validResponse.VisitListMemoryStoreAgentsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListMemories operation middleware
+func (sh *strictHandler) ListMemories(w http.ResponseWriter, r *http.Request, storeUid string) {
+	var request ListMemoriesRequestObject
+
+	request.StoreUid = storeUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMemories(ctx, request.(ListMemoriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMemories")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListMemoriesResponseObject); ok {
+		if err := validResponse.VisitListMemoriesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateMemory operation middleware
+func (sh *strictHandler) CreateMemory(w http.ResponseWriter, r *http.Request, storeUid string) {
+	var request CreateMemoryRequestObject
+
+	request.StoreUid = storeUid
+
+	var body CreateMemoryJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateMemory(ctx, request.(CreateMemoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateMemory")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateMemoryResponseObject); ok {
+		if err := validResponse.VisitCreateMemoryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteMemory operation middleware
+func (sh *strictHandler) DeleteMemory(w http.ResponseWriter, r *http.Request, storeUid string, memoryUid string) {
+	var request DeleteMemoryRequestObject
+
+	request.StoreUid = storeUid
+	request.MemoryUid = memoryUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteMemory(ctx, request.(DeleteMemoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteMemory")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteMemoryResponseObject); ok {
+		if err := validResponse.VisitDeleteMemoryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateMemory operation middleware
+func (sh *strictHandler) UpdateMemory(w http.ResponseWriter, r *http.Request, storeUid string, memoryUid string) {
+	var request UpdateMemoryRequestObject
+
+	request.StoreUid = storeUid
+	request.MemoryUid = memoryUid
+
+	var body UpdateMemoryJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateMemory(ctx, request.(UpdateMemoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateMemory")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateMemoryResponseObject); ok {
+		if err := validResponse.VisitUpdateMemoryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListMemoryVersions operation middleware
+func (sh *strictHandler) ListMemoryVersions(w http.ResponseWriter, r *http.Request, storeUid string, memoryUid string) {
+	var request ListMemoryVersionsRequestObject
+
+	request.StoreUid = storeUid
+	request.MemoryUid = memoryUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMemoryVersions(ctx, request.(ListMemoryVersionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMemoryVersions")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListMemoryVersionsResponseObject); ok {
+		if err := validResponse.VisitListMemoryVersionsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -27,7 +27,11 @@ func TestAgentIdentities(t *testing.T) {
 	a.JSON(e, &made)
 	path := "/agent/identities/" + made["uid"].(string)
 	assert.Equal(t, made["available"], true)
-	assert.DeepEqual(t, made["memory"], map[string]any{"attached_stores": []any{}, "auto_memory": map[string]any{"enabled": false}})
+	own := made["memory"].(map[string]any)["auto_memory"].(map[string]any)["store"].(map[string]any)
+	assert.Equal(t, own["owner_uid"], made["uid"])
+	assert.Equal(t, own["access"], "read_write")
+	store := e.Call(e.Member, "GET", "/oz/memory-stores/"+own["uid"].(string), nil)
+	assert.Equal(t, store.Status, 200, "%s", store.Body)
 
 	put := func(body string) map[string]any {
 		t.Helper()
@@ -72,7 +76,7 @@ func TestAgentIdentities(t *testing.T) {
 
 	list := e.Call(e.Member, "GET", "/agent/identities?factory_uid=f", nil)
 	assert.Equal(t, list.Status, 200)
-	assert.Equal(t, strings.Count(string(list.Body), `"uid"`), 2, "this and the default agent: %s", list.Body)
+	assert.Equal(t, strings.Count(string(list.Body), `"available":true`), 2, "this and the default agent: %s", list.Body)
 	assert.Equal(t, e.Call(e.Member, "DELETE", path, nil).Status, 204)
 	assert.Equal(t, e.Call(e.Member, "DELETE", path, nil).Status, 404)
 	assert.Equal(t, e.Call(transporttest.AdminKey, "DELETE", "/agent/identities/"+access.DefaultAgent(access.DefaultTeam), nil).Status, 400)

@@ -81,7 +81,7 @@ func pendingOperations(t *testing.T) []string {
 type things struct {
 	run, environment, secret, artifact, key string
 	mcp, prompt, rule, runner, message      string
-	schedule                                string
+	schedule, store, memory                 string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
@@ -100,6 +100,10 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	assert.NilError(t, err)
 	rule, err := admin.CreateRule(ctx, oz.RuleInput{Name: "style", Rule: "Write plain English"})
 	assert.NilError(t, err)
+	store, err := admin.CreateMemoryStore(ctx, oz.MemoryStoreInput{Name: "facts"})
+	assert.NilError(t, err)
+	memory, err := admin.CreateMemory(ctx, store.UID, oz.MemoryInput{Content: "confidential", Reason: "x"})
+	assert.NilError(t, err)
 	runner, err := admin.CreateRunner(ctx, oz.RunnerInput{Name: "large"})
 	assert.NilError(t, err)
 	s, err := admin.CreateSchedule(ctx, oz.ScheduleInput{Spec: schedule.Spec{Name: "nightly", Cron: "0 3 * * *", Prompt: "look after the house"}})
@@ -116,14 +120,14 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mails, err := admin.SendMail(ctx, task.Letter{From: run.ID, To: []task.ID{run.ID}, Subject: "note", Body: "confidential"})
 	assert.NilError(t, err)
 	return things{message: string(mails[0]), run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
-		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, runner: runner.UID, schedule: s.ID}, link
+		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, store: store.UID, memory: memory.UID, runner: runner.UID, schedule: s.ID}, link
 }
 
 // fill puts real ids into an operation's path.
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{runnerUid}", th.runner, "{scheduleId}", th.schedule,
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule,
 		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
 		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
 	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x"}[op.ID]
@@ -146,6 +150,9 @@ func body(op operation, e *transporttest.Env) any {
 		"createMcpServer": map[string]any{"name": "x", "config": map[string]any{"command": "x"}}, "updateMcpServer": map[string]any{"description": "x"},
 		"createPrompt": map[string]any{"name": "x", "prompt": "x"}, "updatePrompt": map[string]any{"description": "x"},
 		"createRule": map[string]any{"name": "x", "rule": "x"}, "updateRule": map[string]any{"description": "x"},
+		"createMemoryStore": map[string]any{"name": "x"}, "updateMemoryStore": map[string]any{"description": "x"},
+		"createMemory": map[string]any{"content": "x", "reason": "x"}, "updateMemory": map[string]any{"content": "x", "reason": "x"},
+		"recallMemories": map[string]any{}, "rememberMemory": map[string]any{"key": "x", "content": "x"},
 		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
 		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"), "createArtifact": []byte("x"),
 		"startDeviceLogin": map[string]any{}, "pollDeviceLogin": map[string]any{"device_code": "x"}, "approveDeviceLogin": map[string]any{"user_code": "x"},

@@ -15,6 +15,8 @@ const (
 	NameReportArtifact = "report_artifact"
 	NameWritePlan      = "write_plan"
 	NameAskUser        = "ask_user"
+	NameRecall         = "recall"
+	NameRemember       = "remember"
 )
 
 // For makes the tools of several sets for a session. Of two with one name the

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
@@ -22,7 +23,7 @@ func Agent(a access.Agent, mask bool) api.AgentResponse {
 		BaseModel: k.ModelID, EnvironmentId: k.EnvironmentID, DefaultRunnerUid: k.RunnerID, WorkerHost: k.WorkerHost,
 		CredentialStrategy: k.CredentialStrategy, Harness: harness(k.Harness), HarnessAuthSecrets: maps.Clone(k.HarnessAuthSecrets),
 		InferenceProviders: slices.Clone(k.InferenceProviders), McpServers: maps.Clone(k.MCPServers),
-		OnBehalfOfEnabled: &a.OnBehalfOf, Memory: api.AgentMemory{AttachedStores: []api.JSON{}},
+		OnBehalfOfEnabled: &a.OnBehalfOf, Memory: agentMemory(a),
 		Secrets: []api.SecretRef{}, Skills: append([]string{}, k.Skills...),
 	}
 	if k.Harness != nil {
@@ -37,6 +38,31 @@ func Agent(a access.Agent, mask bool) api.AgentResponse {
 	return out
 }
 
+// agentMemory gives the memory stores of an agent identity.
+func agentMemory(a access.Agent) api.AgentMemory {
+	m := api.AgentMemory{AttachedStores: []api.JSON{}}
+	if len(a.Config.MemoryStores) > 0 {
+		if err := json.Unmarshal(a.Config.MemoryStores, &m.AttachedStores); err != nil || m.AttachedStores == nil {
+			m.AttachedStores = []api.JSON{} // judged when it was stored
+		}
+	}
+	if a.AutoMemory != "" {
+		m.AutoMemory = api.AutoMemory{Enabled: true, Store: &api.AutoMemoryStore{Uid: a.AutoMemory, Access: executor.MemoryReadWrite,
+			Instructions: oz.AutoMemoryInstructions, OwnerType: "service_account", OwnerUid: a.UID}}
+	}
+	return m
+}
+
+// agentMemoryOf reads the memory stores of an agent identity.
+func agentMemoryOf(m api.AgentMemory, a *access.Agent) {
+	if len(m.AttachedStores) > 0 {
+		a.Config.MemoryStores, _ = json.Marshal(m.AttachedStores) // raw JSON is written as it came
+	}
+	if m.AutoMemory.Store != nil {
+		a.AutoMemory = m.AutoMemory.Store.Uid
+	}
+}
+
 // AgentOf reads an agent identity.
 func AgentOf(a api.AgentResponse) access.Agent {
 	out := access.Agent{UID: a.Uid, Name: a.Name, Default: a.IsDefault, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
@@ -47,6 +73,7 @@ func AgentOf(a api.AgentResponse) access.Agent {
 			HarnessAuthSecrets: maps.Clone(a.HarnessAuthSecrets), InferenceProviders: given(a.InferenceProviders),
 			MCPServers: maps.Clone(a.McpServers), Skills: listOf(a.Skills),
 		}}
+	agentMemoryOf(a.Memory, &out)
 	for _, s := range a.Secrets {
 		out.Secrets = append(out.Secrets, s.Name)
 	}

@@ -53,6 +53,18 @@ func RuleOf(p api.RuleItem) oz.Rule {
 		Owner: scopeOf(&p.Scope), Creator: principal(p.Creator), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Revision: p.Revision}}
 }
 
+// MemoryStore gives a memory store as the wire has it.
+func MemoryStore(s oz.MemoryStore) api.MemoryStoreItem {
+	return api.MemoryStoreItem{Uid: s.UID, Name: s.Name, Description: s.Description, Scope: scope(s.Owner),
+		Creator: profile(s.Creator), CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(), Revision: s.Revision}
+}
+
+// MemoryStoreOf reads a memory store.
+func MemoryStoreOf(s api.MemoryStoreItem) oz.MemoryStore {
+	return oz.MemoryStore{Registered: oz.Registered{UID: s.Uid, Name: s.Name, Description: s.Description,
+		Owner: scopeOf(&s.Scope), Creator: principal(s.Creator), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt, Revision: s.Revision}}
+}
+
 // Runner gives a runner profile as the wire has it.
 func Runner(r oz.Runner) api.RunnerItem {
 	return api.RunnerItem{Uid: r.UID, Name: r.Name, Config: RunnerConfig(r.Config), Scope: scope(r.Owner),
