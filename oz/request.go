@@ -33,6 +33,7 @@ const (
 	harnessBuiltIn     = "oz"
 	harnessClaude      = "claude"
 	harnessCodex       = "codex"
+	harnessGemini      = "gemini"
 	attachmentTypeList = "image/jpeg, image/png, image/gif, image/webp"
 )
 
@@ -206,12 +207,12 @@ func checkHarness(c task.Config) error {
 			return task.Invalid("config.harness.model_id", "is for other agents than the built-in one; name its model in config.model_id")
 		}
 		return nil
-	case harnessClaude, harnessCodex:
+	case harnessClaude, harnessCodex, harnessGemini:
 		return cmp.Or(checkLine("config.harness.model_id", c.Harness.ModelID, maxName), checkLine("config.harness.reasoning_level", c.Harness.ReasoningLevel, maxName))
-	case "gemini", "opencode":
+	case "opencode":
 		return notBuilt("config.harness.type", "the agent "+t, `use "oz", the built-in agent, or leave it out`)
 	default:
-		return task.Invalid("config.harness.type", `%q is no agent that is known; use "oz", "claude" or "codex", or leave it out`, t)
+		return task.Invalid("config.harness.type", `%q is no agent that is known; use "oz", "claude", "codex" or "gemini", or leave it out`, t)
 	}
 }
 

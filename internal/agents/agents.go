@@ -5,10 +5,11 @@ import (
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/claude"
 	"github.com/oz-platform/cloudagents/executor/harness/codex"
+	"github.com/oz-platform/cloudagents/executor/harness/gemini"
 	ozagent "github.com/oz-platform/cloudagents/executor/harness/oz"
 )
 
 // All makes a harness for each agent, by the type that runs name it with.
 func All() map[string]harness.Harness {
-	return map[string]harness.Harness{"oz": ozagent.New(nil), "claude": claude.New(nil), "codex": codex.New(nil)}
+	return map[string]harness.Harness{"oz": ozagent.New(nil), "claude": claude.New(nil), "codex": codex.New(nil), "gemini": gemini.New(nil)}
 }

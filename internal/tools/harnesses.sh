@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Installs the third parties' coding agents that the tests drive, at the pinned
 # versions, once, into a cache outside of the repository: OZ_HARNESS_DIR, by
-# default oz-harnesses in the user's cache directory. Only the native binary of
-# each is fetched; a version that is there is left alone.
+# default oz-harnesses in the user's cache directory. Only what runs of each
+# is fetched; a version that is there is left alone.
 #
-#   harnesses.sh [claude|codex ...]     default: all
+#   harnesses.sh [claude|codex|gemini|opencode ...]     default: all
 set -euo pipefail
 
 claude_version=2.1.330
 codex_version=0.169.0
+gemini_version=0.61.0
+opencode_version=1.18.33
 
 cache=${OZ_HARNESS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/oz-harnesses}
 
@@ -45,7 +47,7 @@ fetch() {
 }
 
 wanted=("$@")
-[ ${#wanted[@]} -gt 0 ] || wanted=(claude codex)
+[ ${#wanted[@]} -gt 0 ] || wanted=(claude codex gemini opencode)
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
 flock 9 # another run of the tests may be fetching
@@ -53,8 +55,10 @@ for name in "${wanted[@]}"; do
 	case "$name" in
 	claude) fetch claude "$claude_version" "@anthropic-ai/claude-code-$platform@$claude_version" claude ;;
 	codex) fetch codex "$codex_version" "@openai/codex@$codex_version-$platform" "vendor/$triple/bin/codex" ;;
+	gemini) fetch gemini "$gemini_version" "@google/gemini-cli@$gemini_version" bundle/gemini.js ;; # node runs it
+	opencode) fetch opencode "$opencode_version" "opencode-$platform@$opencode_version" bin/opencode ;;
 	*)
-		echo "harnesses.sh: $name is none of claude, codex" >&2
+		echo "harnesses.sh: $name is none of claude, codex, gemini, opencode" >&2
 		exit 2
 		;;
 	esac

@@ -34,6 +34,13 @@ type Live interface {
 	Encode(p Prompt) ([]byte, error)
 }
 
+// Restarts is an Agent whose program does not ask again by itself when an answer
+// of the model breaks off in the middle: the session is resumed in a new process.
+type Restarts interface {
+	Agent
+	RestartsBrokenOff() bool
+}
+
 // Program is a third party's program.
 type Program struct {
 	// Name is that of the executable.

@@ -36,6 +36,7 @@ type drive struct {
 	resumed  bool
 	begun    bool            // the native session is open
 	count    int             // of the writer when it began
+	turns    int             // likewise
 	waiting  map[string]bool // prompts that were sent and not taken, by id
 	since    time.Time       // when a message was seen that waits; zero for none
 	finished *Finished
@@ -69,7 +70,7 @@ func (r *run) launch(ctx context.Context, fresh []int64, first bool) (e end, ove
 		return failed(task.CodeEnvironmentSetupFailed, fmt.Sprintf("%s cannot be started: %v", r.h.agent.Program().Title, err)), true, nil
 	}
 	defer p.stop(0)
-	d := &drive{run: r, live: live, p: p, resumed: o.resume, count: r.w.count, waiting: map[string]bool{}}
+	d := &drive{run: r, live: live, p: p, resumed: o.resume, count: r.w.count, turns: r.w.turns, waiting: map[string]bool{}}
 	if err := d.say(o.prompts); err != nil {
 		return end{}, false, err
 	}
@@ -330,6 +331,9 @@ func (d *drive) outcome(ctx context.Context) (e end, over bool, err error) {
 	case d.finished.Failure != nil && d.finished.Failure.Turns:
 		return d.outOfTurns(), true, nil
 	case d.finished.Failure != nil:
+		if d.again() {
+			return end{}, false, d.w.note(ctx, fmt.Sprintf("The model's answer broke off; %s is started again.", title))
+		}
 		return d.modelFailed(ctx, *d.finished.Failure)
 	}
 	text := d.finished.Text
@@ -346,6 +350,23 @@ func (d *drive) unopened() bool {
 		return false
 	}
 	return d.finished == nil && !d.begun || d.finished != nil && d.finished.Failure != nil && d.finished.Failure.Status == 0
+}
+
+// maxRestarts bounds how often in a row an answer that broke off is asked for again.
+const maxRestarts = 4
+
+// again reports whether the program is to be started again because an answer
+// broke off.
+func (d *drive) again() bool {
+	a, ok := d.h.agent.(Restarts)
+	if !ok || !a.RestartsBrokenOff() || !errors.Is(d.modelError(), harness.ErrBrokeOff) {
+		return false
+	}
+	if d.w.turns > d.turns { // it has come further meanwhile
+		d.restarts = 0
+	}
+	d.restarts++
+	return d.restarts <= maxRestarts
 }
 
 func (d *drive) outOfTurns() end {

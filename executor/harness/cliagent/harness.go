@@ -159,6 +159,8 @@ type run struct {
 	fresh   bool   // the native session cannot be resumed: begin a new one
 	pushed  *branches
 	before  error // what the model's last call had failed with when the process began
+	// restarts counts the processes in a row that ended with a broken answer.
+	restarts int
 }
 
 // work launches the program until there is an end.
