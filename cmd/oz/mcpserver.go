@@ -18,7 +18,8 @@ var mcpLines = []column{
 }
 
 func (a *app) mcpCommand() *cobra.Command {
-	return group("mcp", "Manage shared MCP servers", nil,
+	return group("mcp", "Manage shared MCP servers, and be one", nil,
+		a.mcpServeCommand(),
 		a.list(listing{use: "list", short: "List the shared MCP servers", path: "/oz/mcp-servers", member: "mcp_servers", none: "No MCP servers. Make one with 'oz mcp create --name ...'.",
 			example: "  oz mcp list\n  oz agent run-cloud -p 'Close stale tickets' --mcp MCP_UID",
 			columns: []column{{"UID", ".uid"}, {"NAME", ".name"}, {"DESCRIPTION", ".description"}, {"SCOPE", ".scope.type"}}}),

@@ -3027,6 +3027,9 @@ type CreateScheduleJSONRequestBody = CreateScheduledAgentRequest
 // UpdateScheduleJSONRequestBody defines body for UpdateSchedule for application/json ContentType.
 type UpdateScheduleJSONRequestBody = UpdateScheduledAgentRequest
 
+// CallMCPJSONRequestBody defines body for CallMCP for application/json ContentType.
+type CallMCPJSONRequestBody = JSON
+
 // CreateAPIKeyJSONRequestBody defines body for CreateAPIKey for application/json ContentType.
 type CreateAPIKeyJSONRequestBody = CreateAPIKeyRequest
 
@@ -3876,6 +3879,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /agent/sessions/{sessionUuid}/redirect (the `GetSessionRedirect` operationId).
 	GetSessionRedirect(ctx context.Context, sessionUuid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CallMCPWithBody Speak the Model Context Protocol
+	//
+	// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+	// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+	// A call of `watch_run` is answered within a minute.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /mcp (the `CallMCP` operationId).
+	CallMCPWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CallMCP Speak the Model Context Protocol
+	//
+	// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+	// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+	// A call of `watch_run` is answered within a minute.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /mcp (the `CallMCP` operationId).
+	CallMCP(ctx context.Context, body CallMCPJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetOpenAPI This document
 	//
@@ -5555,6 +5580,48 @@ func (c *Client) ResumeSchedule(ctx context.Context, scheduleId ScheduleId, reqE
 // Corresponds with GET /agent/sessions/{sessionUuid}/redirect (the `GetSessionRedirect` operationId).
 func (c *Client) GetSessionRedirect(ctx context.Context, sessionUuid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetSessionRedirectRequest(c.Server, sessionUuid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CallMCPWithBody Speak the Model Context Protocol
+//
+// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+// A call of `watch_run` is answered within a minute.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /mcp (the `CallMCP` operationId).
+func (c *Client) CallMCPWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCallMCPRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CallMCP Speak the Model Context Protocol
+//
+// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+// A call of `watch_run` is answered within a minute.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /mcp (the `CallMCP` operationId).
+func (c *Client) CallMCP(ctx context.Context, body CallMCPJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCallMCPRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -9510,6 +9577,46 @@ func NewGetSessionRedirectRequest(server string, sessionUuid string) (*http.Requ
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewCallMCPRequest calls the generic CallMCP builder with application/json body
+func NewCallMCPRequest(server string, body CallMCPJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCallMCPRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCallMCPRequestWithBody constructs an http.Request for the CallMCP method, with any body, and a specified content type
+func NewCallMCPRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/mcp")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -13949,6 +14056,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /agent/sessions/{sessionUuid}/redirect (the `GetSessionRedirect` operationId).
 	GetSessionRedirectWithResponse(ctx context.Context, sessionUuid string, reqEditors ...RequestEditorFn) (*GetSessionRedirectAnswer, error)
 
+	// CallMCPWithBodyWithResponse Speak the Model Context Protocol
+	//
+	// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+	// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+	// A call of `watch_run` is answered within a minute.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /mcp (the `CallMCP` operationId).
+	CallMCPWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CallMCPAnswer, error)
+
+	// CallMCPWithResponse Speak the Model Context Protocol
+	//
+	// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+	// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+	// A call of `watch_run` is answered within a minute.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /mcp (the `CallMCP` operationId).
+	CallMCPWithResponse(ctx context.Context, body CallMCPJSONRequestBody, reqEditors ...RequestEditorFn) (*CallMCPAnswer, error)
+
 	// GetOpenAPIWithResponse This document
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -16617,6 +16746,54 @@ func (r GetSessionRedirectAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetSessionRedirectAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CallMCPAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *JSON
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CallMCPAnswer) GetJSON200() *JSON {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CallMCPAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CallMCPAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CallMCPAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CallMCPAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CallMCPAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -21791,6 +21968,40 @@ func (c *ClientWithResponses) GetSessionRedirectWithResponse(ctx context.Context
 	return ParseGetSessionRedirectAnswer(rsp)
 }
 
+// CallMCPWithBodyWithResponse Speak the Model Context Protocol
+//
+// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+// A call of `watch_run` is answered within a minute.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /mcp (the `CallMCP` operationId).
+func (c *ClientWithResponses) CallMCPWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CallMCPAnswer, error) {
+	rsp, err := c.CallMCPWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCallMCPAnswer(rsp)
+}
+
+// CallMCPWithResponse Speak the Model Context Protocol
+//
+// The platform as an MCP server over streamable HTTP, without sessions: each request is a JSON-RPC message on its own, and its
+// answer is JSON. Its tools start, list, watch, steer and cancel runs and read transcripts and artifacts, as the key's owner.
+// A call of `watch_run` is answered within a minute.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /mcp (the `CallMCP` operationId).
+func (c *ClientWithResponses) CallMCPWithResponse(ctx context.Context, body CallMCPJSONRequestBody, reqEditors ...RequestEditorFn) (*CallMCPAnswer, error) {
+	rsp, err := c.CallMCP(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCallMCPAnswer(rsp)
+}
+
 // GetOpenAPIWithResponse This document
 //
 // Returns a wrapper object for the known response body format(s).
@@ -24754,6 +24965,42 @@ func ParseGetSessionRedirectAnswer(rsp *http.Response) (*GetSessionRedirectAnswe
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCallMCPAnswer parses an HTTP response from a CallMCPWithResponse call
+func ParseCallMCPAnswer(rsp *http.Response) (*CallMCPAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CallMCPAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest JSON
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 202:
+		break // No content-type
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
@@ -28035,6 +28282,9 @@ type ServerInterface interface {
 	// GetSessionRedirect Find the conversation of a session that has ended
 	// (GET /agent/sessions/{sessionUuid}/redirect)
 	GetSessionRedirect(w http.ResponseWriter, r *http.Request, sessionUuid string)
+	// CallMCP Speak the Model Context Protocol
+	// (POST /mcp)
+	CallMCP(w http.ResponseWriter, r *http.Request)
 	// GetOpenAPI This document
 	// (GET /openapi.json)
 	GetOpenAPI(w http.ResponseWriter, r *http.Request)
@@ -29753,6 +30003,20 @@ func (siw *ServerInterfaceWrapper) GetSessionRedirect(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetSessionRedirect(w, r, sessionUuid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CallMCP operation middleware
+func (siw *ServerInterfaceWrapper) CallMCP(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CallMCP(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -32507,6 +32771,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/api-keys", wrapper.ListAPIKeys)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/api-keys", wrapper.CreateAPIKey)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/api-keys/{keyUid}", wrapper.RevokeAPIKey)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/mcp", wrapper.CallMCP)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/whoami", wrapper.Whoami)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/local-runs", wrapper.CreateLocalRun)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/executions/current/bundle", wrapper.GetExecutionBundle)
@@ -33917,6 +34182,53 @@ type GetSessionRedirectdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetSessionRedirectdefaultApplicationProblemPlusJSONResponse) VisitGetSessionRedirectResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CallMCPRequestObject struct {
+	Body *CallMCPJSONRequestBody
+}
+
+type CallMCPResponseObject interface {
+	VisitCallMCPResponse(w http.ResponseWriter) error
+}
+
+type CallMCP200JSONResponse JSON
+
+func (response CallMCP200JSONResponse) VisitCallMCPResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CallMCP202Response struct {
+}
+
+func (response CallMCP202Response) VisitCallMCPResponse(w http.ResponseWriter) error {
+	w.WriteHeader(202)
+	return nil
+}
+
+type CallMCPdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CallMCPdefaultApplicationProblemPlusJSONResponse) VisitCallMCPResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -37901,6 +38213,9 @@ type StrictServerInterface interface {
 	// GetSessionRedirect Find the conversation of a session that has ended
 	// (GET /agent/sessions/{sessionUuid}/redirect)
 	GetSessionRedirect(ctx context.Context, request GetSessionRedirectRequestObject) (GetSessionRedirectResponseObject, error)
+	// CallMCP Speak the Model Context Protocol
+	// (POST /mcp)
+	CallMCP(ctx context.Context, request CallMCPRequestObject) (CallMCPResponseObject, error)
 	// GetOpenAPI This document
 	// (GET /openapi.json)
 	GetOpenAPI(ctx context.Context, request GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error)
@@ -39168,6 +39483,37 @@ func (sh *strictHandler) GetSessionRedirect(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetSessionRedirectResponseObject); ok {
 		if err := validResponse.VisitGetSessionRedirectResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CallMCP operation middleware
+func (sh *strictHandler) CallMCP(w http.ResponseWriter, r *http.Request) {
+	var request CallMCPRequestObject
+
+	var body CallMCPJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CallMCP(ctx, request.(CallMCPRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CallMCP")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CallMCPResponseObject); ok {
+		if err := validResponse.VisitCallMCPResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

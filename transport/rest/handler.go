@@ -23,6 +23,7 @@ type Handler struct {
 	recent   *recentCreates
 	links    signer
 	streams  chan struct{} // one token per open stream
+	mcp      http.Handler  // of the Model Context Protocol
 	// reference renders the contract as a page, when it is first asked for.
 	reference func() (string, error)
 
@@ -46,6 +47,7 @@ func New(p *oz.Platform, opts *Options) (*Handler, error) {
 		stopped:  make(chan struct{}),
 	}
 	h.reference = sync.OnceValues(func() (string, error) { return renderReference(api.OpenAPI(), o.Prefix) })
+	h.mcp = h.newMCP()
 	routes, err := parseRoutes(api.OpenAPI())
 	if err != nil {
 		return nil, fmt.Errorf("rest routes: %w", err)
