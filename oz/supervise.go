@@ -58,7 +58,7 @@ func (s *supervisor) carryOut(ctx context.Context, a Assignment) {
 		err = s.host.Release(settle, e, "the workspace of the run is being removed", insistInterval)
 	default:
 		s.log(e).Error("start sandbox", zap.Error(err))
-		err = s.host.Failed(settle, e, task.CodeResourceUnavailable, "the sandbox could not be started: "+err.Error())
+		err = s.host.Failed(settle, e, startFault(err), "the sandbox could not be started: "+err.Error())
 	}
 	if err != nil {
 		s.log(e).Error("give back a run", zap.Error(err)) // its lease brings it back
@@ -73,7 +73,10 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 		return nil, fmt.Errorf("encode handshake: %w", err)
 	}
 	e := task.Execution{ID: a.Execution, TaskID: a.Task.ID}
-	began, shape := s.opts.Clock.Now(), shapeOf(a.Task)
+	began := s.opts.Clock.Now()
+	spec, unmet := s.spec(a, stdin)
+	spec.Command = append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID))
+	spec.Env = append(slices.Clone(s.opts.Env), crashpoint.Env()...)
 	var announced sync.WaitGroup
 	announced.Go(func() { // beside the start, which must not wait for it
 		s.phase(ctx, e, &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseStarted})
@@ -83,22 +86,20 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	defer cancel()
 	var renewing sync.WaitGroup
 	renewing.Go(func() { s.renew(starting, cancel, e) })
-	sandbox, err := s.ex.Start(starting, executor.Spec{
-		ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Limits: shape.within(s.opts.Limits),
-		Command: append(slices.Clone(s.opts.Command), "--task-id", string(a.Task.ID)), Task: &a.Task,
-		Env: append(slices.Clone(s.opts.Env), crashpoint.Env()...),
-	})
+	sandbox, err := s.ex.Start(starting, spec)
 	cancel()
 	renewing.Wait()
 	crashpoint.Hit(crashpoint.SandboxStarted)
 	done := &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseDone, DurationMS: s.opts.Clock.Now().Sub(began).Milliseconds()}
 	if err != nil {
 		done.Status = task.PhaseFailed
+	} else if origin := executor.OriginOf(sandbox); origin != executor.OriginCold {
+		done.Detail = "from a prepared state (" + string(origin) + ")"
 	}
 	announced.Wait()
 	s.phase(ctx, e, done)
 	if err == nil {
-		s.tellUnmet(ctx, e, shape.unmet(s.opts.Limits, sandbox.Limits()))
+		s.tellPlace(ctx, a, sandbox, unmet)
 	}
 	return sandbox, err
 }
@@ -296,6 +297,8 @@ func describeExit(x executor.Exit) string {
 		return "the agent's process was lost" + without
 	case x.OOM:
 		return "the agent's process ran out of memory" + without
+	case x.Disk:
+		return "the agent's process was stopped because it wrote more than its disk limit" + without
 	case x.Signal != 0:
 		return fmt.Sprintf("the agent's process was killed by signal %d (%s)", x.Signal, x.Signal) + without
 	}

@@ -102,6 +102,14 @@ func (w workerConfig) check() error {
 	if strings.ContainsAny(w.SidecarImage, " \t\n") {
 		return errors.New("worker.sidecar_image: must be the name of an image, without spaces")
 	}
+	switch w.Executor {
+	case "", executorLocal, executorContainerd:
+	default:
+		return fmt.Errorf("worker.executor: %q is none of local, containerd", w.Executor)
+	}
+	if err := w.Containerd.check(); err != nil {
+		return err
+	}
 	for i, v := range w.Env {
 		if name, _, _ := strings.Cut(v, "="); name == "" || strings.ContainsAny(name, " \t") {
 			return fmt.Errorf("worker.env[%d]: must be NAME=value, or NAME to pass on the server's own", i)

@@ -148,11 +148,15 @@ type workerConfig struct {
 	// SidecarImage is where workers of other hosts take the agent from, for runs
 	// in containers.
 	SidecarImage string `yaml:"sidecar_image"`
+	// Executor is what makes its sandboxes: local, the default, or containerd.
+	Executor string `yaml:"executor"`
+	// Containerd is for that executor.
+	Containerd containerdConfig `yaml:"containerd"`
 }
 
 func defaultConfig() config {
 	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", StoreWait: 2 * time.Minute, MaxConcurrent: 4, MaxWaiting: 10_000,
-		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120}}
+		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120}, Worker: workerConfig{Executor: executorLocal}}
 }
 
 // variables names the environment variable of each flag.

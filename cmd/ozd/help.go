@@ -65,6 +65,8 @@ All settings of the file, with their defaults:
       env: []                     # variables of every sandbox: NAME=value, or NAME to pass it on
       server_url: ""              # where sandboxes reach the API; default the address above
       sidecar_image: ""           # image with the agent, for official workers with containers
+      executor: local             # what makes its sandboxes: local (processes of this host) or containerd
+      containerd: {}              # see the example
     sign_in: null                 # lets people sign in with a browser: see the example; null leaves API keys alone
     open_teams: false             # whether every person may make teams, or only who leads one
     allowed_origins: null         # web origins that may call the API; null is all (keys are needed anyway)
@@ -123,4 +125,14 @@ An example with providers and a git host:
       link_email: true            # also whom a team has added by e-mail address
     worker:
       env: [GOPROXY]
+      executor: containerd        # needs Linux, root, and this program built with CGO_ENABLED=0
+      containerd:
+        address: /run/containerd/containerd.sock
+        image: debian:12          # of runs whose environment names none; it needs git
+        network: host             # or bridge, with server_url an address that containers reach
+        mounts: ["/srv/cache:/cache", "/srv/scratch:/scratch:rw"]
+        import: [/srv/images/team.tar]           # archives of images, taken in at each start
+        registries:
+          docker.io: {mirrors: ["https://mirror.example.com"]}
+          ghcr.io: {username: robot, password_env: GHCR_TOKEN}
 `

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oz-platform/cloudagents/executor/containerd/pid1"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
 	"github.com/oz-platform/cloudagents/internal/agents"
@@ -23,7 +24,11 @@ import (
 )
 
 func main() {
-	// This binary is also the supervisor of its sandboxes and the runner in them.
+	// This binary is also the supervisor of its sandboxes, the first process of
+	// its containers, and the runner in both.
+	if code, ok := pid1.Main(); ok {
+		os.Exit(code)
+	}
 	if code, ok := local.Supervise(); ok {
 		os.Exit(code)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +22,6 @@ import (
 	"github.com/oz-platform/cloudagents/environment/skill"
 	"github.com/oz-platform/cloudagents/environment/skill/gitskills"
 	"github.com/oz-platform/cloudagents/executor"
-	"github.com/oz-platform/cloudagents/executor/local"
-	"github.com/oz-platform/cloudagents/executor/runner"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -97,6 +94,11 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 		return err
 	}
 	defer func() { err = errors.Join(err, skills.Close()) }()
+	var sandboxes io.Closer
+	if s.executor, s.runners, sandboxes, err = s.openExecutor(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sandboxes.Close()) }()
 	platform, hub, handler, err := s.assemble(ctx, store, p)
 	if err != nil {
 		return err
@@ -181,6 +183,9 @@ type server struct {
 	credentials []executor.GitCredential
 	skills      skill.Source
 	signIn      *rest.SignIn // nil without an identity provider
+
+	executor executor.Executor // of the worker in this process
+	runners  *oz.LocalWorkerOptions
 }
 
 // resolve reads what the configuration only names, before anything is opened.
@@ -243,25 +248,14 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 	})
 }
 
-// worker is the one in this process: sandboxes are processes, and the runner
-// in them is this binary.
+// worker is the one in this process.
 func (s *server) worker() (*oz.LocalWorker, error) {
-	exec, err := local.New(filepath.Join(s.config.Data, "run"), nil)
-	if err != nil {
-		return nil, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this executable, which is to run agents: %w", err)
-	}
 	id, err := s.config.workerID()
 	if err != nil {
 		return nil, err
 	}
-	return oz.NewLocalWorker(exec, &oz.LocalWorkerOptions{
-		ID: id, Capacity: s.config.MaxConcurrent, Command: runner.Command(self), ServerURL: cmp.Or(s.config.Worker.ServerURL, s.address),
-		CacheDir: filepath.Join(s.config.Data, "mirrors"), Env: s.config.sandboxEnv(s.env), Logger: s.log,
-	})
+	s.runners.ID = id
+	return oz.NewLocalWorker(s.executor, s.runners)
 }
 
 // run lets the platform work until ctx ends, then lets requests under way

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -170,4 +171,52 @@ func (r *Registry) Push(t testing.TB, repo string, img v1.Image, opts ...remote.
 		t.Fatal(err)
 	}
 	return ref.String()
+}
+
+// Tools returns the files of an image with git and bash beside what Busybox has: this host's own, with the libraries they
+// need.
+func Tools(t testing.TB) []File {
+	t.Helper()
+	files := Busybox(t)
+	seen := map[string]bool{}
+	add := func(path string) {
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil || seen[path] {
+			return
+		}
+		seen[path] = true
+		data, err := os.ReadFile(real)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, File{Name: strings.TrimPrefix(path, "/"), Data: data, Mode: 0o755})
+	}
+	for _, program := range []string{"git", "bash"} {
+		path, err := exec.LookPath(program)
+		if err != nil {
+			must(t, fmt.Errorf("%w: %s is not installed", ErrNotAvailable, program))
+		}
+		add("/usr/bin/" + filepath.Base(path))
+		out, err := exec.Command("ldd", path).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for f := range strings.FieldsSeq(string(out)) {
+			if filepath.IsAbs(f) {
+				add(f)
+			}
+		}
+	}
+	core, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := strings.TrimPrefix(strings.TrimSpace(string(core)), "/")
+	for _, part := range []string{"git-upload-pack", "git-receive-pack", "git"} {
+		files = append(files, File{Name: dir + "/" + part, Link: "/usr/bin/git"})
+	}
+	for _, part := range []string{"git-upload-pack", "git-receive-pack", "git-upload-archive"} {
+		files = append(files, File{Name: "usr/bin/" + part, Link: "git"})
+	}
+	return files
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.uber.org/zap"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/containerd"
+	"github.com/oz-platform/cloudagents/executor/containerd/pid1"
+	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/modelenv"
+)
+
+// closingExecutor is an executor with an end.
+type closingExecutor interface {
+	executor.Executor
+	io.Closer
+}
+
+// openContainerd opens the executor for containers, and says how a runner is
+// started in one: this binary is mounted there. Mirrors of repositories are not
+// shared with containers, whose agents could change them for each other.
+func openContainerd(ctx context.Context, root string, c containerdConfig, env modelenv.Lookup, log *zap.Logger) (closingExecutor, []string, error) {
+	opts := containerd.Options{Address: c.Address, Namespace: c.Namespace, Image: c.Image, Network: executor.NetworkMode(c.Network),
+		Subnet: c.Subnet, RootUser: c.RootUser, Runner: c.Runner, Registries: map[string]containerd.Registry{}, Logger: log}
+	for _, m := range c.Mounts {
+		mount, err := parseMount(m)
+		if err != nil {
+			return nil, nil, fmt.Errorf("worker.containerd.mounts: %w", err)
+		}
+		opts.Mounts = append(opts.Mounts, mount)
+	}
+	for host, r := range c.Registries {
+		password, err := r.password(env)
+		if err != nil {
+			return nil, nil, fmt.Errorf("worker.containerd.registries.%s: %w", host, err)
+		}
+		opts.Registries[host] = containerd.Registry{Username: r.Username, Password: password, PlainHTTP: r.PlainHTTP, Mirrors: r.Mirrors}
+	}
+	ex, err := containerd.Open(ctx, root, &opts)
+	if err != nil {
+		return nil, nil, fmt.Errorf("worker.containerd: %w", err)
+	}
+	for _, path := range c.Import {
+		if err := importImages(ctx, ex, path); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("worker.containerd.import: %s: %w", path, err), ex.Close())
+		}
+	}
+	return ex, runner.Command(pid1.Binary), nil
+}
+
+func importImages(ctx context.Context, ex *containerd.Executor, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = ex.Import(ctx, f)
+	return err
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	is "gotest.tools/v3/assert/cmp"
+
+	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
+	"github.com/oz-platform/cloudagents/internal/containerdtest"
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// containerRig is a rig whose runs work in containers of a private containerd.
+func containerRig(t *testing.T, script scripted.Script) (*rig, *containerdtest.Daemon) {
+	t.Helper()
+	d := containerdtest.New(t)
+	r := newRig(t, script)
+	archive := filepath.Join(d.Dir(), "tools.tar")
+	img := containerdtest.Image(t, containerdtest.Tools(t), nil)
+	assert.NilError(t, os.WriteFile(archive, containerdtest.Archive(t, "docker.io/library/tools:1", img), 0o600))
+	// The remote is reached by its path, and agents are no longer root.
+	assert.NilError(t, os.Chmod(r.dir, 0o755))
+	assert.NilError(t, filepath.WalkDir(r.remote, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, 1000, 1000)
+	}))
+	r.configure(fmt.Sprintf(`
+worker:
+  executor: containerd
+  containerd:
+    address: %s
+    image: tools:1
+    import: [%s]
+    mounts: ["%s:%s:rw"]
+`, d.Address(), archive, r.remote, r.remote))
+	return r, d
+}
+
+// TestRunInContainer: from the prompt to the pushed branch, in a container, as an ordinary user; afterwards there is no
+// container.
+func TestRunInContainer(t *testing.T) {
+	t.Parallel()
+	r, d := containerRig(t, mender())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r.serve()
+	id := r.submit(ctx, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: r.environment(ctx, "id -u > uid.txt && cat uid.txt && test -x /.oz/bin/oz")}})
+	run, events := r.await(ctx, id)
+	assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s\n%s", run.Head.Status.Message, describe(events), r.log.String())
+	assert.Equal(t, gitAs(t, r.remote, "show", branch+":greeting.txt"), "hello world")
+	uid, err := filepath.Glob(filepath.Join(r.dir, "data/run/workspaces/*/greeting/uid.txt"))
+	assert.NilError(t, err)
+	assert.Equal(t, len(uid), 1)
+	text, err := os.ReadFile(uid[0])
+	assert.NilError(t, err)
+	assert.Equal(t, string(text), "1000\n")
+	r.checkContainersGone(ctx, d)
+}
+
+// TestContainerSurvivesServer: a server that is killed and started again finds the run at work in its container.
+func TestContainerSurvivesServer(t *testing.T) {
+	t.Parallel()
+	r, d := containerRig(t, mender())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r.serve()
+	begun, mark := filepath.Join(r.remote, "begun"), filepath.Join(r.remote, "go")
+	id := r.submit(ctx, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: r.environment(ctx,
+		fmt.Sprintf("touch %s; while ! test -e %s; do sleep 0.05; done", begun, mark))}})
+	for _, err := os.Stat(begun); err != nil; _, err = os.Stat(begun) {
+		assert.NilError(t, ctx.Err(), r.log.String())
+		time.Sleep(20 * time.Millisecond)
+	}
+	r.signal(syscall.SIGKILL)
+	assert.NilError(t, os.WriteFile(mark, nil, 0o644))
+	run, events := r.await(ctx, id)
+	assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s\n%s", run.Head.Status.Message, describe(events), r.log.String())
+	executions := map[task.ExecutionID]bool{}
+	for _, e := range events {
+		if e.ExecutionID != "" {
+			executions[e.ExecutionID] = true
+		}
+	}
+	assert.Equal(t, len(executions), 1, "the same agent went on")
+	r.checkContainersGone(ctx, d)
+}
+
+// TestImageMissing: a run whose image is not there fails at once, and says what the user can do.
+func TestImageMissing(t *testing.T) {
+	t.Parallel()
+	r, d := containerRig(t, mender())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	reg := containerdtest.NewRegistry(t, nil)
+	r.serve()
+	var uid string
+	r.insist(ctx, func() error {
+		env, err := r.client.CreateEnvironment(ctx, environment.Config{Name: "gone", DockerImage: reg.Host + "/team/gone:1"}, nil)
+		uid = env.UID
+		return err
+	})
+	run, events := r.await(ctx, r.submit(ctx, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: uid}}))
+	assert.Equal(t, run.State, task.StateFailed, "%s", describe(events))
+	assert.Equal(t, run.Head.Status.ErrorCode, task.CodeEnvironmentSetupFailed)
+	assert.Assert(t, is.Contains(run.Head.Status.Message, "there is no image "+reg.Host+"/team/gone:1"))
+	r.checkContainersGone(ctx, d)
+}
+
+// gitAs reads a repository that belongs to somebody else.
+func gitAs(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	return git(t, dir, append([]string{"-c", "safe.directory=*"}, args...)...)
+}
+
+// checkContainersGone waits until the worker has removed everything of its runs.
+func (r *rig) checkContainersGone(ctx context.Context, d *containerdtest.Daemon) {
+	r.t.Helper()
+	for {
+		boxes, err := filepath.Glob(filepath.Join(r.dir, "data/run/boxes/*"))
+		assert.NilError(r.t, err)
+		left := append(boxes, d.Mounts()...)
+		if len(left) == 0 && len(d.Shims()) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			r.t.Fatalf("left: %q, %d shims\n%s", left, len(d.Shims()), r.log.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
