@@ -101,9 +101,14 @@ type Orchestration struct {
 	Children []Spawn `json:"children"`
 }
 
+// PlanDocument is the DocumentUID of all versions of a run's plan.
+func PlanDocument(id task.ID) string { return "plan-" + string(id) }
+
 // PlanMetadata is what Artifact.Metadata of a plan holds.
 type PlanMetadata struct {
 	Orchestration *Orchestration `json:"orchestration,omitempty"`
+	// EditedBy is the person who wrote this version; empty for the agent's own.
+	EditedBy string `json:"edited_by,omitempty"`
 }
 
 // Validate judges a key, a title and a prompt by themselves. needPrompt is

@@ -267,6 +267,9 @@ func (l *link) End(ctx context.Context, end task.End) error {
 	end.Execution = l.exec
 	var e task.Execution
 	var err error
+	if err = l.awaitApproval(ctx, &end); err != nil {
+		return err
+	}
 	if end.State == task.StateError || end.Status != (task.Status{}) { // else there is nothing to judge
 		if e, err = l.p.store.Execution(ctx, l.exec); err != nil {
 			return err
@@ -279,6 +282,9 @@ func (l *link) End(ctx context.Context, end task.End) error {
 	defer crashpoint.Hit(crashpoint.EndCommitted)
 	if code := end.Status.ErrorCode; end.State == task.StateError && code.Platform() && code.Retryable() && e.Live() && e.Worker != callerWorker {
 		return l.p.retryOrFence(ctx, e, code, end.Status.Message)
+	}
+	if err := l.deliverMail(ctx, end.State); err != nil {
+		return err
 	}
 	return l.p.end(ctx, l.id, end)
 }

@@ -57,6 +57,9 @@ func (c *Client) Answer(ctx context.Context, id task.ID, a Answer) error {
 	if err := q.Accepts(a.Choice, a.Text); err != nil {
 		return err
 	}
+	if plan, err := planOf(t, q.Subject); err == nil && q.Kind == task.QuestionApproval && q.Subject != "" && a.Choice == task.ChoiceApprove {
+		return c.Approve(ctx, id, Approval{PlanUID: plan.UID, Text: a.Text})
+	}
 	in := task.Input{Text: answerText(q, a), Question: q.ID, Choice: a.Choice, From: c.caller.Principal}
 	if err := c.mayResume(ctx, t, in); err != nil {
 		return err

@@ -147,10 +147,8 @@ func (a AttachmentInput) check(field string, maxBytes int64) error {
 
 func checkMode(m task.Mode) error {
 	switch m {
-	case "", task.ModeNormal, task.ModePlan:
+	case "", task.ModeNormal, task.ModePlan, task.ModeOrchestrate:
 		return nil
-	case task.ModeOrchestrate:
-		return notBuilt("mode", "orchestration", `use "normal" or "plan"`)
 	}
 	return task.Invalid("mode", "%q is none of normal, plan, orchestrate", string(m))
 }

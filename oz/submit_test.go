@@ -81,7 +81,6 @@ func TestSubmitValidates(t *testing.T) {
 		{"title of two lines", oz.Request{Prompt: "x", Title: "a\nb"}, task.CodeInvalidRequest, "title"},
 		{"odd source", oz.Request{Prompt: "x", Source: "FAX"}, task.CodeInvalidRequest, "source"},
 		{"odd mode", oz.Request{Prompt: "x", Mode: "loud"}, task.CodeInvalidRequest, "mode"},
-		{"orchestration", oz.Request{Prompt: "x", Mode: task.ModeOrchestrate}, task.CodeFeatureNotAvailable, "mode"},
 		{"skill", oz.Request{Skill: "org/repo:skill"}, task.CodeFeatureNotAvailable, "skill"},
 		{"skill twice", config(task.Config{SkillSpec: "a", Skills: []string{"b"}}), task.CodeInvalidRequest, "config.skill_spec"},
 		{"on behalf of", oz.Request{Prompt: "x", OnBehalfOf: "ann"}, task.CodeNotAuthorized, "on_behalf_of"},

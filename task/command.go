@@ -359,21 +359,24 @@ func (c AddInput) apply(d *decision) error {
 
 // answer judges a message that answers a question, and keeps an approval.
 func (c AddInput) answer(d *decision) error {
-	if c.Input.Approves != "" {
-		d.head.Approved = c.Input.Approves
+	if c.Input.Question == "" && c.Input.Choice != "" {
+		return Invalid("choice", "is for the answer to a question")
 	}
-	if c.Input.Question == "" {
-		if c.Input.Choice != "" {
-			return Invalid("choice", "is for the answer to a question")
+	if c.Input.Question != "" {
+		q := d.head.Open()
+		if q == nil || q.ID != c.Input.Question {
+			return &Error{Code: CodeConflict, Field: "question_id", Message: "the run does not wait for an answer to this question any more"}
 		}
-		return nil
+		switch {
+		case q.Kind != QuestionApproval:
+		case c.Input.Choice == ChoiceApprove:
+			d.head.Approved = q.Subject
+		case c.Input.Choice == ChoiceReject:
+			d.head.Rejected = q.Subject
+		}
 	}
-	q := d.head.Open()
-	if q == nil || q.ID != c.Input.Question {
-		return &Error{Code: CodeConflict, Field: "question_id", Message: "the run does not wait for an answer to this question any more"}
-	}
-	if q.Kind == QuestionApproval && c.Input.Choice == ChoiceApprove {
-		d.head.Approved = q.Subject
+	if c.Input.Approves != "" { // another version of what was asked for
+		d.head.Approved = c.Input.Approves
 	}
 	return nil
 }

@@ -167,6 +167,8 @@ type Head struct {
 	Sharing Sharing `json:"sharing,omitzero"`
 	// Approved is the Subject of the newest approval that a person gave.
 	Approved string `json:"approved,omitempty"`
+	// Rejected is the Subject of the newest approval that a person refused.
+	Rejected string `json:"rejected,omitempty"`
 	// ModeNow is the mode of the newest message that has one; empty while it is
 	// Spec.Mode. See Task.CurrentMode.
 	ModeNow Mode `json:"mode_now,omitempty"`

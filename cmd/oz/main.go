@@ -28,6 +28,10 @@ const (
 )
 
 func main() {
+	if self, err := os.Executable(); err == nil { // agents find this program by it (Oz platform, MAO-9)
+		_ = os.Setenv("OZ_CLI", self) // fails for odd names only
+		_ = os.Setenv("WARP_CLI", self)
+	}
 	if code, ok := runner.Main(client.DialLink, agents.All()); ok {
 		os.Exit(code)
 	}

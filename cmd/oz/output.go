@@ -91,8 +91,13 @@ var runColumns = []column{
 // spanExpr writes a run's time of work as people do.
 const spanExpr = `(.oz.run_time_ms // 0) / 1000 | floor | if . >= 3600 then "\(. / 3600 | floor)h\(. % 3600 / 60 | floor)m" elif . >= 60 then "\(. / 60 | floor)m\(. % 60)s" else "\(.)s" end`
 
+// nestRuns puts children that are on the page below their parents.
+const nestRuns = `(.runs | map({key: .run_id, value: true}) | from_entries) as $here | (.runs | group_by(.parent_run_id // "") | map({key: (.[0].parent_run_id // ""), value: .}) | from_entries) as $by |
+	def below($depth): ., (($by[.run_id] // [])[] | .title = ("   " * $depth) + "└ " + .title | below($depth + 1));
+	.runs |= [.[] | select($here[.parent_run_id // ""] | not) | below(0)]`
+
 func (a *app) showRuns(raw json.RawMessage) error {
-	err := a.showList(raw, listing{member: "runs", columns: runColumns, none: "No runs. Start one with 'oz agent run-cloud --prompt ...'."})
+	err := a.showList(raw, listing{member: "runs", columns: runColumns, shape: nestRuns, none: "No runs. Start one with 'oz agent run-cloud --prompt ...'."})
 	if err != nil || a.json() {
 		return err
 	}
@@ -113,6 +118,7 @@ func (a *app) showRuns(raw json.RawMessage) error {
 // runLines show one run (Oz API, RunItem).
 var runLines = []column{
 	{"Run", ".run_id"}, {"Title", ".title"}, {"State", ".state"}, {"Message", ".status_message.message"}, {"Error code", ".status_message.error_code"},
+	{"Question", `.status_message.question | if . then .text + (if .choices then " (" + (.choices | join(", ")) + ")" else "" end) + (if .expires_at then ", until " + .expires_at else "" end) else null end`},
 	{"Creator", ".creator.display_name"}, {"Executed as", "if .executor.uid != .creator.uid then .executor.display_name else null end"},
 	{"Source", `.source + " (" + .execution_location + ")"`}, {"Schedule", ".schedule.schedule_name"}, {"Created", ".created_at"}, {"Work time", spanExpr},
 	{"Name", ".agent_config.name"}, {"Model", ".agent_config.model_id"}, {"Environment", ".agent_config.environment_id"}, {"Skill", ".agent_config.skill_spec"},

@@ -28,7 +28,7 @@ const (
 // requestFlags are what both ways of running an agent take.
 type requestFlags struct {
 	prompt, savedPrompt, skill, name, model, environment, file, conversation, harness, title string
-	agent, runner, parent, claudeSecret, codexSecret                                         string
+	agent, runner, parent, claudeSecret, codexSecret, mode                                   string
 	mcp                                                                                      []string
 	noEnvironment, computerUse, noComputerUse                                                bool
 	snapshot                                                                                 snapshotFlags
@@ -58,6 +58,7 @@ func (r *requestFlags) register(cmd *cobra.Command) {
 	f.StringVar(&r.runner, "runner", "", "`id` of a runner: its machine and setup")
 	f.StringVar(&r.parent, "parent-run-id", "", "make it a child of this `run`")
 	f.StringVar(&r.harness, "harness", "", "coding agent: oz (default, the built-in one), claude, codex, opencode or gemini")
+	f.StringVar(&r.mode, "mode", "", "normal (default), plan (a plan first, approved by a person) or orchestrate (other agents do the planned parts)")
 	f.StringVar(&r.claudeSecret, "claude-auth-secret", "", "`name` of the secret that claude signs in with")
 	f.StringVar(&r.codexSecret, "codex-auth-secret", "", "`name` of the secret that codex signs in with")
 	f.BoolVar(&r.computerUse, "computer-use", false, "let the agent use a screen")
@@ -86,7 +87,7 @@ func (r *requestFlags) request(a *app) (oz.Request, error) {
 		return oz.Request{}, err
 	}
 	return oz.Request{Prompt: r.prompt, Skill: r.skill, Title: r.title, ConversationID: r.conversation, Config: config, Source: a.source(),
-		AgentIdentityUID: r.agent, ParentRunID: task.ID(r.parent), Team: r.team()}, nil
+		AgentIdentityUID: r.agent, ParentRunID: task.ID(r.parent), Team: r.team(), Mode: task.Mode(r.mode)}, nil
 }
 
 // override puts the flags over what the file says.

@@ -16,8 +16,8 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	return group("run", "List, read, follow, steer and cancel runs", []string{"task"},
-		a.runListCommand(), a.runGetCommand(), a.runFollowCommand(), a.runSteerCommand(), a.runCancelCommand(), a.runMessageCommand(), a.runConversationCommand(),
+	return group("run", "List, read, follow, steer, answer and cancel runs", []string{"task"},
+		a.runListCommand(), a.runGetCommand(), a.runFollowCommand(), a.runSteerCommand(), a.runAnswerCommand(), a.runApproveCommand(), a.runCancelCommand(), a.runMessageCommand(), a.runConversationCommand(),
 		a.runShareCommand(), a.runForkCommand())
 }
 

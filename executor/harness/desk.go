@@ -29,6 +29,10 @@ var errAskedAlready = task.Errorf(task.CodeConflict, "a question waits for its a
 // the runner, with ErrAsked as the cause of its context's end.
 type Desk struct {
 	executor.Desk
+	// Patience is how long WaitFor holds the sandbox before it lets go of it.
+	// NewDesk sets DefaultPatience. It is not changed while the desk is in use.
+	Patience time.Duration
+
 	clock task.Clock
 
 	mu    sync.Mutex
@@ -38,7 +42,7 @@ type Desk struct {
 
 // NewDesk returns the desk of one execution.
 func NewDesk(d executor.Desk, clock task.Clock) *Desk {
-	return &Desk{Desk: d, clock: clock, asked: make(chan struct{})}
+	return &Desk{Desk: d, Patience: DefaultPatience, clock: clock, asked: make(chan struct{})}
 }
 
 // DefaultAnswerTime is how long people have for an answer, unless the question
@@ -106,8 +110,8 @@ func (d *Desk) Reset() {
 	}
 }
 
-// Patience is how long WaitFor holds the sandbox before it lets go of it.
-const Patience = 45 * time.Second
+// DefaultPatience is the Patience of a new Desk.
+const DefaultPatience = 45 * time.Second
 
 // WaitFor waits until the named runs have ended (all of them, or any), or a
 // message has come, for at most limit. released is true when it gave up: then
@@ -119,13 +123,13 @@ const Patience = 45 * time.Second
 func (d *Desk) WaitFor(ctx context.Context, key string, a executor.Await, limit time.Duration) (news executor.News, released bool, err error) {
 	begun := d.clock.Now()
 	for {
-		left := min(limit, Patience) - d.clock.Now().Sub(begun)
+		left := min(limit, d.Patience) - d.clock.Now().Sub(begun)
 		a.WaitMS = max(0, min(left.Milliseconds(), executor.MaxAwaitMS))
 		news, err = d.Await(ctx, a)
 		switch {
 		case err != nil, news.Done, len(news.Unread) > 0:
 			return news, false, err
-		case limit <= Patience && left <= 0:
+		case limit <= d.Patience && left <= 0:
 			return news, false, nil
 		case left <= 0:
 			until := begun.Add(limit).UTC().Round(0)

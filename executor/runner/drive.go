@@ -208,6 +208,7 @@ func (x *execution) session(ws *workspace, model harness.Model) *harness.Session
 		Redactor: x.redactor, Git: ws.git, Link: x.link, Desk: harness.NewDesk(x.link, x.opts.Clock), Clock: x.opts.Clock,
 		StateDir: x.stateDir(), Ending: &harness.Ending{},
 	}
+	s.Desk.Patience = x.opts.WaitPatience
 	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer())}, x.opts.Tools...)...)
 	return s
 }

@@ -61,6 +61,10 @@ type Options struct {
 	Prices *catalog.Prices
 	// Clock waits and tells the time. Default: the system's.
 	Clock task.Clock
+	// WaitPatience is how long an agent that waits for other runs keeps its
+	// sandbox; then the run lets go of it, and is taken up again when they have
+	// ended. Default harness.DefaultPatience, 45 s.
+	WaitPatience time.Duration
 	// MaxAway is how long the platform may be out of reach before the runner
 	// ends, so that none is left for ever when its platform never comes back.
 	// Default 1 h.
@@ -79,6 +83,9 @@ func (o *Options) withDefaults() (Options, error) {
 	out.Root = root
 	if out.Environ == nil {
 		out.Environ = os.Environ()
+	}
+	if out.WaitPatience == 0 {
+		out.WaitPatience = harness.DefaultPatience
 	}
 	if out.MaxAway == 0 {
 		out.MaxAway = time.Hour

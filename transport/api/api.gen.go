@@ -960,6 +960,15 @@ type AppendEventsRequest struct {
 	Offset int64 `json:"offset"`
 }
 
+// ApprovePlanRequest defines model for ApprovePlanRequest.
+type ApprovePlanRequest struct {
+	// ArtifactUid The version; absent: the newest.
+	ArtifactUid string `json:"artifact_uid,omitempty,omitzero"`
+
+	// Text More for the agent.
+	Text string `json:"text,omitempty,omitzero"`
+}
+
 // ArtifactItem defines model for ArtifactItem.
 type ArtifactItem struct {
 	union json.RawMessage
@@ -1382,6 +1391,17 @@ type DeviceTokenRequest struct {
 	DeviceCode string `json:"device_code"`
 }
 
+// EditPlanRequest defines model for EditPlanRequest.
+type EditPlanRequest struct {
+	Markdown string `json:"markdown"`
+
+	// Orchestration The children; absent: as before.
+	Orchestration *Orchestration `json:"orchestration,omitempty"`
+
+	// Title Default: as before.
+	Title string `json:"title,omitempty,omitzero"`
+}
+
 // Empty An object without members.
 type Empty = map[string]interface{}
 
@@ -1799,6 +1819,9 @@ type ModelUsage struct {
 // News defines model for News.
 type News = executor.News
 
+// Orchestration The children that a run starts once its plan is approved.
+type Orchestration = executor.Orchestration
+
 // PageInfo defines model for PageInfo.
 type PageInfo struct {
 	HasNextPage bool   `json:"has_next_page"`
@@ -1834,6 +1857,9 @@ type PlanItem struct {
 
 		// Filepath Ours.
 		Filepath string `json:"filepath,omitempty,omitzero"`
+
+		// Metadata Ours: orchestration, the children that the plan names, and edited_by, who wrote this version if the agent did not.
+		Metadata JSON `json:"metadata,omitempty,omitzero"`
 
 		// MimeType Ours.
 		MimeType    string `json:"mime_type,omitempty,omitzero"`
@@ -3116,6 +3142,12 @@ type UpdateRunnerJSONRequestBody = UpdateRunnerRequest
 
 // AnswerRunJSONRequestBody defines body for AnswerRun for application/json ContentType.
 type AnswerRunJSONRequestBody = AnswerRequest
+
+// EditPlanJSONRequestBody defines body for EditPlan for application/json ContentType.
+type EditPlanJSONRequestBody = EditPlanRequest
+
+// ApprovePlanJSONRequestBody defines body for ApprovePlan for application/json ContentType.
+type ApprovePlanJSONRequestBody = ApprovePlanRequest
 
 // UpdateSharingJSONRequestBody defines body for UpdateSharing for application/json ContentType.
 type UpdateSharingJSONRequestBody = Sharing
@@ -4648,6 +4680,42 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /oz/runs/{runId}/executions (the `ListRunExecutions` operationId).
 	ListRunExecutions(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EditPlanWithBody Write a new version of a run's plan
+	//
+	// It is not approved by that.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+	EditPlanWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EditPlan Write a new version of a run's plan
+	//
+	// It is not approved by that.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+	EditPlan(ctx context.Context, runId RunId, body EditPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApprovePlanWithBody Approve a run's plan
+	//
+	// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+	ApprovePlanWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApprovePlan Approve a run's plan
+	//
+	// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+	ApprovePlan(ctx context.Context, runId RunId, body ApprovePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetSharing Tell who may see a run
 	//
@@ -7429,6 +7497,82 @@ func (c *Client) ListRunEvents(ctx context.Context, runId RunId, params *ListRun
 // Corresponds with GET /oz/runs/{runId}/executions (the `ListRunExecutions` operationId).
 func (c *Client) ListRunExecutions(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListRunExecutionsRequest(c.Server, runId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EditPlanWithBody Write a new version of a run's plan
+//
+// It is not approved by that.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+func (c *Client) EditPlanWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEditPlanRequestWithBody(c.Server, runId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EditPlan Write a new version of a run's plan
+//
+// It is not approved by that.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+func (c *Client) EditPlan(ctx context.Context, runId RunId, body EditPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEditPlanRequest(c.Server, runId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApprovePlanWithBody Approve a run's plan
+//
+// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+func (c *Client) ApprovePlanWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApprovePlanRequestWithBody(c.Server, runId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApprovePlan Approve a run's plan
+//
+// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+func (c *Client) ApprovePlan(ctx context.Context, runId RunId, body ApprovePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApprovePlanRequest(c.Server, runId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -12756,6 +12900,100 @@ func NewListRunExecutionsRequest(server string, runId RunId) (*http.Request, err
 	return req, nil
 }
 
+// NewEditPlanRequest calls the generic EditPlan builder with application/json body
+func NewEditPlanRequest(server string, runId RunId, body EditPlanJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEditPlanRequestWithBody(server, runId, "application/json", bodyReader)
+}
+
+// NewEditPlanRequestWithBody constructs an http.Request for the EditPlan method, with any body, and a specified content type
+func NewEditPlanRequestWithBody(server string, runId RunId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/plan", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewApprovePlanRequest calls the generic ApprovePlan builder with application/json body
+func NewApprovePlanRequest(server string, runId RunId, body ApprovePlanJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApprovePlanRequestWithBody(server, runId, "application/json", bodyReader)
+}
+
+// NewApprovePlanRequestWithBody constructs an http.Request for the ApprovePlan method, with any body, and a specified content type
+func NewApprovePlanRequestWithBody(server string, runId RunId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/plan/approve", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetSharingRequest constructs an http.Request for the GetSharing method
 func NewGetSharingRequest(server string, runId RunId) (*http.Request, error) {
 	var err error
@@ -14916,6 +15154,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /oz/runs/{runId}/executions (the `ListRunExecutions` operationId).
 	ListRunExecutionsWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*ListRunExecutionsAnswer, error)
+
+	// EditPlanWithBodyWithResponse Write a new version of a run's plan
+	//
+	// It is not approved by that.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+	EditPlanWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EditPlanAnswer, error)
+
+	// EditPlanWithResponse Write a new version of a run's plan
+	//
+	// It is not approved by that.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+	EditPlanWithResponse(ctx context.Context, runId RunId, body EditPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*EditPlanAnswer, error)
+
+	// ApprovePlanWithBodyWithResponse Approve a run's plan
+	//
+	// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+	ApprovePlanWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApprovePlanAnswer, error)
+
+	// ApprovePlanWithResponse Approve a run's plan
+	//
+	// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+	ApprovePlanWithResponse(ctx context.Context, runId RunId, body ApprovePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*ApprovePlanAnswer, error)
 
 	// GetSharingWithResponse Tell who may see a run
 	//
@@ -20407,6 +20681,102 @@ func (r ListRunExecutionsAnswer) ContentType() string {
 	return ""
 }
 
+type EditPlanAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ArtifactItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EditPlanAnswer) GetJSON200() *ArtifactItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EditPlanAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EditPlanAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EditPlanAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EditPlanAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EditPlanAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ApprovePlanAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Empty
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApprovePlanAnswer) GetJSON200() *Empty {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApprovePlanAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApprovePlanAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApprovePlanAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApprovePlanAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApprovePlanAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetSharingAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -23475,6 +23845,66 @@ func (c *ClientWithResponses) ListRunExecutionsWithResponse(ctx context.Context,
 		return nil, err
 	}
 	return ParseListRunExecutionsAnswer(rsp)
+}
+
+// EditPlanWithBodyWithResponse Write a new version of a run's plan
+//
+// It is not approved by that.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+func (c *ClientWithResponses) EditPlanWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EditPlanAnswer, error) {
+	rsp, err := c.EditPlanWithBody(ctx, runId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEditPlanAnswer(rsp)
+}
+
+// EditPlanWithResponse Write a new version of a run's plan
+//
+// It is not approved by that.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/runs/{runId}/plan (the `EditPlan` operationId).
+func (c *ClientWithResponses) EditPlanWithResponse(ctx context.Context, runId RunId, body EditPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*EditPlanAnswer, error) {
+	rsp, err := c.EditPlan(ctx, runId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEditPlanAnswer(rsp)
+}
+
+// ApprovePlanWithBodyWithResponse Approve a run's plan
+//
+// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+func (c *ClientWithResponses) ApprovePlanWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApprovePlanAnswer, error) {
+	rsp, err := c.ApprovePlanWithBody(ctx, runId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApprovePlanAnswer(rsp)
+}
+
+// ApprovePlanWithResponse Approve a run's plan
+//
+// The agent carries it out, itself or by the children that it names. Approving the same version again changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
+func (c *ClientWithResponses) ApprovePlanWithResponse(ctx context.Context, runId RunId, body ApprovePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*ApprovePlanAnswer, error) {
+	rsp, err := c.ApprovePlan(ctx, runId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApprovePlanAnswer(rsp)
 }
 
 // GetSharingWithResponse Tell who may see a run
@@ -27535,6 +27965,72 @@ func ParseListRunExecutionsAnswer(rsp *http.Response) (*ListRunExecutionsAnswer,
 	return response, nil
 }
 
+// ParseEditPlanAnswer parses an HTTP response from a EditPlanWithResponse call
+func ParseEditPlanAnswer(rsp *http.Response) (*EditPlanAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EditPlanAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ArtifactItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseApprovePlanAnswer parses an HTTP response from a ApprovePlanWithResponse call
+func ParseApprovePlanAnswer(rsp *http.Response) (*ApprovePlanAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApprovePlanAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Empty
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetSharingAnswer parses an HTTP response from a GetSharingWithResponse call
 func ParseGetSharingAnswer(rsp *http.Response) (*GetSharingAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -28516,6 +29012,12 @@ type ServerInterface interface {
 	// ListRunExecutions List a run's executions
 	// (GET /oz/runs/{runId}/executions)
 	ListRunExecutions(w http.ResponseWriter, r *http.Request, runId RunId)
+	// EditPlan Write a new version of a run's plan
+	// (PUT /oz/runs/{runId}/plan)
+	EditPlan(w http.ResponseWriter, r *http.Request, runId RunId)
+	// ApprovePlan Approve a run's plan
+	// (POST /oz/runs/{runId}/plan/approve)
+	ApprovePlan(w http.ResponseWriter, r *http.Request, runId RunId)
 	// GetSharing Tell who may see a run
 	// (GET /oz/runs/{runId}/sharing)
 	GetSharing(w http.ResponseWriter, r *http.Request, runId RunId)
@@ -31999,6 +32501,58 @@ func (siw *ServerInterfaceWrapper) ListRunExecutions(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// EditPlan operation middleware
+func (siw *ServerInterfaceWrapper) EditPlan(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EditPlan(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ApprovePlan operation middleware
+func (siw *ServerInterfaceWrapper) ApprovePlan(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ApprovePlan(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetSharing operation middleware
 func (siw *ServerInterfaceWrapper) GetSharing(w http.ResponseWriter, r *http.Request) {
 
@@ -32759,6 +33313,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/events/{runId}", wrapper.ReportSignal)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/events", wrapper.ListRunEvents)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/answer", wrapper.AnswerRun)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/runs/{runId}/plan", wrapper.EditPlan)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/plan/approve", wrapper.ApprovePlan)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/executions", wrapper.ListRunExecutions)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/environments", wrapper.CreateEnvironment)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/environments/{environmentUid}", wrapper.DeleteEnvironment)
@@ -37333,6 +37889,94 @@ func (response ListRunExecutionsdefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type EditPlanRequestObject struct {
+	RunId RunId `json:"runId"`
+	Body  *EditPlanJSONRequestBody
+}
+
+type EditPlanResponseObject interface {
+	VisitEditPlanResponse(w http.ResponseWriter) error
+}
+
+type EditPlan200JSONResponse ArtifactItem
+
+func (t EditPlan200JSONResponse) MarshalJSON() ([]byte, error) {
+	return ArtifactItem(t).MarshalJSON()
+}
+
+func (t *EditPlan200JSONResponse) UnmarshalJSON(b []byte) error {
+	return (*ArtifactItem)(t).UnmarshalJSON(b)
+}
+
+func (response EditPlan200JSONResponse) VisitEditPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EditPlandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EditPlandefaultApplicationProblemPlusJSONResponse) VisitEditPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApprovePlanRequestObject struct {
+	RunId RunId `json:"runId"`
+	Body  *ApprovePlanJSONRequestBody
+}
+
+type ApprovePlanResponseObject interface {
+	VisitApprovePlanResponse(w http.ResponseWriter) error
+}
+
+type ApprovePlan200JSONResponse Empty
+
+func (response ApprovePlan200JSONResponse) VisitApprovePlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApprovePlandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ApprovePlandefaultApplicationProblemPlusJSONResponse) VisitApprovePlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetSharingRequestObject struct {
 	RunId RunId `json:"runId"`
 }
@@ -38447,6 +39091,12 @@ type StrictServerInterface interface {
 	// ListRunExecutions List a run's executions
 	// (GET /oz/runs/{runId}/executions)
 	ListRunExecutions(ctx context.Context, request ListRunExecutionsRequestObject) (ListRunExecutionsResponseObject, error)
+	// EditPlan Write a new version of a run's plan
+	// (PUT /oz/runs/{runId}/plan)
+	EditPlan(ctx context.Context, request EditPlanRequestObject) (EditPlanResponseObject, error)
+	// ApprovePlan Approve a run's plan
+	// (POST /oz/runs/{runId}/plan/approve)
+	ApprovePlan(ctx context.Context, request ApprovePlanRequestObject) (ApprovePlanResponseObject, error)
 	// GetSharing Tell who may see a run
 	// (GET /oz/runs/{runId}/sharing)
 	GetSharing(ctx context.Context, request GetSharingRequestObject) (GetSharingResponseObject, error)
@@ -41670,6 +42320,75 @@ func (sh *strictHandler) ListRunExecutions(w http.ResponseWriter, r *http.Reques
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListRunExecutionsResponseObject); ok {
 		if err := validResponse.VisitListRunExecutionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EditPlan operation middleware
+func (sh *strictHandler) EditPlan(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request EditPlanRequestObject
+
+	request.RunId = runId
+
+	var body EditPlanJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.EditPlan(ctx, request.(EditPlanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EditPlan")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(EditPlanResponseObject); ok {
+		if err := validResponse.VisitEditPlanResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ApprovePlan operation middleware
+func (sh *strictHandler) ApprovePlan(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request ApprovePlanRequestObject
+
+	request.RunId = runId
+
+	var body ApprovePlanJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ApprovePlan(ctx, request.(ApprovePlanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ApprovePlan")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ApprovePlanResponseObject); ok {
+		if err := validResponse.VisitApprovePlanResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

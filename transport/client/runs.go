@@ -199,3 +199,23 @@ func (c *Client) Answer(ctx context.Context, id task.ID, a oz.Answer) error {
 	}
 	return done(c.raw.AnswerRun(ctx, string(id), api.AnswerRequest{QuestionId: a.QuestionID, Choice: a.Choice, Text: a.Text}))
 }
+
+// Approve approves a run's plan; see oz.Client.
+func (c *Client) Approve(ctx context.Context, id task.ID, a oz.Approval) error {
+	if err := checkID("run id", string(id)); err != nil {
+		return err
+	}
+	return done(c.raw.ApprovePlan(ctx, string(id), api.ApprovePlanRequest{ArtifactUid: a.PlanUID, Text: a.Text}))
+}
+
+// EditPlan adds a version to a run's plan; see oz.Client.
+func (c *Client) EditPlan(ctx context.Context, id task.ID, e oz.PlanEdit) (task.Artifact, error) {
+	if err := checkID("run id", string(id)); err != nil {
+		return task.Artifact{}, err
+	}
+	item, err := decode[api.ArtifactItem](c.raw.EditPlan(ctx, string(id), api.EditPlanRequest{Title: e.Title, Markdown: e.Markdown, Orchestration: e.Orchestration}))
+	if err != nil {
+		return task.Artifact{}, err
+	}
+	return wire.ArtifactOf(item)
+}

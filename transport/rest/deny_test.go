@@ -165,7 +165,7 @@ func body(op operation, e *transporttest.Env) any {
 		"endExecution":   map[string]any{"state": "SUCCEEDED"},
 		"putBudget":      map[string]any{"limit_usd": 1}, "reserveBudget": map[string]any{"call_id": "1"},
 		"callMCP":   map[string]any{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": map[string]any{"name": "list_runs"}},
-		"answerRun": map[string]any{"text": "x"}, "spawnChild": map[string]any{"key": "a", "prompt": "x"}, "awaitRuns": map[string]any{},
+		"answerRun": map[string]any{"text": "x"}, "approvePlan": map[string]any{}, "editPlan": map[string]any{"markdown": "x"}, "spawnChild": map[string]any{"key": "a", "prompt": "x"}, "awaitRuns": map[string]any{},
 		"sendRunMessage": map[string]any{"key": "a", "to": []string{"x"}, "subject": "s", "body": "b"},
 	}
 	if !op.Body {

@@ -1,7 +1,9 @@
 package rest_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,4 +92,44 @@ func TestAnswerOverHTTP(t *testing.T) {
 	got, err = admin.Get(ctx, h.TaskID)
 	assert.NilError(t, err)
 	assert.Assert(t, got.Open() == nil && got.State != task.StateBlocked)
+}
+
+// TestPlanOverHTTP: a plan is shown with its children, written anew and
+// approved.
+func TestPlanOverHTTP(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	ctx, admin := t.Context(), sdk(t, e, transporttest.AdminKey)
+	run, err := admin.Submit(ctx, oz.Request{Prompt: "lead", Mode: task.ModeOrchestrate})
+	assert.NilError(t, err)
+	link, err := client.NewLink(e.Claimed(), nil)
+	assert.NilError(t, err)
+	assert.NilError(t, link.Begin(ctx))
+	blob, size, err := link.Upload(ctx, "v1", strings.NewReader("# Plan"))
+	assert.NilError(t, err)
+	meta := `{"orchestration":{"children":[{"key":"a","prompt":"do a"}]}}`
+	assert.NilError(t, link.Append(ctx, 0, []task.Event{{Payload: &task.ArtifactReported{Artifact: task.Artifact{UID: "v1", Type: task.ArtifactPlan,
+		DocumentUID: executor.PlanDocument(run.ID), Title: "T", Blob: blob, SizeBytes: size, Metadata: json.RawMessage(meta)}}}}))
+	assert.NilError(t, link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: 2}))
+	got, err := admin.Get(ctx, run.ID)
+	assert.NilError(t, err)
+	assert.Equal(t, got.Open().Subject, "v1")
+	var shown, sent any
+	assert.NilError(t, json.Unmarshal(got.Artifacts[0].Metadata, &shown))
+	assert.NilError(t, json.Unmarshal([]byte(meta), &sent))
+	assert.DeepEqual(t, shown, sent)
+	edited, err := admin.EditPlan(ctx, run.ID, oz.PlanEdit{Markdown: "# Better"})
+	assert.NilError(t, err)
+	assert.Equal(t, edited.Title+" "+edited.DocumentUID, "T "+executor.PlanDocument(run.ID))
+	path := "/api/v1/oz/runs/" + string(run.ID) + "/plan"
+	a := e.Call(transporttest.AdminKey, http.MethodPut, path, map[string]any{"markdown": ""})
+	assert.Equal(t, a.Status, http.StatusBadRequest, "%s", a.Body)
+	assert.Equal(t, a.Problem()["field"], "markdown")
+	a = e.Call(transporttest.AdminKey, http.MethodPost, path+"/approve", map[string]any{"artifact_uid": "v9"})
+	assert.Equal(t, a.Status, http.StatusNotFound, "%s", a.Body)
+	a = e.Call(transporttest.AdminKey, http.MethodPost, path+"/approve", nil)
+	assert.Equal(t, a.Status, http.StatusOK, "%s", a.Body)
+	got, err = admin.Get(ctx, run.ID)
+	assert.NilError(t, err)
+	assert.Equal(t, got.Approved, edited.UID)
+	assert.NilError(t, admin.Approve(ctx, run.ID, oz.Approval{PlanUID: edited.UID}), "again")
 }

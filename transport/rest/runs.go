@@ -189,3 +189,43 @@ func (o operations) AnswerRun(ctx context.Context, r api.AnswerRunRequestObject)
 	}
 	return api.AnswerRun200JSONResponse{}, nil
 }
+
+// ApprovePlan implements POST /oz/runs/{runId}/plan/approve.
+func (o operations) ApprovePlan(ctx context.Context, r api.ApprovePlanRequestObject) (api.ApprovePlanResponseObject, error) {
+	var a oz.Approval
+	if r.Body != nil {
+		a = oz.Approval{PlanUID: r.Body.ArtifactUid, Text: r.Body.Text}
+	}
+	if err := callOf(ctx).client.Approve(ctx, task.ID(r.RunId), a); err != nil {
+		return nil, err
+	}
+	return api.ApprovePlan200JSONResponse{}, nil
+}
+
+// EditPlan implements PUT /oz/runs/{runId}/plan.
+func (o operations) EditPlan(ctx context.Context, r api.EditPlanRequestObject) (api.EditPlanResponseObject, error) {
+	a, err := callOf(ctx).client.EditPlan(ctx, task.ID(r.RunId), oz.PlanEdit{Title: r.Body.Title, Markdown: r.Body.Markdown, Orchestration: r.Body.Orchestration})
+	if err != nil {
+		return nil, err
+	}
+	item, err := wire.ArtifactItem(a)
+	if err != nil {
+		return nil, err
+	}
+	return editedPlan(item), nil
+}
+
+// editedPlan is the answer to EditPlan; the generated type would lose the
+// encoding of the union.
+type editedPlan api.ArtifactItem
+
+// VisitEditPlanResponse implements api.EditPlanResponseObject.
+func (p editedPlan) VisitEditPlanResponse(w http.ResponseWriter) error {
+	data, err := api.ArtifactItem(p).MarshalJSON()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err = w.Write(data)
+	return err
+}

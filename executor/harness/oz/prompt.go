@@ -16,6 +16,8 @@ var (
 	promptText string
 	//go:embed prompt_plan.md
 	promptPlan string
+	//go:embed prompt_orchestrate.md
+	promptOrchestrate string
 	//go:embed prompt_finish.md
 	promptFinish string
 )
@@ -24,7 +26,8 @@ var (
 type promptFacts struct {
 	Root, Dir, Date string
 	Repos           []promptRepo
-	Plan, Secrets   bool
+	Mode            task.Mode
+	Secrets         bool
 	Instructions    string
 	MaxTurns        int
 }
@@ -42,7 +45,7 @@ func (a *agent) systemPrompt() string {
 func (a *agent) buildPrompt() string {
 	facts := promptFacts{
 		Root: a.files.path, Dir: a.files.dir, Date: a.s.Clock.Now().UTC().Format("2006-01-02"),
-		Plan: a.conv.mode == task.ModePlan, Instructions: strings.TrimSpace(a.s.Instructions), MaxTurns: a.s.Limits.MaxTurns,
+		Mode: a.conv.mode, Instructions: strings.TrimSpace(a.s.Instructions), MaxTurns: a.s.Limits.MaxTurns,
 	}
 	for _, r := range a.s.Repos {
 		p := promptRepo{Name: r.Name, Path: r.Dir, Branch: r.Branch, Remote: r.Remote}
@@ -59,9 +62,12 @@ func (f promptFacts) String() string {
 	var out strings.Builder
 	out.WriteString(promptText)
 	out.WriteByte('\n')
-	if f.Plan {
+	switch f.Mode {
+	case task.ModePlan:
 		out.WriteString(promptPlan)
-	} else {
+	case task.ModeOrchestrate:
+		out.WriteString(promptOrchestrate)
+	default:
 		out.WriteString(promptFinish)
 	}
 	f.place(&out)

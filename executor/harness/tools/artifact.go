@@ -236,34 +236,3 @@ func (h *headWriter) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
-
-// maxPlanBytes bounds a plan.
-const maxPlanBytes = 256 << 10
-
-func writePlan(s *harness.Session, r *reporter) harness.Tool {
-	type input struct {
-		Title    string `json:"title"`
-		Markdown string `json:"markdown"`
-	}
-	return harness.DefineTool(harness.Tool{
-		Name: NameWritePlan, Category: task.CategoryDocuments, Repeatable: true, When: inPlanMode,
-		Description: "Hand in the plan as a Markdown document.",
-		Schema:      `{"type":"object","properties":{"title":{"type":"string"},"markdown":{"type":"string"}},"required":["title","markdown"]}`,
-	}, func(ctx context.Context, _ harness.ToolCall, in input) (harness.ToolAnswer, error) {
-		if strings.TrimSpace(in.Title) == "" || strings.TrimSpace(in.Markdown) == "" || len(in.Markdown) > maxPlanBytes {
-			return harness.ToolAnswer{}, harness.BadInput("title and markdown are needed; markdown has at most %d bytes", maxPlanBytes)
-		}
-		text := clean(s, in.Markdown)
-		art := task.Artifact{Type: task.ArtifactPlan, Title: in.Title, Path: "plan.md", MIMEType: "text/markdown; charset=utf-8",
-			DocumentUID: "plan-" + string(s.Task.ID)} // a run has one plan, of which each call hands in a version
-		art.UID = uid(s, "plan", in.Title, text)
-		var err error
-		if art.Blob, art.SizeBytes, err = s.Link.Upload(ctx, art.UID, strings.NewReader(text)); err != nil {
-			return harness.ToolAnswer{}, harness.RefusedBy("take the plan", err)
-		}
-		if err := r.report(ctx, art); err != nil {
-			return harness.ToolAnswer{}, err
-		}
-		return harness.ToolAnswer{Text: "The plan is handed in.", Output: map[string]any{"artifact_uid": art.UID}}, nil
-	})
-}

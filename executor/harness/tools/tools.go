@@ -17,6 +17,12 @@ const (
 	NameAskUser        = "ask_user"
 	NameRecall         = "recall"
 	NameRemember       = "remember"
+	NameSpawnRun       = "spawn_run"
+	NameListRuns       = "list_runs"
+	NameWaitForRuns    = "wait_for_runs"
+	NameCancelRun      = "cancel_run"
+	NameSendMessage    = "send_message"
+	NameReadMessages   = "read_messages"
 )
 
 // For makes the tools of several sets for a session. Of two with one name the
@@ -40,11 +46,11 @@ func For(s *harness.Session, sets ...harness.ToolSet) []harness.Tool {
 // Standard are the tools that every session has.
 func Standard(s *harness.Session) []harness.Tool {
 	r := newReporter(s)
-	return []harness.Tool{updateTodos(s), reportArtifact(s, r), writePlan(s, r), askUser(s)}
+	return append([]harness.Tool{updateTodos(s), reportArtifact(s, r), writePlan(s, r), askUser(s)}, Runs(s)...)
 }
 
-// inPlanMode offers a tool in plan mode only.
-func inPlanMode(m task.Mode) bool { return m == task.ModePlan }
+// whilePlanning offers a tool in the modes whose work begins with a plan.
+func whilePlanning(m task.Mode) bool { return m == task.ModePlan || m == task.ModeOrchestrate }
 
 // uid is the same for the same thing in the same run, so that reporting it
 // again changes nothing.

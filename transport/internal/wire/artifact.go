@@ -54,8 +54,20 @@ func planItem(a task.Artifact) api.PlanItem {
 	v := api.PlanItem{CreatedAt: a.CreatedAt.UTC()}
 	v.Data.DocumentUid, v.Data.NotebookUid, v.Data.ArtifactUid = a.Document(), a.Document(), a.UID
 	v.Data.Title, v.Data.Url, v.Data.Description = a.Title, a.URL, a.Description
-	v.Data.Filepath, v.Data.MimeType, v.Data.SizeBytes = a.Path, a.MIMEType, a.SizeBytes
+	v.Data.Filepath, v.Data.MimeType, v.Data.SizeBytes, v.Data.Metadata = a.Path, a.MIMEType, a.SizeBytes, a.Metadata
 	return v
+}
+
+// ArtifactItem gives an artifact in the form of its type.
+func ArtifactItem(a task.Artifact) (api.ArtifactItem, error) { return artifactItem(a) }
+
+// ArtifactOf reads an artifact of a known type.
+func ArtifactOf(item api.ArtifactItem) (task.Artifact, error) {
+	list, err := artifactsOf([]api.ArtifactItem{item})
+	if err != nil || len(list) == 0 {
+		return task.Artifact{}, err
+	}
+	return list[0], nil
 }
 
 // FileName is what a downloaded artifact is called.
