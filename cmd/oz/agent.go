@@ -23,7 +23,7 @@ func (a *app) agentCommand() *cobra.Command {
 
 func (a *app) agentCloudCommand() *cobra.Command {
 	var r requestFlags
-	var attach []string
+	var attach, labels []string
 	var host string
 	var follow, open bool
 	cmd := &cobra.Command{
@@ -39,6 +39,7 @@ func (a *app) agentCloudCommand() *cobra.Command {
 			if host != "" {
 				req.Config.WorkerHost = host
 			}
+			req.Config.WorkerLabels = labels
 			if req.Attachments, err = attachments(attach); err != nil {
 				return err
 			}
@@ -52,6 +53,7 @@ func (a *app) agentCloudCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&r.noEnvironment, "no-environment", false, "run in a bare sandbox")
 	f.StringVar(&host, "host", "", "`worker` that shall run it")
+	f.StringArrayVar(&labels, "worker-label", nil, "`label` that the worker must have, such as gpu or zone=eu; repeat")
 	f.StringArrayVar(&attach, "attach", nil, "attach this `file` (at most 5, 10 MiB each)")
 	f.BoolVar(&follow, "follow", false, "show the transcript until the run ends, and exit as it does")
 	f.BoolVar(&open, "open", false, "open the run's page in a browser")

@@ -76,7 +76,7 @@ func (l *localFlags) registerHidden(cmd *cobra.Command) {
 func (a *app) agentRunCommand() *cobra.Command {
 	var l localFlags
 	cmd := &cobra.Command{
-		Use: "run", Aliases: []string{"r"}, Short: "Run an agent here, tracked by the server", Args: noArgs,
+		Use: "run", Aliases: []string{"r"}, Short: "Run an agent here, tracked by the server", Args: l.idleValue,
 		Long: `Run an agent in this directory, as you. The server records the run like any
 other: others can watch it and send it messages.
 
@@ -132,7 +132,7 @@ func (l *localFlags) check(cmd *cobra.Command) error {
 		return usageError{errors.New("--skip-initial-turn needs --task-id and --idle-on-complete")}
 	case l.mcpTimeout < 0 || l.mcpTimeout > 10*time.Minute:
 		return usageError{errors.New("--mcp-startup-timeout: must be 0s to 10m")}
-	case (l.bedrockRole == "") != (l.bedrockRegion == ""):
+	case (l.bedrockRole == "") != (l.bedrockRegion == "") && l.taskID == "": // workers may know the role alone
 		return usageError{errors.New("--bedrock-inference-role and --bedrock-role-region are needed together")}
 	}
 	for _, id := range l.oldMCP {
@@ -189,9 +189,31 @@ func checkHead(raw string) error {
 	return nil
 }
 
-// runAssigned is a runner in a worker's sandbox: the handshake is on standard input.
+// idleValue takes a duration behind --idle-on-complete or --idle-on-fail for its
+// value: workers write "--idle-on-complete 10m".
+func (l *localFlags) idleValue(cmd *cobra.Command, args []string) error {
+	f := cmd.Flags()
+	if len(args) == 1 && l.taskID != "" && (f.Changed("idle-on-complete") || f.Changed("idle-on-fail")) {
+		if _, err := time.ParseDuration(args[0]); err == nil {
+			return nil
+		}
+	}
+	return noArgs(cmd, args)
+}
+
+// handshake is how a runner in a worker's sandbox finds its execution: by the
+// run token in WARP_API_KEY, where workers of other hosts put it, or else from
+// standard input.
+func (a *app) handshake(l *localFlags) (executor.Handshake, error) {
+	if id, ok := task.ParseToken(a.apiKey); ok {
+		return executor.Handshake{ServerURL: a.server, TaskID: task.ID(l.taskID), ExecutionID: id, Token: executor.Sensitive(a.apiKey)}, nil
+	}
+	return runner.ReadHandshake(a.in)
+}
+
+// runAssigned is a runner in a worker's sandbox.
 func (a *app) runAssigned(ctx context.Context, l *localFlags) error {
-	h, err := runner.ReadHandshake(a.in)
+	h, err := a.handshake(l)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -146,9 +148,75 @@ func (a *app) budgetDeleteCommand() *cobra.Command {
 }
 
 func (a *app) workerCommand() *cobra.Command {
-	return group("worker", "List workers", nil,
+	return group("worker", "Show workers", nil,
 		a.list(listing{use: "list", short: "List the connected workers", path: "/oz/workers", member: "workers", none: "No workers are connected.",
 			example: "  oz worker list --jq '.workers[] | select(.ready) | .id'",
 			columns: []column{{"ID", ".id"}, {"READY", `if .ready then "yes" else "no" end`}, {"ACTIVE", ".active"}, {"CAPACITY", `if .capacity == 0 then "unlimited" else .capacity end`},
-				{"VERSION", ".version"}, {"LABELS", `[.labels // {} | to_entries[] | .key + "=" + .value] | join(", ")`}, {"LAST SEEN", ".last_seen"}}}))
+				{"BACKEND", ".backend"}, {"VERSION", ".version"}, {"LABELS", `.labels // [] | join(", ")`}, {"CONNECTED SINCE", ".connected_since"}}}),
+		a.workerGetCommand())
+}
+
+// workerGetCommand shows all processes of one id.
+func (a *app) workerGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "get ID", Short: "Show the workers that share an id", Args: cobra.ExactArgs(1),
+		Example: "  oz worker get build-1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			list, err := c.WorkerList(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list = slices.DeleteFunc(list, func(w oz.WorkerStatus) bool { return w.ID != args[0] })
+			switch {
+			case len(list) == 0:
+				return task.Errorf(task.CodeNotFound, "no worker %q is connected; see 'oz worker list'", args[0])
+			case a.json():
+				return a.emit(map[string]any{"workers": workerItems(list)})
+			}
+			for _, w := range list {
+				a.sayWorker(w)
+			}
+			return nil
+		},
+	}
+}
+
+// workerItems are workers as the API spells them.
+func workerItems(list []oz.WorkerStatus) []map[string]any {
+	items := make([]map[string]any, len(list))
+	for i, w := range list {
+		items[i] = map[string]any{"id": w.ID, "instance": w.Instance, "team": w.Owner.UID, "ready": w.Ready, "draining": w.Draining, "active": w.Active,
+			"capacity": w.Capacity, "labels": w.Labels, "dedicated": w.Dedicated, "remote": w.Remote, "version": w.Version, "backend": w.Backend,
+			"platform": w.Platform, "connected_since": w.Since, "executions": w.Executions}
+	}
+	return items
+}
+
+func (a *app) sayWorker(w oz.WorkerStatus) {
+	state := "takes new work"
+	if w.Draining {
+		state = "drains"
+	} else if !w.Ready {
+		state = "takes no new work now"
+	}
+	capacity := "no limit"
+	if w.Capacity > 0 {
+		capacity = strconv.Itoa(w.Capacity)
+	}
+	a.say("%s %s: %s, %d of %s places taken", w.ID, w.Instance, state, w.Active, capacity)
+	for _, line := range [][2]string{{"Backend", w.Backend}, {"Version", w.Version}, {"Platform", w.Platform}, {"Labels", strings.Join(w.Labels, ", ")}} {
+		if line[1] != "" {
+			a.say("  %-10s %s", line[0], line[1])
+		}
+	}
+	if !w.Since.IsZero() {
+		a.say("  %-10s %s", "Connected", w.Since.Local().Format(time.DateTime))
+	}
+	for _, e := range w.Executions {
+		a.say("  %-10s %s", "Execution", e)
+	}
 }

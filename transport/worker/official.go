@@ -382,9 +382,18 @@ func (g *group) inspect(now time.Time) {
 	for id, t := range g.held {
 		if g.expired(t, now) {
 			delete(g.held, id)
+			g.hub.work.Go(func() { g.assumeGone(task.Execution{ID: t.exec, TaskID: t.task}) }) // counted: Run waits for inspect
 		}
 	}
 	g.hub.dropLocked(g)
+}
+
+// assumeGone records that nothing of an execution runs any more, which its worker
+// will not say: some never do (S-14).
+func (g *group) assumeGone(e task.Execution) {
+	if err := g.host.SandboxGone(g.hub.stop, e); err != nil {
+		g.log.Debug("record that a sandbox is gone", zap.String("task_id", string(e.TaskID)), zap.Error(err))
+	}
 }
 
 // expired reports a task that is not expected to be here any more. One that was
