@@ -118,40 +118,7 @@ type Session struct {
 	// Tools are the platform's and those of the run's MCP servers, for agents
 	// that can take them directly.
 	Tools []Tool
-	// Ending has what a call of one of Tools through MCP brought about. May be nil.
-	Ending *Ending
-	Clock  task.Clock
-}
-
-// Ending carries the end of the agent's work from the server that runs Tools
-// to the harness. The zero value is ready to use, nil has nothing. Safe for
-// concurrent use.
-type Ending struct {
-	mu      sync.Mutex
-	outcome *Outcome
-}
-
-// Set notes an end, see ToolAnswer.End. The first one counts.
-func (e *Ending) Set(o Outcome) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.outcome == nil {
-		e.outcome = &o
-	}
-}
-
-// Take gives the end that was noted, once.
-func (e *Ending) Take() (o Outcome, ok bool) {
-	if e == nil {
-		return Outcome{}, false
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.outcome == nil {
-		return Outcome{}, false
-	}
-	o, e.outcome = *e.outcome, nil
-	return o, true
+	Clock task.Clock
 }
 
 // MCPServer is one server of the Model Context Protocol. It has a Command or a

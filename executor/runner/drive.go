@@ -206,7 +206,7 @@ func (x *execution) session(ws *workspace, model harness.Model) *harness.Session
 		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
 		AttachmentDir: ws.attachments, Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
 		Redactor: x.redactor, Git: ws.git, Link: x.link, Desk: harness.NewDesk(x.link, x.opts.Clock), Clock: x.opts.Clock,
-		StateDir: x.stateDir(), Ending: &harness.Ending{},
+		StateDir: x.stateDir(),
 	}
 	s.Desk.Patience = x.opts.WaitPatience
 	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer())}, x.opts.Tools...)...)

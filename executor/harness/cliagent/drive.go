@@ -22,7 +22,6 @@ const (
 	running     reason = iota
 	forSteering        // a person has said something
 	forTurns           // the run may take no more turns
-	forEnding          // a tool of the platform has ended the work
 	forFailure         // the model will not answer, however often it is asked
 	forIdleness        // nothing was heard for too long
 	afterFinish        // it has finished, and leaves
@@ -41,7 +40,6 @@ type drive struct {
 	since    time.Time       // when a message was seen that waits; zero for none
 	finished *Finished
 	why      reason
-	ended    harness.Outcome // with forEnding
 }
 
 // launch runs the program once. over says that e is the end of the work.
@@ -186,11 +184,6 @@ func (d *drive) afterCall(ctx context.Context) error {
 	if d.why != running || len(d.w.calls) > 0 {
 		return nil
 	}
-	if o, ok := d.s.Ending.Take(); ok {
-		d.ended = o
-		d.stop(forEnding)
-		return nil
-	}
 	if d.turnsLeft() < 0 {
 		d.stop(forTurns)
 		return nil
@@ -317,8 +310,6 @@ func (d *drive) outcome(ctx context.Context) (e end, over bool, err error) {
 		return end{}, false, nil
 	case d.why == forTurns:
 		return d.outOfTurns(), true, nil
-	case d.why == forEnding:
-		return end{d.ended.State, d.ended.Status}, true, nil
 	case d.why == forFailure:
 		return d.modelFailed(ctx, Failure{})
 	case d.why == forIdleness:

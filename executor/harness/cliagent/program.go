@@ -152,8 +152,9 @@ func versionOf(ctx context.Context, path string, env []string) (string, error) {
 // Install scripts are not run: the package has the executable itself.
 func (h *Harness) install(ctx context.Context, env []string, cache, spec, file, at string) (err error) {
 	title := h.agent.Program().Title
+	stopped := ctx.Err
 	defer func() {
-		if err != nil && ctx.Err() == nil {
+		if err != nil && stopped() == nil {
 			err = task.Errorf(task.CodeEnvironmentSetupFailed, "install %s (%s): %w", title, spec, err)
 		}
 	}()

@@ -47,3 +47,5 @@ func conformance(t *testing.T) harnesstest.Harness {
 }
 
 func TestCodexConformance(t *testing.T) { harnesstest.Run(t, conformance(t)) }
+
+func TestCodexFaults(t *testing.T) { harnesstest.RunForeign(t, conformance(t)) }

@@ -199,7 +199,7 @@ func (l *Lab) CrashingSession(t testing.TB, c Crash) *harness.Session {
 		},
 		Journal: j, Effects: harness.NewEffects(j), Redactor: l.Redactor, Git: l.Git, Link: &l.uploads,
 		Desk: harness.NewDesk(&l.uploads, l.opts.Clock), Clock: l.opts.Clock,
-		StateDir: filepath.Join(filepath.Dir(l.Root), "state"), Ending: &harness.Ending{}, Instructions: l.opts.Instructions,
+		StateDir: filepath.Join(filepath.Dir(l.Root), "state"), Instructions: l.opts.Instructions,
 	}
 	s.Tools = tools.For(s, tools.Standard)
 	if !l.opts.NoRepo {
