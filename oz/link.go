@@ -69,6 +69,11 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve secrets: %w", err)
 	}
+	models, gone, err := l.p.models(ctx, t, l.p.fences.of(e.ID).redactor)
+	if err != nil {
+		return nil, fmt.Errorf("resolve the agent's key: %w", err)
+	}
+	missing = append(missing, gone...)
 	if t.Config.MCPServers, err = l.p.runMCP(ctx, t); err != nil {
 		return nil, fmt.Errorf("resolve MCP servers: %w", err)
 	}
@@ -95,7 +100,7 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	o := l.p.opts
 	e.TokenHash = nil
 	return &executor.Bundle{Task: t, Execution: e, Limits: limits, Reserve: reserve, Secrets: vars, MissingSecrets: missing,
-		Snapshot: snapshot, Rules: rules, Memory: memory, Models: o.Models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
+		Snapshot: snapshot, Rules: rules, Memory: memory, Models: models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
 }
 

@@ -177,7 +177,7 @@ func checkConfig(c task.Config) error {
 	if err := task.ValidateLabels("config.worker_labels", c.WorkerLabels); err != nil {
 		return err
 	}
-	for _, check := range []func(task.Config) error{checkSettings, checkHarness, checkMCPServers, checkSecretNames, checkLimits} {
+	for _, check := range []func(task.Config) error{checkSettings, checkHarness, checkAuthSecrets, checkMCPServers, checkSecretNames, checkLimits} {
 		if err := check(c); err != nil {
 			return err
 		}

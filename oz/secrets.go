@@ -213,21 +213,20 @@ func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redact
 	if err := p.guardOwn(r); err != nil {
 		return nil, nil, err
 	}
-	request := secrets.Request{Owner: t.Owner, Allow: t.Config.Secrets}
-	if t.Creator.IsPerson() && t.Requester.UID == "" {
-		if !withoutPerson(t) {
-			request.Person = t.Creator.UID
-		}
-		if request.Team, err = p.onlyTeam(ctx, t); err != nil {
-			return nil, nil, err
-		}
+	request, err := p.secretRequest(ctx, t)
+	if err != nil {
+		return nil, nil, err
 	}
 	set, err := secrets.Resolve(ctx, p.providers(), request)
 	if err != nil {
 		return nil, nil, err
 	}
 	missing = set.Missing
+	_, signIn, _ := authSecret(t.Config)
 	for _, v := range set.Values {
+		if signIn != "" && v.Secret == signIn {
+			continue // the run's gateway has it
+		}
 		if !v.Public && r.Add(v.Name, v.Plaintext()) != nil {
 			missing = append(missing, v.Name)
 			continue
@@ -235,6 +234,18 @@ func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redact
 		vars = append(vars, executor.Variable{Name: v.Name, Value: executor.Sensitive(v.Plaintext())})
 	}
 	return vars, missing, nil
+}
+
+// secretRequest says whose secrets a run may have.
+func (p *Platform) secretRequest(ctx context.Context, t task.Task) (r secrets.Request, err error) {
+	r = secrets.Request{Owner: t.Owner, Allow: t.Config.Secrets}
+	if t.Creator.IsPerson() && t.Requester.UID == "" {
+		if !withoutPerson(t) {
+			r.Person = t.Creator.UID
+		}
+		r.Team, err = p.onlyTeam(ctx, t)
+	}
+	return r, err
 }
 
 // providers are the sealed store and the operator's, in this order.

@@ -271,12 +271,16 @@ func (c *Client) configure(ctx context.Context, asked task.Config, agent *access
 			return err
 		}
 	}
-	for _, step := range []func(context.Context, *task.Spec) error{c.configureRunner, c.configureMCP} {
+	for _, step := range []func(context.Context, *task.Spec) error{c.configureRunner, c.configureMCP, c.configureHarness} {
 		if err := step(ctx, spec); err != nil {
 			return err
 		}
 	}
-	return checkModel(c.p.opts.Models, "", spec.Config)
+	models := c.p.opts.Models
+	if k, name, ok := authSecret(spec.Config); ok {
+		models = withOwnKey(models, k, name, "", "")
+	}
+	return checkModel(models, "", spec.Config)
 }
 
 // environmentOfRun names the environment that a run is to have, "" for none.

@@ -55,8 +55,8 @@ func (r Request) allowed() *[]string {
 	return r.EnvironmentAllow
 }
 
-// scopes returns whose secrets count, the strongest first.
-func (r Request) scopes() []task.Scope {
+// Scopes returns whose secrets count, the strongest first.
+func (r Request) Scopes() []task.Scope {
 	var all []task.Scope
 	if r.Person != "" {
 		all = append(all, task.Scope{Type: task.ScopeUser, UID: r.Person})
@@ -88,7 +88,7 @@ func Resolve(ctx context.Context, providers []Provider, req Request) (Set, error
 		}
 	}
 	c := choice{secrets: map[string]bool{}, variables: map[string]Value{}}
-	for _, scope := range req.scopes() {
+	for _, scope := range req.Scopes() {
 		for i, p := range providers {
 			values, err := p.Values(ctx, scope)
 			if err != nil {

@@ -213,6 +213,19 @@ func (s *Store) Values(ctx context.Context, owner task.Scope) ([]secrets.Value, 
 	return all, nil
 }
 
+// One returns the variables of one secret. It fails with [task.CodeNotFound].
+func (s *Store) One(ctx context.Context, scope task.Scope, name string) ([]secrets.Value, error) {
+	d, _, err := s.get(ctx, scope, name)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := s.open(d)
+	if err != nil {
+		return nil, err
+	}
+	return expand(d.Secret, parts), nil
+}
+
 // Reseal seals every secret, and what shared keys are derived from, with the primary
 // key, after [Keys.Rotate], and returns how many secrets it did. It can be repeated: one that stopped half-way leaves all secrets usable.
 // A secret that is changed or deleted at the same time needs no resealing.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/executor/harness/cliagent"
 )
@@ -56,6 +57,12 @@ func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {
 	}
 	if l.TurnsLeft > 0 {
 		args = append(args, "--max-turns", strconv.Itoa(l.TurnsLeft))
+	}
+	if h := s.Task.Config.Harness; h != nil {
+		switch level := strings.ToLower(h.ReasoningLevel); level {
+		case "low", "medium", "high", "xhigh", "max":
+			args = append(args, "--effort", level)
+		}
 	}
 	if s.Instructions != "" {
 		file := filepath.Join(l.Scratch, "instructions.md")

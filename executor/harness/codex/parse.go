@@ -1,6 +1,7 @@
 package codex
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -136,11 +137,13 @@ func object(name string, value any) json.RawMessage {
 	if raw, ok := value.(json.RawMessage); ok && len(raw) == 0 {
 		value = nil
 	}
-	data, err := json.Marshal(map[string]any{name: value})
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // commands are full of <, > and &
+	if enc.Encode(map[string]any{name: value}) != nil {
 		return nil
 	}
-	return data
+	return bytes.TrimSpace(b.Bytes())
 }
 
 // wrapped is how the program shows a command that it gives to a shell.

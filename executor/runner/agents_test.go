@@ -1,0 +1,117 @@
+package runner_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
+	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/executor/harness/claude"
+	"github.com/oz-platform/cloudagents/executor/harness/cliagent"
+	"github.com/oz-platform/cloudagents/executor/harness/codex"
+	"github.com/oz-platform/cloudagents/executor/harness/harnesstest"
+	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/task"
+)
+
+// realAgent is a third party's program, and how its model calls a command.
+type realAgent struct {
+	kind, wire, model string
+	harness           harness.Harness
+	command           func(line string) scripted.Step
+}
+
+func realAgents(t *testing.T) []realAgent {
+	opts := func(name, version string) *cliagent.Options {
+		return &cliagent.Options{Path: harnesstest.Program(t, name, version), Version: version, Poll: 100 * time.Millisecond}
+	}
+	return []realAgent{
+		{"claude", "anthropic", modelID, claude.New(opts("claude", claude.Version)), func(l string) scripted.Step { return call("Bash", object{"command": l}) }},
+		{"codex", "openai", "gpt-5.5", codex.New(opts("codex", codex.Version)), func(l string) scripted.Step { return call("exec_command", object{"cmd": l}) }},
+	}
+}
+
+// newAgentRig has a model for one agent.
+func newAgentRig(t *testing.T, a realAgent, script scripted.Script) *rig {
+	return newRig(t, setup{script: script,
+		models: func(m *executor.Models) {
+			m.Default = a.model
+			if a.wire == "openai" {
+				m.Providers[0].Wire, m.Providers[0].BaseURL = a.wire, m.Providers[0].BaseURL+"/v1"
+			}
+		},
+		runner: func(o *runner.Options) { o.Harnesses = map[string]harness.Harness{a.kind: a.harness} }})
+}
+
+// TestRealAgentsMendARepository has each real program do a whole run: clone,
+// work, push, usage, and a follow-up that goes on with its own session.
+func TestRealAgentsMendARepository(t *testing.T) {
+	for _, a := range realAgents(t) {
+		t.Run(a.kind, func(t *testing.T) {
+			r := newAgentRig(t, a, play(
+				a.command("sed -i s/helo/hello/ greeting.txt && sh check.sh && echo mended"),
+				a.command("git checkout -q -b "+branch+" && git commit -qam 'Mend the greeting' && git push -q origin HEAD && echo pushed"),
+				scripted.Step{Text: "The greeting is mended."},
+				scripted.Step{Text: "You are welcome."}))
+			id := r.submit(oz.Request{Prompt: "Mend the greeting.", Config: task.Config{Harness: &task.HarnessConfig{Type: a.kind}, EnvironmentID: r.environment(nil)}})
+			run, events := r.finish(id)
+			assert.Equal(t, run.State, task.StateSucceeded, describe(events))
+			assert.Equal(t, run.Status.Message, "The greeting is mended.")
+			assert.Equal(t, r.git(r.remote, "show", branch+":greeting.txt"), "hello world")
+			assert.Equal(t, len(run.Artifacts), 1, describe(events))
+			assert.Equal(t, run.Artifacts[0].ReferenceType, task.ReferenceBranch)
+			asked := len(r.model.Requests())
+			calls := 0
+			for _, e := range events {
+				if p, ok := e.Payload.(*task.UsageReport); ok {
+					calls += p.Calls
+				}
+			}
+			assert.Equal(t, calls, asked, "each call is counted once")
+
+			assert.NilError(t, r.FollowUp(t.Context(), id, oz.Message{Text: "Thank you."}))
+			r.worker.ended(2)
+			run, err := r.Get(t.Context(), id)
+			assert.NilError(t, err)
+			assert.Equal(t, run.State, task.StateSucceeded)
+			assert.Equal(t, run.Status.Message, "You are welcome.")
+			sessions := map[string]bool{}
+			r.until(id, func(e task.Event) bool {
+				if p, ok := e.Payload.(*task.AgentSession); ok {
+					sessions[p.ID] = true
+				}
+				return strings.Contains(describe([]task.Event{e}), "You are welcome.")
+			})
+			assert.Equal(t, len(sessions), 1, "one session for both")
+			for _, q := range r.model.Requests() {
+				assert.Equal(t, q.Problem, "")
+			}
+		})
+	}
+}
+
+// TestRealAgentAsks has Claude Code ask through the platform's tool, and go on
+// with the answer.
+func TestRealAgentAsks(t *testing.T) {
+	a := realAgents(t)[0]
+	r := newAgentRig(t, a, play(
+		call("mcp__oz__ask_user", object{"question": "Which branch?"}),
+		scripted.Step{Text: "I wait for the answer."},
+		scripted.Step{Text: "It is done."}))
+	id := r.submit(oz.Request{Prompt: "Do it.", Config: task.Config{Harness: &task.HarnessConfig{Type: a.kind}}})
+	run, events := r.finish(id)
+	assert.Equal(t, run.State, task.StateBlocked, describe(events))
+	assert.Equal(t, run.Status.Message, "Which branch?")
+	assert.NilError(t, r.FollowUp(t.Context(), id, oz.Message{Text: "release-2"}))
+	r.worker.ended(2)
+	run, err := r.Get(t.Context(), id)
+	assert.NilError(t, err)
+	assert.Equal(t, run.State, task.StateSucceeded, "%+v", run.Status)
+	last := r.model.Requests()[len(r.model.Requests())-1]
+	assert.Assert(t, strings.Contains(string(last.Body), "release-2"))
+}
