@@ -110,7 +110,11 @@ func (t *turn) messageItem() outputItem {
 func (t *turn) callItem(i int, c call) outputItem {
 	id := fmt.Sprintf("%s_%d", t.id("fc"), i)
 	item := func(status, arguments string) object {
-		return object{"id": id, "type": "function_call", "call_id": c.id, "name": c.name, "arguments": arguments, "status": status}
+		o := object{"id": id, "type": "function_call", "call_id": c.id, "name": c.name, "arguments": arguments, "status": status}
+		if c.namespace != "" {
+			o["namespace"] = c.namespace
+		}
+		return o
 	}
 	return outputItem{
 		begun: item("in_progress", ""),

@@ -68,6 +68,9 @@ type ToolCall struct {
 	ID string `yaml:"id,omitempty"`
 	// Name is the tool's. Required.
 	Name string `yaml:"name"`
+	// Namespace is that of the tool, on the Responses wire alone: some agents
+	// give their MCP servers' tools that way.
+	Namespace string `yaml:"namespace,omitempty"`
 	// Input are the arguments: anything that marshals to a JSON object. Default {}.
 	Input any `yaml:"input,omitempty"`
 	// RawInput is sent in place of Input as it is, though it be no JSON. On the

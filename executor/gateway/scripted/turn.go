@@ -23,7 +23,7 @@ type turn struct {
 }
 
 // call is a tool call with its input as text.
-type call struct{ id, name, input string }
+type call struct{ id, name, namespace, input string }
 
 // object is the input as JSON; what is no JSON object is an empty one, since
 // the whole answer has no place for it.
@@ -52,7 +52,7 @@ func newTurn(r *Request, step *Step, now time.Time) *turn {
 			id = t.callID(i)
 		}
 		size += len(c.Name) + len(input)
-		t.calls = append(t.calls, call{id, c.Name, input})
+		t.calls = append(t.calls, call{id, c.Name, c.Namespace, input})
 	}
 	if step.Usage != nil {
 		t.usage = *step.Usage

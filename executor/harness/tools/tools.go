@@ -15,6 +15,7 @@ const (
 	NameReportArtifact = "report_artifact"
 	NameWritePlan      = "write_plan"
 	NameAskUser        = "ask_user"
+	NameFinish         = "finish"
 	NameRecall         = "recall"
 	NameRemember       = "remember"
 	NameSpawnRun       = "spawn_run"
@@ -46,7 +47,7 @@ func For(s *harness.Session, sets ...harness.ToolSet) []harness.Tool {
 // Standard are the tools that every session has.
 func Standard(s *harness.Session) []harness.Tool {
 	r := newReporter(s)
-	return append([]harness.Tool{updateTodos(s), reportArtifact(s, r), writePlan(s, r), askUser(s)}, Runs(s)...)
+	return append([]harness.Tool{updateTodos(s), reportArtifact(s, r), writePlan(s, r), askUser(s), finish(s)}, Runs(s)...)
 }
 
 // whilePlanning offers a tool in the modes whose work begins with a plan.
