@@ -19,10 +19,12 @@ type SnapshotKind string
 
 // A bundle holds the commits and changes of a repository, as "git bundle"
 // makes it, to restore them; a patch has the same for people and other
-// programs, as "git apply" takes it.
+// programs, as "git apply" takes it. A plain file is one that the run has
+// declared.
 const (
 	SnapshotBundle SnapshotKind = "bundle"
 	SnapshotPatch  SnapshotKind = "patch"
+	SnapshotPlain  SnapshotKind = "file"
 )
 
 // SnapshotFile is one file of a snapshot.
@@ -34,6 +36,8 @@ type SnapshotFile struct {
 	SizeBytes int64        `json:"size_bytes"`
 	Blob      string       `json:"blob"` // key in the BlobStore
 
+	// Path is where a plain file was: below the workspace, or absolute.
+	Path string `json:"path,omitempty"`
 	// Repo is the repository's directory in the workspace, and Remote where it
 	// came from, without credentials.
 	Repo   string `json:"repo"`
@@ -55,10 +59,12 @@ func (p SnapshotTaken) Validate() error {
 		switch {
 		case f.UID == "" || len(f.UID) > 64:
 			return Invalid("files.uid", "must have 1 to 64 bytes")
-		case f.Name == "" || max(len(f.Name), len(f.MIMEType), len(f.Repo), len(f.Remote), len(f.Branch)) > maxArtifactText:
+		case f.Name == "" || max(len(f.Name), len(f.MIMEType), len(f.Repo), len(f.Remote), len(f.Branch), len(f.Path)) > maxArtifactText:
 			return Invalid("files.name", "is needed, and no text of a file may have more than %d bytes", maxArtifactText)
-		case f.Kind != SnapshotBundle && f.Kind != SnapshotPatch:
-			return Invalid("files.kind", "%q is neither bundle nor patch", string(f.Kind))
+		case f.Kind != SnapshotBundle && f.Kind != SnapshotPatch && f.Kind != SnapshotPlain:
+			return Invalid("files.kind", "%q is none of bundle, patch, file", string(f.Kind))
+		case (f.Kind == SnapshotPlain) != (f.Path != ""):
+			return Invalid("files.path", "is for plain files, which need it")
 		case f.SizeBytes < 0 || f.SizeBytes > MaxSnapshotFileBytes:
 			return Invalid("files.size_bytes", "at most %d are allowed", MaxSnapshotFileBytes)
 		}

@@ -225,7 +225,7 @@ func (a *app) runAssigned(ctx context.Context, l *localFlags) error {
 		return err
 	}
 	_, err = runner.Run(ctx, link, &runner.Options{Harnesses: agents.All(), Root: l.cwd, CacheDir: h.CacheDir,
-		NoSnapshot: l.snapshot.none, SnapshotTimeout: l.snapshot.upload, StrictMCP: l.strictMCP, MCPStartTimeout: l.mcpTimeout})
+		NoSnapshot: l.snapshot.none, SnapshotTimeout: l.snapshot.upload, SnapshotScriptTimeout: l.snapshot.script, StrictMCP: l.strictMCP, MCPStartTimeout: l.mcpTimeout})
 	return err
 }
 

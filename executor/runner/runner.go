@@ -54,6 +54,9 @@ type Options struct {
 	NoSnapshot bool
 	// SnapshotTimeout bounds keeping the workspace. Default 2 minutes.
 	SnapshotTimeout time.Duration
+	// SnapshotScriptTimeout bounds the script that declares what else to keep.
+	// Default 1 minute.
+	SnapshotScriptTimeout time.Duration
 	// Environ is the base environment of the agent's processes, before the
 	// run's own variables and secrets. Default: the runner's own.
 	Environ []string

@@ -22,7 +22,7 @@ const snapshotTimeout = 2 * time.Minute
 // execution goes on from there. It is done as well as can be: nothing of it
 // changes the outcome of the run. It fails when the execution is over.
 func (x *execution) keep(ctx context.Context, ws *workspace) error {
-	if x.opts.InPlace || x.opts.NoSnapshot || len(ws.repos) == 0 {
+	if x.opts.InPlace || x.opts.NoSnapshot {
 		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, x.snapshotTimeout())
@@ -40,6 +40,12 @@ func (x *execution) keep(ctx context.Context, ws *workspace) error {
 		}
 		taken.Files = append(taken.Files, files...)
 		taken.Skipped = append(taken.Skipped, skipped...)
+	}
+	if err := x.keepDeclared(limited, ws, &taken); err != nil {
+		if limited.Err() == nil || ctx.Err() != nil {
+			return err
+		}
+		taken.Skipped = append(taken.Skipped, fmt.Sprintf("declared files: it took longer than %s", x.snapshotTimeout()))
 	}
 	if len(taken.Files)+len(taken.Skipped) == 0 && x.bundle.Snapshot == nil {
 		return nil

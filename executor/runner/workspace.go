@@ -77,6 +77,9 @@ func (x *execution) prepare(ctx context.Context, steps *steps) (*workspace, erro
 		ws.repos, err = x.found(ctx, g)
 	}
 	if err == nil {
+		err = x.restoreFiles(ctx)
+	}
+	if err == nil {
 		err = x.mark(ws)
 	}
 	if err != nil {
