@@ -95,6 +95,27 @@ func TestRealAgentsMendARepository(t *testing.T) {
 	}
 }
 
+// TestRealAgentPushesThroughThePlatform has Claude Code push with the tool that
+// has the credentials.
+func TestRealAgentPushesThroughThePlatform(t *testing.T) {
+	a := realAgents(t)[0]
+	r := newAgentRig(t, a, play(
+		a.command("git checkout -q -b "+branch+" && sed -i s/helo/hello/ greeting.txt && git commit -qam 'Mend the greeting'"),
+		call("mcp__oz__push_branch", object{}),
+		scripted.Step{Text: "It is pushed."}))
+	id := r.submit(oz.Request{Prompt: "Mend it.", Config: task.Config{Harness: &task.HarnessConfig{Type: a.kind}, EnvironmentID: r.environment(nil)}})
+	run, events := r.finish(id)
+	assert.Equal(t, run.State, task.StateSucceeded, describe(events))
+	assert.Equal(t, r.git(r.remote, "show", branch+":greeting.txt"), "hello world")
+	reported := 0
+	for _, e := range events {
+		if _, ok := e.Payload.(*task.ArtifactReported); ok {
+			reported++
+		}
+	}
+	assert.Equal(t, reported, 1, describe(events))
+}
+
 // TestRealAgentAsks has Claude Code ask through the platform's tool, and go on
 // with the answer.
 func TestRealAgentAsks(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/oz-platform/cloudagents/environment/mcp"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/mcphost"
+	"github.com/oz-platform/cloudagents/executor/harness/tools"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -41,6 +42,7 @@ func (x *execution) openMCP(ctx context.Context, h harness.Harness, s *harness.S
 		s.Tools = append(s.Tools, host.Tools()...)
 		return host, nil
 	}
+	s.Tools = append(s.Tools, tools.For(s, tools.Foreign)...)
 	if s.MCP, err = host.Serve(ctx, s.Tools); err != nil {
 		return nil, errors.Join(err, host.Close())
 	}

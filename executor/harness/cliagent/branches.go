@@ -70,6 +70,9 @@ func (b *branches) report(ctx context.Context, s *harness.Session) error {
 				continue
 			}
 			a := harness.BranchArtifact(s.Task.ID, repo, name, commit)
+			if err := b.catchUp(ctx, s); err != nil {
+				return err
+			}
 			if b.shown[a.UID] || a.Validate() != nil || len(s.Redactor.Contains([]byte(a.URL))) > 0 {
 				continue
 			}
@@ -77,6 +80,20 @@ func (b *branches) report(ctx context.Context, s *harness.Session) error {
 			if err := s.Journal.Post(ctx, &task.ArtifactReported{Artifact: a}); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// catchUp takes in what others have reported meanwhile: a tool of the platform
+// may have pushed.
+func (b *branches) catchUp(ctx context.Context, s *harness.Session) error {
+	for e, err := range s.Journal.History(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		if p, ok := e.Payload.(*task.ArtifactReported); ok {
+			b.shown[p.Artifact.UID] = true
 		}
 	}
 	return nil
