@@ -39,7 +39,7 @@ bench: ## one table: ours beside the peers and the limits, as ratios measured in
 	cd internal/bench && GOFLAGS=-mod=mod $(GO) run . $(BENCH)
 
 figures: ## start, memory, size, first event, group commit, second clone, redaction, gateway, schedules: ratios within one run
-	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchtime 2s ./cmd/ozd ./internal/e2e ./task/sqlitestore ./environment ./secrets ./executor/local ./executor/gateway ./trigger/schedule
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchtime 2s ./cmd/ozd ./internal/e2e ./task/sqlitestore ./environment ./secrets ./executor/local ./executor/containerd ./executor/gateway ./trigger/schedule
 
 quickstart: ## a run from prompt to pushed branch, on this machine
 	$(GO) run ./examples/quickstart

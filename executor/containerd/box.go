@@ -4,6 +4,7 @@ package containerd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
@@ -83,7 +85,7 @@ func (e *Executor) boot(ctx context.Context, name string, p plan) (b *box, err e
 	if err := b.create(ctx); err != nil {
 		return nil, err
 	}
-	if b.exited, err = b.task.Wait(ctx); err != nil {
+	if b.exited, err = b.task.Wait(e.ctx); err != nil { // for as long as it runs
 		return nil, err
 	}
 	if p.network == executor.NetworkBridge {
@@ -286,7 +288,7 @@ func (e *Executor) scrap(ctx context.Context, name string, bridged bool) error {
 }
 
 func (e *Executor) scrapNow(ctx context.Context, name string, bridged bool) error {
-	c, task, err := e.load(ctx, name)
+	_, task, err := e.load(ctx, name)
 	if err == nil {
 		if _, err := task.Delete(ctx, ctd.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("remove the container's task: %w", err)
@@ -301,10 +303,8 @@ func (e *Executor) scrapNow(ctx context.Context, name string, bridged bool) erro
 	if err := e.removeSnapshot(ctx, name); err != nil {
 		return err
 	}
-	if c != nil {
-		if err := c.Delete(ctx); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove the container: %w", err)
-		}
+	if err := e.client.ContainerService().Delete(ctx, name); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove the container: %w", err)
 	}
 	return errors.Join(left, tree.Remove(ctx, filepath.Join(e.root, boxesDir), name))
 }
@@ -322,15 +322,22 @@ func (e *Executor) removeSnapshot(ctx context.Context, name string) error {
 	return nil
 }
 
-// snapshotter names the one in use.
+// snapshotter names the one in use. It is asked for once.
 func (e *Executor) snapshotter(ctx context.Context) (string, error) {
-	if e.opts.Snapshotter != "" {
-		return e.opts.Snapshotter, nil
+	e.mu.Lock()
+	name := cmp.Or(e.opts.Snapshotter, e.sn)
+	e.mu.Unlock()
+	if name != "" {
+		return name, nil
 	}
-	name, err := e.client.GetLabel(ctx, "containerd.io/defaults/snapshotter")
-	if err != nil || name == "" {
-		name = "overlayfs"
+	name, err := e.client.GetLabel(ctx, defaults.DefaultSnapshotterNSLabel)
+	if err != nil {
+		return "", err
 	}
+	name = cmp.Or(name, defaults.DefaultSnapshotter)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sn = name
 	return name, nil
 }
 

@@ -62,6 +62,7 @@ type Executor struct {
 	mu        sync.Mutex
 	closed    bool
 	known     map[string]*sandbox // by ID
+	sn        string              // containerd's own snapshotter, once asked for
 	workspace map[string]int      // by key: Starts in progress, or removing
 }
 
@@ -216,11 +217,12 @@ func (e *Executor) handle(id string) (*sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.take(id, st)
+	return e.take(id, st, nil)
 }
 
-// take makes the handle of a sandbox that was started, and has it watched.
-func (e *Executor) take(id string, st state) (*sandbox, error) {
+// take makes the handle of a sandbox that was started, and has it watched. b is its container, where we have just made
+// it.
+func (e *Executor) take(id string, st state, b *box) (*sandbox, error) {
 	e.mu.Lock()
 	s := e.known[id]
 	if s != nil && s.state.Box == st.Box {
@@ -230,7 +232,7 @@ func (e *Executor) take(id string, st state) (*sandbox, error) {
 	s = &sandbox{e: e, id: id, state: st, done: make(chan struct{})}
 	e.known[id] = s
 	e.mu.Unlock()
-	if !e.goes(s.watch) {
+	if !e.goes(func() { s.watch(b) }) {
 		return nil, errClosed
 	}
 	return s, nil

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"gotest.tools/v3/assert"
@@ -111,7 +112,7 @@ func TestConformance(t *testing.T) {
 			if roots[t] == "" {
 				roots[t] = newRoot(t, d)
 			}
-			return open(t, d, roots[t], containerd.Options{OutputLimit: limit})
+			return open(t, d, roots[t], containerd.Options{OutputLimit: limit, DiskPeriod: 20 * time.Millisecond})
 		},
 	})
 }

@@ -260,14 +260,14 @@ func (s *sandbox) markRemoved() {
 }
 
 // watch waits for the end of the sandbox, through restarts of containerd, and settles it. It ends with the Executor.
-func (s *sandbox) watch() {
+func (s *sandbox) watch(b *box) {
 	ctx, cancel := context.WithCancel(s.e.ctx)
 	defer cancel()
 	var measured sync.WaitGroup
 	if s.state.Enforced.Disk > 0 {
 		measured.Go(func() { s.measure(ctx) })
 	}
-	exit, ok := s.awaitEnd(ctx)
+	exit, ok := s.awaitEnd(ctx, b)
 	cancel()
 	measured.Wait()
 	if !ok {
@@ -280,7 +280,12 @@ func (s *sandbox) watch() {
 }
 
 // awaitEnd returns false when ctx ended first.
-func (s *sandbox) awaitEnd(ctx context.Context) (executor.Exit, bool) {
+func (s *sandbox) awaitEnd(ctx context.Context, b *box) (executor.Exit, bool) {
+	if b != nil { // its end is being waited for since before its start
+		if exit, err := s.ending(ctx, b.task, b.exited); err == nil {
+			return exit, true
+		}
+	}
 	for delay := minRetry; ; delay = min(2*delay, maxRetry) {
 		if exit, err := readExit(s.e.sandboxDir(s.id)); err == nil {
 			return exit, true
@@ -315,6 +320,11 @@ func (s *sandbox) follow(ctx context.Context) (executor.Exit, error) {
 	if err != nil {
 		return executor.Exit{}, err
 	}
+	return s.ending(ctx, task, exited)
+}
+
+// ending waits for the end of the task.
+func (s *sandbox) ending(ctx context.Context, task ctd.Task, exited <-chan ctd.ExitStatus) (executor.Exit, error) {
 	select {
 	case status := <-exited:
 		code, _, err := status.Result()

@@ -117,7 +117,7 @@ func (e *Executor) launch(ctx context.Context, spec executor.Spec) (*sandbox, er
 	if err := b.handOver(ctx, job); err != nil {
 		return nil, errors.Join(err, e.scrap(ctx, st.Box, st.Bridge))
 	}
-	return e.take(spec.ID, st)
+	return e.take(spec.ID, st, b)
 }
 
 // plan decides what a Spec leaves open.

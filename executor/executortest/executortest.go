@@ -6,6 +6,9 @@
 //		}})
 //	}
 //
+// What only some drivers can do (images, mounts, users, networks, limits, exec) is tested where the driver's Capabilities,
+// or Sandbox.Limits, say that it can, and skipped elsewhere.
+//
 // The sandboxes must have sh, cat, env, head, id, seq, setsid, sleep, tr and wc in their PATH.
 package executortest
 
@@ -47,7 +50,7 @@ func Run(t *testing.T, h Harness) {
 		h.Processes = hostProcesses
 	}
 	for _, part := range []map[string]func(*testing.T, Harness){
-		lifecycleCases, treeCases, environmentCases, outputCases, workspaceCases,
+		lifecycleCases, treeCases, environmentCases, outputCases, workspaceCases, placeCases,
 	} {
 		for name, run := range part {
 			t.Run(name, func(t *testing.T) { run(t, h) })
@@ -63,6 +66,11 @@ func newContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// contextFor returns a context that ends soon.
+func contextFor(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }
 
 // script is a Spec that runs a shell script; args become $1, $2 ...
