@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,12 +33,14 @@ type backend struct {
 }
 
 // openBackend makes the executor that the configuration names.
-func (c *config) openBackend(env modelenv.Lookup, log *zap.Logger) (*backend, error) {
+func (c *config) openBackend(ctx context.Context, env modelenv.Lookup, log *zap.Logger) (*backend, error) {
 	switch c.backend {
 	case backendDirect:
 		return c.openDirect(env, log)
 	case backendLocal:
 		return c.openLocal(env)
+	case backendContainerd:
+		return c.openContainerd(ctx, env, log)
 	case backendCommand:
 		return c.openCommand(env, log)
 	}
@@ -88,6 +91,19 @@ func (c *config) openLocal(env modelenv.Lookup) (*backend, error) {
 	return &backend{executor: exec, command: run, env: c.agentEnv(l.Environment, env), limits: limits, root: root, close: inner.Close}, err
 }
 
+// openContainerd runs agents in containers; this binary is mounted there. They
+// share no mirrors of repositories, which agents could change for each other.
+func (c *config) openContainerd(ctx context.Context, env modelenv.Lookup, log *zap.Logger) (*backend, error) {
+	d := c.Backend.Containerd
+	root := filepath.Join(d.Root, c.WorkerID)
+	exec, run, err := d.Containers.Open(ctx, root, env, log)
+	if err != nil {
+		return nil, fmt.Errorf("backend.containerd: %w", err)
+	}
+	limits := executor.Limits{Memory: int64(d.MemoryGB * (1 << 30)), CPUs: d.CPUs, Processes: d.Processes, Disk: int64(d.DiskGB * (1 << 30))}
+	return &backend{executor: exec, command: run, env: c.agentEnv(d.Environment, env), limits: limits, root: root, contained: true, close: exec.Close}, nil
+}
+
 // openProcesses opens an executor whose sandboxes are processes of this host.
 func openProcesses(root string, opts *local.Options) (*local.Executor, error) {
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
@@ -124,6 +140,9 @@ const stopGrace = 10 * time.Second
 // worker makes the worker over the back-end.
 func (c *config) worker(b *backend, log *zap.Logger) (*oz.LocalWorker, error) {
 	mirrors := filepath.Join(c.home(), "mirrors")
+	if executor.CapabilitiesOf(b.executor).OwnFiles {
+		mirrors = "" // of no use where its files are others
+	}
 	return oz.NewLocalWorker(b.executor, &oz.LocalWorkerOptions{ID: c.WorkerID, Capacity: c.capacity(), Command: b.command, Env: b.env, Limits: b.limits,
 		ServerURL: c.Server, CacheDir: mirrors, StopGrace: stopGrace, StopOnShutdown: c.StopOnShutdown, IdleLimit: c.idleLimit(), Logger: log})
 }

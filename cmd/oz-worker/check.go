@@ -111,10 +111,12 @@ func (c *config) checkBackend(env modelenv.Lookup) error {
 		return c.checkDirect(env)
 	case backendLocal:
 		return c.checkLocal(env)
+	case backendContainerd:
+		return c.checkContainerd(env)
 	case backendCommand:
 		return c.checkCommand(env)
 	case backendDocker:
-		return errors.New("backend.docker: this worker drives no Docker daemon; name backend.direct, or backend.command with a command that calls docker run (examples/deploy/docker-dispatch shows one)")
+		return errors.New("backend.docker: this worker drives no Docker daemon; name backend.containerd, backend.direct, or backend.command with a command that calls docker run (examples/deploy/docker-dispatch shows one)")
 	}
 	return errors.New("backend.kubernetes: this worker makes no Jobs by itself; name backend.command with a command that calls kubectl (examples/deploy/kubernetes shows one), or run the worker in a pod with --one-shot")
 }
@@ -180,6 +182,25 @@ func (c *config) checkLocal(modelenv.Lookup) error {
 	}
 	l.Root = root
 	return c.checkEnvironment(l.Environment, sandboxOwn)
+}
+
+func (c *config) checkContainerd(modelenv.Lookup) error {
+	if c.Backend.Containerd == nil {
+		c.Backend.Containerd = &containerdConfig{}
+	}
+	d := c.Backend.Containerd
+	if d.MemoryGB < 0 || d.CPUs < 0 || d.Processes < 0 || d.DiskGB < 0 {
+		return errors.New("backend.containerd: memory_gb, cpus, processes and disk_gb must not be negative; 0 is no limit")
+	}
+	if err := d.Containers.Check(); err != nil {
+		return fmt.Errorf("backend.containerd.%w", err)
+	}
+	root, err := filepath.Abs(cmp.Or(d.Root, filepath.Join(c.StateDir, "containers")))
+	if err != nil {
+		return fmt.Errorf("backend.containerd.root: %w", err)
+	}
+	d.Root = root
+	return c.checkEnvironment(d.Environment, sandboxOwn)
 }
 
 func (c *config) checkCommand(modelenv.Lookup) error {

@@ -239,9 +239,11 @@ func keysOf(t reflect.Type) []string {
 		if key == "" || key == backendDocker || key == backendKubernetes {
 			continue
 		}
-		keys = append(keys, key)
+		if key != ",inline" {
+			keys = append(keys, key)
+		}
 		inner := f.Type
-		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map {
 			inner = inner.Elem()
 		}
 		if inner.Kind() == reflect.Struct {
@@ -274,7 +276,8 @@ func TestHelpIsTrue(t *testing.T) {
 	}
 	keyFile := filepath.Join(t.TempDir(), "worker.key")
 	assert.NilError(t, os.WriteFile(keyFile, []byte("k"), 0o600))
-	for _, example := range []string{"An example that runs agents on this host:", "An example with limits (Delegate=yes in the unit):", "An example that hands runs over:"} {
+	for _, example := range []string{"An example that runs agents on this host:", "An example with limits (Delegate=yes in the unit):",
+		"An example with containers (Linux, root, containerd, a worker built with CGO_ENABLED=0):", "An example that hands runs over:"} {
 		text := strings.ReplaceAll(indented(t, example), "/etc/oz/worker.key", keyFile)
 		_, err := parse(t, []string{key}, "--config-file", writeFile(t, text))
 		assert.NilError(t, err, example)

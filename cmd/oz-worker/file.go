@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/oz-platform/cloudagents/internal/containers"
 	"github.com/oz-platform/cloudagents/internal/yamlfile"
 )
 
@@ -19,17 +20,19 @@ const (
 	backendDirect     = "direct"
 	backendLocal      = "local"
 	backendCommand    = "command"
+	backendContainerd = "containerd"
 	backendDocker     = "docker"
 	backendKubernetes = "kubernetes"
 )
 
 // backendNames are all that a file or a flag may name.
-var backendNames = []string{backendDirect, backendLocal, backendCommand, backendDocker, backendKubernetes}
+var backendNames = []string{backendDirect, backendLocal, backendContainerd, backendCommand, backendDocker, backendKubernetes}
 
 // backendConfig holds at most one back-end.
 type backendConfig struct {
 	Direct     *directConfig     `yaml:"direct"`
 	Local      *localConfig      `yaml:"local"`
+	Containerd *containerdConfig `yaml:"containerd"`
 	Command    *commandConfig    `yaml:"command"`
 	Docker     *dockerConfig     `yaml:"docker"`
 	Kubernetes *kubernetesConfig `yaml:"kubernetes"`
@@ -70,6 +73,19 @@ type localConfig struct {
 	CPUs        float64    `yaml:"cpus"`
 	Processes   int        `yaml:"processes"`
 	Environment []variable `yaml:"environment"`
+}
+
+// containerdConfig runs each agent in a container of this host's containerd.
+type containerdConfig struct {
+	// Root holds sandboxes and workspaces.
+	Root string `yaml:"root"`
+	// MemoryGB, CPUs, Processes and DiskGB bound each agent; 0 is no limit.
+	MemoryGB    float64           `yaml:"memory_gb"`
+	CPUs        float64           `yaml:"cpus"`
+	Processes   int               `yaml:"processes"`
+	DiskGB      float64           `yaml:"disk_gb"`
+	Environment []variable        `yaml:"environment"`
+	Containers  containers.Config `yaml:",inline"`
 }
 
 // commandConfig hands runs over (Oz worker protocol, 11.1).

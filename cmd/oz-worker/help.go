@@ -15,6 +15,7 @@ Back-ends, of which one is used:
 
     direct    agents are processes of this host, with commands of yours around them
     local     the same without these commands, and with limits by cgroup v2
+    containerd  each agent has a container of its own, by this host's containerd
     command   a command of yours hands each run over to a system of yours
 
 Runs at work outlive the worker: after a restart, an upgrade or a crash it takes
@@ -85,6 +86,31 @@ An example with limits (Delegate=yes in the unit):
         cpus: 4
         processes: 2000
         environment: []
+
+An example with containers (Linux, root, containerd, a worker built with CGO_ENABLED=0):
+
+    server: https://oz.example.com
+    worker_id: build-3
+    backend:
+      containerd:
+        root: /var/lib/oz/containers
+        address: /run/containerd/containerd.sock
+        namespace: oz-build-3     # in containerd, of this worker alone
+        image: debian:12          # of runs whose environment names none; images need git
+        import: [/srv/images/team.tar]           # archives of images, taken in at each start
+        network: bridge           # or host, where the server is on this host's loopback
+        subnet: 10.90.0.0/16      # of the bridge
+        root_user: false          # whether root stays where an image says so
+        runner: ""                # a static build of this program; default this one
+        memory_gb: 8
+        cpus: 4
+        processes: 2000
+        disk_gb: 20
+        mounts: ["/srv/cache:/cache"]
+        registries:
+          ghcr.io: {username: robot, password_env: GHCR_TOKEN}      # or password_file: PATH
+          registry.internal:5000: {plain_http: true}
+          docker.io: {mirrors: ["https://mirror.example.com"]}
 
 An example that hands runs over:
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oz-platform/cloudagents/executor/containerd/pid1"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	ozagent "github.com/oz-platform/cloudagents/executor/harness/oz"
 	"github.com/oz-platform/cloudagents/executor/hooks"
@@ -25,8 +26,11 @@ import (
 )
 
 func main() {
-	// This binary is also the supervisor of its sandboxes, what prepares for
-	// the agent in them, and the runner.
+	// This binary is also the supervisor of its sandboxes or the first process
+	// of its containers, what prepares for the agent in them, and the runner.
+	if code, ok := pid1.Main(); ok {
+		os.Exit(code)
+	}
 	if code, ok := local.Supervise(); ok {
 		os.Exit(code)
 	}

@@ -25,7 +25,7 @@ func serve(ctx context.Context, signals <-chan os.Signal, c config, env modelenv
 	if err := os.MkdirAll(c.home(), 0o700); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}
-	b, err := c.openBackend(env, log)
+	b, err := c.openBackend(ctx, env, log)
 	if err != nil {
 		return err
 	}

@@ -107,8 +107,8 @@ func (w workerConfig) check() error {
 	default:
 		return fmt.Errorf("worker.executor: %q is none of local, containerd", w.Executor)
 	}
-	if err := w.Containerd.check(); err != nil {
-		return err
+	if err := w.Containerd.Check(); err != nil {
+		return fmt.Errorf("worker.containerd.%w", err)
 	}
 	for i, v := range w.Env {
 		if name, _, _ := strings.Cut(v, "="); name == "" || strings.ContainsAny(name, " \t") {

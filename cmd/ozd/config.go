@@ -13,6 +13,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/catalog"
+	"github.com/oz-platform/cloudagents/internal/containers"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/internal/yamlfile"
 	"github.com/oz-platform/cloudagents/task"
@@ -151,7 +152,7 @@ type workerConfig struct {
 	// Executor is what makes its sandboxes: local, the default, or containerd.
 	Executor string `yaml:"executor"`
 	// Containerd is for that executor.
-	Containerd containerdConfig `yaml:"containerd"`
+	Containerd containers.Config `yaml:"containerd"`
 }
 
 func defaultConfig() config {

@@ -1,4 +1,4 @@
-package main
+package containers
 
 import (
 	"context"
@@ -16,39 +16,39 @@ import (
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 )
 
-// closingExecutor is an executor with an end.
-type closingExecutor interface {
+// Executor is an executor with an end.
+type Executor interface {
 	executor.Executor
 	io.Closer
 }
 
-// openContainerd opens the executor for containers, and says how a runner is
+// Open opens the executor for containers, and says how a runner is
 // started in one: this binary is mounted there. Mirrors of repositories are not
 // shared with containers, whose agents could change them for each other.
-func openContainerd(ctx context.Context, root string, c containerdConfig, env modelenv.Lookup, log *zap.Logger) (closingExecutor, []string, error) {
+func (c Config) Open(ctx context.Context, root string, env modelenv.Lookup, log *zap.Logger) (Executor, []string, error) {
 	opts := containerd.Options{Address: c.Address, Namespace: c.Namespace, Image: c.Image, Network: executor.NetworkMode(c.Network),
 		Subnet: c.Subnet, RootUser: c.RootUser, Runner: c.Runner, Registries: map[string]containerd.Registry{}, Logger: log}
 	for _, m := range c.Mounts {
 		mount, err := parseMount(m)
 		if err != nil {
-			return nil, nil, fmt.Errorf("worker.containerd.mounts: %w", err)
+			return nil, nil, fmt.Errorf("mounts: %w", err)
 		}
 		opts.Mounts = append(opts.Mounts, mount)
 	}
 	for host, r := range c.Registries {
 		password, err := r.password(env)
 		if err != nil {
-			return nil, nil, fmt.Errorf("worker.containerd.registries.%s: %w", host, err)
+			return nil, nil, fmt.Errorf("registries.%s: %w", host, err)
 		}
 		opts.Registries[host] = containerd.Registry{Username: r.Username, Password: password, PlainHTTP: r.PlainHTTP, Mirrors: r.Mirrors}
 	}
 	ex, err := containerd.Open(ctx, root, &opts)
 	if err != nil {
-		return nil, nil, fmt.Errorf("worker.containerd: %w", err)
+		return nil, nil, err
 	}
 	for _, path := range c.Import {
 		if err := importImages(ctx, ex, path); err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("worker.containerd.import: %s: %w", path, err), ex.Close())
+			return nil, nil, errors.Join(fmt.Errorf("import: %s: %w", path, err), ex.Close())
 		}
 	}
 	return ex, runner.Command(pid1.Binary), nil

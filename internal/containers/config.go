@@ -1,0 +1,90 @@
+// Package containers holds the settings of executor/containerd as the
+// configuration files of ozd and oz-worker have them.
+package containers
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/internal/modelenv"
+)
+
+// Config is how sandboxes are made. Empty fields have the defaults of executor/containerd.
+type Config struct {
+	// Address is containerd's socket.
+	Address string `yaml:"address"`
+	// Namespace in containerd, of this server alone.
+	Namespace string `yaml:"namespace"`
+	// Image of runs whose environment names none.
+	Image string `yaml:"image"`
+	// Import are archives of images, taken in at each start.
+	Import []string `yaml:"import"`
+	// Network is host, bridge or none.
+	Network string `yaml:"network"`
+	// Subnet of the bridge.
+	Subnet string `yaml:"subnet"`
+	// RootUser keeps root where an image says so.
+	RootUser bool `yaml:"root_user"`
+	// Runner is a static build of this program; default this one.
+	Runner string `yaml:"runner"`
+	// Mounts are in every sandbox: source:target, or source:target:rw.
+	Mounts []string `yaml:"mounts"`
+	// Registries that need more than their name, by host.
+	Registries map[string]Registry `yaml:"registries"`
+}
+
+// Registry is one registry. Its password is named, never written down
+// here.
+type Registry struct {
+	Username     string   `yaml:"username"`
+	PasswordEnv  string   `yaml:"password_env"`
+	PasswordFile string   `yaml:"password_file"`
+	PlainHTTP    bool     `yaml:"plain_http"`
+	Mirrors      []string `yaml:"mirrors"`
+}
+
+// Check looks at what the executor cannot see. Its errors name fields.
+func (c Config) Check() error {
+	for i, m := range c.Mounts {
+		if _, err := parseMount(m); err != nil {
+			return fmt.Errorf("mounts[%d]: %w", i, err)
+		}
+	}
+	if c.Network != "" && !slices.Contains([]string{"host", "bridge", "none"}, c.Network) {
+		return fmt.Errorf("network: %q is none of host, bridge, none", c.Network)
+	}
+	for host, r := range c.Registries {
+		if r.PasswordEnv != "" && r.PasswordFile != "" {
+			return fmt.Errorf("registries.%s: give password_env or password_file, not both", host)
+		}
+	}
+	return nil
+}
+
+func parseMount(s string) (executor.Mount, error) {
+	f := strings.Split(s, ":")
+	if len(f) < 2 || len(f) > 3 || len(f) == 3 && f[2] != "rw" && f[2] != "ro" {
+		return executor.Mount{}, errors.New("must be source:target, or source:target:rw")
+	}
+	return executor.Mount{Source: f[0], Target: f[1], Writable: len(f) == 3 && f[2] == "rw"}, nil
+}
+
+// password reads what the configuration names.
+func (r Registry) password(env modelenv.Lookup) (string, error) {
+	switch {
+	case r.PasswordEnv != "":
+		v := env(r.PasswordEnv)
+		if v == "" {
+			return "", fmt.Errorf("the environment has no %s", r.PasswordEnv)
+		}
+		return v, nil
+	case r.PasswordFile != "":
+		data, err := os.ReadFile(r.PasswordFile)
+		return strings.TrimSpace(string(data)), err
+	}
+	return "", nil
+}
