@@ -183,7 +183,12 @@ func (v *events) count(kind worker.EventKind) (n int) {
 
 func newHost(t testing.TB, e *transporttest.Env) *host {
 	t.Helper()
-	h := &host{t: t, e: e, root: filepath.Join(t.TempDir(), "exec"), dir: t.TempDir(), key: keyOf(t, e, transporttest.AdminKey, access.KeyWorker)}
+	return newHostWith(t, e, keyOf(t, e, transporttest.AdminKey, access.KeyWorker))
+}
+
+func newHostWith(t testing.TB, e *transporttest.Env, key string) *host {
+	t.Helper()
+	h := &host{t: t, e: e, root: filepath.Join(t.TempDir(), "exec"), dir: t.TempDir(), key: key}
 	var err error
 	h.exec, err = local.New(h.root, nil)
 	assert.NilError(t, err)
