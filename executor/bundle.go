@@ -46,6 +46,8 @@ type Bundle struct {
 	Rules []Rule `json:"rules,omitempty"`
 	// Memory are the memory stores of the run, see Rememberer.
 	Memory []MemoryStore `json:"memory,omitempty"`
+	// NoCodeIndex says that the platform wants no index of the repositories.
+	NoCodeIndex bool `json:"no_code_index,omitempty"`
 	// Models says how the run's gateway reaches the models.
 	Models Models `json:"models"`
 	// GitCredentials let git read and push, by host.

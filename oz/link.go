@@ -100,7 +100,7 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	o := l.p.opts
 	e.TokenHash = nil
 	return &executor.Bundle{Task: t, Execution: e, Limits: limits, Reserve: reserve, Secrets: vars, MissingSecrets: missing,
-		Snapshot: snapshot, Rules: rules, Memory: memory, Models: models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
+		Snapshot: snapshot, Rules: rules, Memory: memory, NoCodeIndex: o.NoCodeIndex, Models: models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
 }
 

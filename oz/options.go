@@ -74,6 +74,9 @@ type Options struct {
 	// one. Default: see schedule.Options.
 	Schedules schedule.Options
 
+	// NoCodeIndex switches the index of the runs' repositories off, and so the
+	// agents' search_codebase.
+	NoCodeIndex bool
 	// RepositoryBase is put before "owner/name" of repositories without a URL.
 	// Default "https://github.com".
 	RepositoryBase string

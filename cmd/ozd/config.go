@@ -51,6 +51,8 @@ type config struct {
 	// MaxAttempts is how many executions in a row may be lost before a run
 	// ends as ERROR; 0 is the platform's default.
 	MaxAttempts int `yaml:"max_attempts"`
+	// NoCodeIndex switches the agents' search_codebase off.
+	NoCodeIndex bool `yaml:"no_code_index"`
 	// RepositoryBase is put before owner/name.
 	RepositoryBase string `yaml:"repository_base"`
 	// Model is the default model.
@@ -192,6 +194,7 @@ func (c *config) register(f *pflag.FlagSet) {
 	f.StringVar(&c.PublicURL, "public-url", c.PublicURL, "`URL` by which people reach the server, for links")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.IntVar(&c.MaxConcurrent, "max-concurrent", c.MaxConcurrent, "how many runs work at once")
+	f.BoolVar(&c.NoCodeIndex, "no-code-index", c.NoCodeIndex, "make no index of repositories for agents to search")
 	f.StringVar(&c.RepositoryBase, "repository-base", c.RepositoryBase, "`URL` before owner/name of repositories")
 	f.StringVar(&c.Model, "model", c.Model, "default model `id`")
 	f.VisitAll(func(f *pflag.Flag) { f.Usage += " (env " + variables[f.Name] + ")" })

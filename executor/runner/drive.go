@@ -48,7 +48,9 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 		return x.reportError(ctx, err)
 	}
 	model.LastError = x.trouble.Err
-	s := x.session(ws, model)
+	indexed, stopIndexing := x.index(ctx, ws)
+	defer stopIndexing()
+	s := x.session(ws, model, tools.SearchCodebase(indexed))
 	if s.Instructions, err = x.instructions(ctx, h, ws); err != nil {
 		return x.reportError(ctx, err)
 	}
@@ -200,7 +202,7 @@ func trouble(a gateway.Attempt) string {
 }
 
 // session is what the harness works with.
-func (x *execution) session(ws *workspace, model harness.Model) *harness.Session {
+func (x *execution) session(ws *workspace, model harness.Model, more ...harness.ToolSet) *harness.Session {
 	s := &harness.Session{
 		Task: x.bundle.Task, Execution: x.bundle.Execution, Limits: x.bundle.Limits,
 		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
@@ -209,6 +211,7 @@ func (x *execution) session(ws *workspace, model harness.Model) *harness.Session
 		StateDir: x.stateDir(),
 	}
 	s.Desk.Patience = x.opts.WaitPatience
-	s.Tools = tools.For(s, append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer())}, x.opts.Tools...)...)
+	sets := append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer())}, more...)
+	s.Tools = tools.For(s, append(sets, x.opts.Tools...)...)
 	return s
 }

@@ -48,6 +48,9 @@ type Options struct {
 	// SetupTimeout bounds each setup command. Default: that of package
 	// environment, 30 minutes.
 	SetupTimeout time.Duration
+	// NoCodeIndex makes no index of the repositories, so that agents have no
+	// search_codebase. See also executor.Bundle.
+	NoCodeIndex bool
 	// NoSnapshot keeps nothing of the workspace at the end, so that a later
 	// execution elsewhere begins from the repositories alone. What works
 	// InPlace keeps nothing in any case.

@@ -18,6 +18,7 @@ const (
 	NameFinish         = "finish"
 	NameRecall         = "recall"
 	NameRemember       = "remember"
+	NameSearchCodebase = "search_codebase"
 	NameSpawnRun       = "spawn_run"
 	NameListRuns       = "list_runs"
 	NameWaitForRuns    = "wait_for_runs"
