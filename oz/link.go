@@ -100,8 +100,16 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	o := l.p.opts
 	e.TokenHash = nil
 	return &executor.Bundle{Task: t, Execution: e, Limits: limits, Reserve: reserve, Secrets: vars, MissingSecrets: missing,
-		Snapshot: snapshot, Rules: rules, Memory: memory, NoCodeIndex: o.NoCodeIndex, Models: models, GitCredentials: slices.Clone(o.GitCredentials), GitIdentity: o.GitIdentity,
+		Snapshot: snapshot, Rules: rules, Memory: memory, NoCodeIndex: o.NoCodeIndex, Models: models, GitCredentials: l.p.gitCredentials(t), GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
+}
+
+// gitCredentials are those that the run's git gets.
+func (p *Platform) gitCredentials(t task.Task) []executor.GitCredential {
+	if t.Untrusted {
+		return nil
+	}
+	return slices.Clone(p.opts.GitCredentials)
 }
 
 // limits are those that the run was created with, within the platform's own.

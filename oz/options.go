@@ -15,6 +15,7 @@ import (
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/task/laws"
+	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
@@ -77,6 +78,15 @@ type Options struct {
 	// NoCodeIndex switches the index of the runs' repositories off, and so the
 	// agents' search_codebase.
 	NoCodeIndex bool
+
+	// Origins are the places that events come from, besides the clock. The store
+	// must be a trigger.Store. Default: none.
+	Origins []trigger.Origin
+
+	// Triggers says how events are carried out, and who is told of all runs. Its
+	// Clock and Logger default to these. Default: see trigger.Options.
+	Triggers trigger.Options
+
 	// RepositoryBase is put before "owner/name" of repositories without a URL.
 	// Default "https://github.com".
 	RepositoryBase string
@@ -187,6 +197,12 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if r.Schedules.Logger == nil {
 		r.Schedules.Logger = r.Logger
+	}
+	if r.Triggers.Logger == nil {
+		r.Triggers.Logger = r.Logger
+	}
+	if r.Triggers.Clock == nil {
+		r.Triggers.Clock = r.Clock
 	}
 	r.Owner = cmp.Or(r.Owner, task.Scope{Type: task.ScopeTeam, UID: access.DefaultTeam})
 	r.Workers, r.Secrets = slices.Clone(r.Workers), slices.Clone(r.Secrets)

@@ -10,6 +10,7 @@ import (
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
@@ -24,6 +25,7 @@ type Platform struct {
 	environments *environment.Store
 	schedules    *schedule.Store
 	scheduler    *schedule.Scheduler
+	triggers     *trigger.Engine // nil without origins
 	fences       fences
 	feeds        feeds
 	audits       audits
@@ -67,6 +69,9 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 	}
 	p.schedules = schedule.NewStore(store, o.Clock)
 	if p.scheduler, err = schedule.New(p.schedules, scheduleHost{p}, &p.opts.Schedules); err != nil {
+		return nil, fmt.Errorf("options: %w", err)
+	}
+	if p.triggers, err = p.newTriggers(); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
 	p.registry = access.NewRegistry(store, o.Clock, p.registryOptions())

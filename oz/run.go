@@ -9,7 +9,7 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// Run places runs, decides schedules, watches leases and supervises the workers until ctx ends;
+// Run places runs, decides schedules and what arrives, watches leases and supervises the workers until ctx ends;
 // then nothing new is taken, and Run returns when all it started has ended.
 // What workers leave running is taken up by the next Run. It returns nil after
 // ctx has ended, and else what made a worker fail. Run may be called again
@@ -45,6 +45,9 @@ func (p *Platform) Run(ctx context.Context) error {
 	group.Go(func() error { p.audit(gctx); return nil })
 	group.Go(func() error { p.answerRuns(gctx); return nil })
 	group.Go(func() error { return p.scheduler.Run(gctx) })
+	if p.triggers != nil {
+		group.Go(func() error { return p.triggers.Run(gctx) })
+	}
 	err := group.Wait()
 	p.mu.Lock()
 	clear(p.ready)

@@ -86,33 +86,9 @@ func (h scheduleHost) Cancel(ctx context.Context, s schedule.Schedule, id task.I
 	return err
 }
 
-// scheduleClient acts as whoever the runs of a schedule are made as: its
-// agent, or its creator with the rights that are left to them today.
+// scheduleClient acts as whoever the runs of a schedule are made as.
 func (p *Platform) scheduleClient(ctx context.Context, s schedule.Schedule) (*Client, error) {
-	switch {
-	case s.AgentUID != "":
-		a, err := p.registry.Agent(ctx, s.AgentUID)
-		if errors.Is(err, task.ErrNotFound) {
-			return nil, task.Errorf(task.CodeNotAuthorized, "the agent that carries out this schedule was deleted: choose another one")
-		}
-		if err != nil {
-			return nil, err
-		}
-		return p.As(access.Caller{Principal: a.Principal(), KeyType: access.KeyAgent, Teams: memberships(a.Team)}), nil
-	case s.Creator == access.System().Principal:
-		return p.As(access.System()), nil
-	case !s.Creator.IsPerson():
-		return p.As(access.Caller{Principal: s.Creator, Teams: memberships(s.Owner.UID)}), nil
-	}
-	caller, err := p.registry.Caller(ctx, s.Creator.UID)
-	if err != nil && !errors.Is(err, task.ErrNotFound) {
-		return nil, err
-	}
-	caller = narrowed(caller, s.Owner)
-	if err != nil || s.Owner.Type == task.ScopeTeam && len(caller.Teams) == 0 {
-		return nil, task.Errorf(task.CodeNotAuthorized, "whoever made this schedule is not there any more: make it anew, or set an agent that carries it out")
-	}
-	return p.As(caller), nil
+	return p.actingClient(ctx, "schedule", s.Owner, s.AgentUID, s.Creator)
 }
 
 func memberships(team string) []access.Membership {
@@ -127,9 +103,9 @@ func narrowed(c access.Caller, owner task.Scope) access.Caller {
 	return c
 }
 
-// withoutPerson reports that no person started the run: one of a schedule, also
-// when somebody set it off by hand, since others decide what it does. Children
-// take that over with their parent's metadata.
+// withoutPerson reports that no person started the run: one that an event made,
+// or one of a schedule, also when somebody set it off by hand, since others
+// decide what it does. Children take that over with their parent's metadata.
 func withoutPerson(t task.Task) bool {
-	return t.Source == task.SourceScheduledAgent || t.Metadata[metaScheduleID] != ""
+	return t.Origin != nil || t.Source == task.SourceScheduledAgent || t.Metadata[metaScheduleID] != ""
 }

@@ -239,6 +239,9 @@ func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redact
 // secretRequest says whose secrets a run may have.
 func (p *Platform) secretRequest(ctx context.Context, t task.Task) (r secrets.Request, err error) {
 	r = secrets.Request{Owner: t.Owner, Allow: t.Config.Secrets}
+	if t.Untrusted {
+		r.Allow = &[]string{}
+	}
 	if t.Creator.IsPerson() && t.Requester.UID == "" {
 		if !withoutPerson(t) {
 			r.Person = t.Creator.UID

@@ -394,14 +394,26 @@ func requester(t task.Task) task.Principal {
 
 // putAttachments stores the files of a request.
 func (p *Platform) putAttachments(ctx context.Context, id task.ID, in []AttachmentInput) ([]task.Attachment, error) {
+	return p.putAttachmentsAs(ctx, id, "", in)
+}
+
+// putAttachmentsAs stores files of what an event says to a run, under a name
+// for that: another try of the same stores the same.
+func (p *Platform) putAttachmentsAs(ctx context.Context, id task.ID, name string, in []AttachmentInput) ([]task.Attachment, error) {
 	if len(in) > 0 && p.opts.Blobs == nil {
 		return nil, notBuilt("attachments", "a store for files", "leave the attachments out")
 	}
 	var out []task.Attachment
 	for i, a := range in {
-		key := attachmentKey(id, strconv.Itoa(i))
+		n := strconv.Itoa(i)
+		if name != "" {
+			n = name + "-" + n
+		}
+		key := attachmentKey(id, n)
 		if _, err := p.opts.Blobs.PutBlob(ctx, key, bytes.NewReader(a.Data)); err != nil {
-			p.dropAttachments(ctx, out)
+			if name == "" { // else an earlier try may have stored the same ones
+				p.dropAttachments(ctx, out)
+			}
 			return nil, fmt.Errorf("store attachment %d: %w", i, err)
 		}
 		out = append(out, task.Attachment{FileName: a.FileName, MIMEType: a.MIMEType, SizeBytes: int64(len(a.Data)), Blob: key})

@@ -100,6 +100,9 @@ type Spec struct {
 	Origin         *Origin           `json:"origin,omitempty"`       // the event elsewhere that it came with; nil for none
 	Interactive    bool              `json:"interactive,omitempty"`  // a person looks on
 	Attachments    []Attachment      `json:"attachments,omitempty"`  // given with the prompt
+	// Untrusted says that nobody vouches for what made the run: it gets no
+	// secrets and nothing to push with.
+	Untrusted bool `json:"untrusted,omitempty"`
 	// Fingerprint is a hash of the request, by which a repeat of it is known.
 	Fingerprint []byte `json:"fingerprint,omitempty"`
 	// Skill is the one that the run carries out; nil for a run without.

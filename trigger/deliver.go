@@ -111,6 +111,7 @@ const trimEvery = time.Hour
 func (e *Engine) trim(ctx context.Context) {
 	for ok := true; ok; ok = e.wait(ctx, trimEvery) {
 		e.report(ctx, "remove what was told long ago", e.trimOutgoing(ctx))
+		e.report(ctx, "remove what arrived long ago", e.trimDeliveries(ctx))
 	}
 }
 
@@ -126,9 +127,31 @@ func (e *Engine) trimOutgoing(ctx context.Context) error {
 	return nil
 }
 
-// TrimDeliveries removes the old lines of a source: those that Options say are
-// not kept. Origins call it for their sources, now and then.
-func (e *Engine) TrimDeliveries(ctx context.Context, source string) error {
+// Sourcer is an Origin that knows its sources: their old deliveries are removed
+// as Options say.
+type Sourcer interface {
+	Origin
+	// Sources lists what deliveries may have arrived through.
+	Sources(ctx context.Context) ([]string, error)
+}
+
+func (e *Engine) trimDeliveries(ctx context.Context) error {
+	var errs []error
+	for _, o := range e.origins {
+		s, ok := o.(Sourcer)
+		if !ok {
+			continue
+		}
+		sources, err := s.Sources(ctx)
+		errs = append(errs, err)
+		for _, source := range sources {
+			errs = append(errs, e.trimSource(ctx, source))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) trimSource(ctx context.Context, source string) error {
 	for ctx.Err() == nil {
 		done, err := e.store.TrimDeliveries(ctx, source, e.now().Add(-e.opts.KeepFor), e.opts.KeepDeliveries, trimBatch)
 		if err != nil || done {

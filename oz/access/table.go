@@ -43,8 +43,11 @@ const (
 	ScheduleCreate    Action = "schedule.create"
 	ScheduleView      Action = "schedule.view"
 	ScheduleManage    Action = "schedule.manage"
-	TeamCreate        Action = "team.create" // of none in particular
-	TeamView          Action = "team.view"   // its members
+	TriggerCreate     Action = "trigger.create" // webhooks, integrations and subscriptions
+	TriggerView       Action = "trigger.view"   // also what arrived through them
+	TriggerManage     Action = "trigger.manage" // also to let through again what arrived
+	TeamCreate        Action = "team.create"    // of none in particular
+	TeamView          Action = "team.view"      // its members
 	TeamManage        Action = "team.manage"
 	MCPCreate         Action = "mcp.create" // shared MCP servers
 	MCPView           Action = "mcp.view"
@@ -150,6 +153,9 @@ func table() map[Action]rule {
 		MCPCreate:         {personal: true, team: members},
 		MCPView:           {personal: true, team: members, none: true},
 		MCPManage:         {personal: true, team: creator},
+		TriggerCreate:     {personal: true, team: members},
+		TriggerView:       {personal: true, team: members, none: true},
+		TriggerManage:     {personal: true, team: creator},
 		PromptCreate:      {personal: true, team: members},
 		PromptView:        {personal: true, team: members, none: true},
 		PromptManage:      {personal: true, team: creator},

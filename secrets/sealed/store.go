@@ -233,11 +233,14 @@ func (s *Store) Reseal(ctx context.Context) (int, error) {
 	if err := s.resealRoot(ctx); err != nil {
 		return 0, fmt.Errorf("reseal the root of the shared keys: %w", err)
 	}
+	count, err := s.resealKept(ctx)
+	if err != nil {
+		return count, err
+	}
 	documents, revisions, err := s.list(ctx, nil)
 	if err != nil {
-		return 0, err
+		return count, err
 	}
-	count := 0
 	for i, d := range documents {
 		parts, err := s.open(d)
 		if err != nil {
