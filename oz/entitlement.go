@@ -31,6 +31,7 @@ const (
 	// FeatureSchedule, FeatureAgent and FeatureComputerUse are to make a
 	// schedule or an agent identity, and to let a run use a screen.
 	FeatureSchedule    Feature = "schedule"
+	FeatureWebhook     Feature = "webhook" // to make one
 	FeatureAgent       Feature = "agent"
 	FeatureComputerUse Feature = "computer_use"
 )

@@ -17,6 +17,7 @@ import (
 	"github.com/oz-platform/cloudagents/task/laws"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
+	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
 
 // Options holds what a Platform can do without. The zero value is ready to use.
@@ -79,9 +80,14 @@ type Options struct {
 	// agents' search_codebase.
 	NoCodeIndex bool
 
-	// Origins are the places that events come from, besides the clock. The store
-	// must be a trigger.Store. Default: none.
+	// Origins are the places that events come from, besides the clock and
+	// webhooks. The store must be a trigger.Store. Default: none.
 	Origins []trigger.Origin
+
+	// Conditions reads the conditions of webhooks, which are expressions; package
+	// trigger/webhook/celfilter has one. Default: none, so that webhooks have
+	// their filters only.
+	Conditions func(text string) (webhook.Condition, error)
 
 	// Triggers says how events are carried out, and who is told of all runs. Its
 	// Clock and Logger default to these. Default: see trigger.Options.

@@ -65,7 +65,7 @@ func NewPlan(accounts task.Accounts, opts PlanOptions) (*Plan, error) {
 }
 
 func (f Feature) known() bool {
-	return slices.Contains([]Feature{FeatureRun, FeaturePrompt, FeatureSetup, FeatureIntegration, FeatureWorker, FeatureSchedule, FeatureAgent, FeatureComputerUse}, f)
+	return slices.Contains([]Feature{FeatureRun, FeaturePrompt, FeatureSetup, FeatureIntegration, FeatureWorker, FeatureSchedule, FeatureWebhook, FeatureAgent, FeatureComputerUse}, f)
 }
 
 // Allow implements Entitlements.

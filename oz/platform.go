@@ -12,6 +12,7 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
+	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
 
 // Platform is the orchestrator. The Client in it acts as the embedding
@@ -25,7 +26,8 @@ type Platform struct {
 	environments *environment.Store
 	schedules    *schedule.Store
 	scheduler    *schedule.Scheduler
-	triggers     *trigger.Engine // nil without origins
+	webhooks     *webhook.Store
+	triggers     *trigger.Engine // nil when the store keeps nothing that arrives
 	fences       fences
 	feeds        feeds
 	audits       audits
@@ -71,6 +73,7 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 	if p.scheduler, err = schedule.New(p.schedules, scheduleHost{p}, &p.opts.Schedules); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
+	p.webhooks = webhook.NewStore(store, p.webhookOptions())
 	if p.triggers, err = p.newTriggers(); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}

@@ -285,11 +285,16 @@ func (c *Client) judgeSchedule(ctx context.Context, owner task.Scope, spec sched
 			return task.Invalid("metadata", "the key %s is set by the schedule itself; choose another name", key)
 		}
 	}
-	agent, err := c.scheduleAgent(ctx, owner, spec.AgentUID)
+	return scheduleField(c.judgeAutomation(ctx, owner, spec.AgentUID, "schedule", scheduleRequest(owner, spec)))
+}
+
+// judgeAutomation judges what something would ask for that starts runs by
+// itself: it is refused now rather than at every start.
+func (c *Client) judgeAutomation(ctx context.Context, owner task.Scope, agentUID, what string, r Request) error {
+	agent, err := c.automationAgent(ctx, owner, agentUID, what)
 	if err != nil {
 		return err
 	}
-	r := scheduleRequest(owner, spec)
 	err = r.check(c.p.opts.MaxAttachmentBytes)
 	draft := task.Spec{Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: c.caller.Principal}
 	if err == nil {
@@ -301,20 +306,21 @@ func (c *Client) judgeSchedule(ctx context.Context, owner task.Scope, spec sched
 	if err == nil {
 		err = c.p.checkPolicy(ctx, r)
 	}
-	return scheduleField(err)
+	return err
 }
 
-// scheduleAgent is the agent that is to carry out a schedule; nil for none.
-func (c *Client) scheduleAgent(ctx context.Context, owner task.Scope, uid string) (*access.Agent, error) {
+// automationAgent is the agent that is to carry out a schedule or the like; nil
+// for none.
+func (c *Client) automationAgent(ctx context.Context, owner task.Scope, uid, what string) (*access.Agent, error) {
 	if uid == "" {
 		return nil, nil
 	}
 	if owner.Type != task.ScopeTeam {
-		return nil, task.Invalid("agent_uid", "an agent carries out team schedules only; leave team out or set it to true")
+		return nil, task.Invalid("agent_uid", "an agent carries out a team's %ss only; leave team out or set it to true", what)
 	}
 	a, err := c.agent(ctx, uid, access.AgentView)
 	if errors.Is(err, task.ErrNotFound) || err == nil && a.Scope() != owner {
-		return nil, &task.Error{Code: task.CodeNotFound, Field: "agent_uid", Message: "there is no such agent in the schedule's team"}
+		return nil, &task.Error{Code: task.CodeNotFound, Field: "agent_uid", Message: "there is no such agent in the " + what + "'s team"}
 	}
 	return &a, err
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
 
 // triggerHost makes the runs of what arrives at triggers.
@@ -45,7 +49,7 @@ func (h triggerHost) start(ctx context.Context, id task.ID, s trigger.Start, fro
 	if s.Untrusted {
 		spec.Config.Secrets, spec.Config.HarnessAuthSecrets = &[]string{}, nil
 	}
-	if spec.Attachments, err = h.p.putAttachmentsAs(ctx, id, "event", r.Attachments); err != nil {
+	if spec.Attachments, err = h.p.putFiles(ctx, id, "event", s.Files); err != nil {
 		return err
 	}
 	crashpoint.Hit(crashpoint.SubmitStart)
@@ -58,15 +62,26 @@ func (h triggerHost) start(ctx context.Context, id task.ID, s trigger.Start, fro
 func startRequest(s trigger.Start) Request {
 	team := s.Owner.Type == task.ScopeTeam
 	return Request{Prompt: s.Prompt, Title: s.Title, Skill: s.Skill, Mode: s.Mode, Config: s.Config, Team: &team, Metadata: s.Metadata,
-		Source: s.Kind, Attachments: files(s.Files)}
+		Source: s.Kind}
 }
 
-func files(list []trigger.File) []AttachmentInput {
-	var out []AttachmentInput
-	for _, f := range list {
-		out = append(out, AttachmentInput{FileName: f.Name, MIMEType: f.MIMEType, Data: f.Data})
+// maxEventFiles bounds what one event brings.
+const maxEventFiles = 20
+
+// putFiles stores what an event brings, which may be of any type: people's
+// attachments are pictures, but an agent reads these with its tools.
+func (p *Platform) putFiles(ctx context.Context, id task.ID, name string, list []trigger.File) ([]task.Attachment, error) {
+	if len(list) > maxEventFiles {
+		return nil, task.Invalid("files", "are %d, at most %d are allowed", len(list), maxEventFiles)
 	}
-	return out
+	var in []AttachmentInput
+	for _, f := range list {
+		if f.Name == "" || f.Name != filepath.Base(f.Name) || int64(len(f.Data)) > p.opts.MaxAttachmentBytes {
+			return nil, task.Invalid("files", "%.100q: needs a base name and at most %d bytes", f.Name, p.opts.MaxAttachmentBytes)
+		}
+		in = append(in, AttachmentInput{FileName: f.Name, MIMEType: f.MIMEType, Data: f.Data})
+	}
+	return p.putAttachmentsAs(ctx, id, name, in)
 }
 
 // Run implements trigger.Host.
@@ -99,7 +114,7 @@ func (h triggerHost) GoOn(ctx context.Context, id task.ID, s trigger.Start, key 
 		}
 	}
 	in := task.Input{Text: s.Message, Mode: s.Mode, From: c.caller.Principal, Key: key}
-	if in.Attachments, err = h.p.putAttachmentsAs(ctx, id, key, files(s.Files)); err != nil {
+	if in.Attachments, err = h.p.putFiles(ctx, id, key, s.Files); err != nil {
 		return err
 	}
 	_, err = h.p.store.Do(ctx, id, task.AddInput{Input: in, Last: &last})
@@ -152,24 +167,40 @@ func (p *Platform) actingClient(ctx context.Context, what string, owner task.Sco
 	return p.As(caller), nil
 }
 
-// newTriggers makes the engine behind Options.Origins; nil when there are none.
+// newTriggers makes the engine of webhooks and Options.Origins; nil when the
+// store keeps nothing that arrives.
 func (p *Platform) newTriggers() (*trigger.Engine, error) {
-	if len(p.opts.Origins) == 0 && len(p.opts.Triggers.Listeners) == 0 {
+	store, ok := p.store.(trigger.Store)
+	if !ok && len(p.opts.Origins) == 0 && len(p.opts.Triggers.Listeners) == 0 {
 		return nil, nil
 	}
-	store, ok := p.store.(trigger.Store)
 	if !ok {
 		return nil, task.Invalid("Origins", "the store %T keeps nothing that arrives (task.Inbox, task.Outbox)", p.store)
 	}
-	e, err := trigger.New(store, triggerHost{p}, p.opts.Origins, &p.opts.Triggers)
+	origins := append([]trigger.Origin{webhook.NewOrigin(p.webhooks)}, p.opts.Origins...)
+	e, err := trigger.New(store, triggerHost{p}, origins, &p.opts.Triggers)
 	if err != nil {
 		return nil, fmt.Errorf("triggers: %w", err)
 	}
 	return e, nil
 }
 
-// Triggers takes what arrives from outside; nil without Options.Origins and
-// listeners.
+func (p *Platform) webhookOptions() *webhook.Options {
+	o := &webhook.Options{Clock: p.opts.Clock, Compile: p.opts.Conditions}
+	if p.opts.Sealed != nil { // else the interface would not be nil
+		o.Vault = p.opts.Sealed
+	}
+	return o
+}
+
+// absolute is where people and machines outside reach a path of the server;
+// the path alone when the server does not know its address.
+func (p *Platform) absolute(path string) string {
+	return strings.TrimRight(p.opts.PublicURL, "/") + path
+}
+
+// Triggers takes what arrives from outside; nil when the store keeps nothing of
+// it.
 func (p *Platform) Triggers() *trigger.Engine { return p.triggers }
 
 // Delivery returns what arrived at a trigger, whole.
@@ -207,7 +238,7 @@ func (p *Platform) inbox() (task.Inbox, error) {
 // engine is the one behind the platform's triggers.
 func (p *Platform) engine() (*trigger.Engine, error) {
 	if p.triggers == nil {
-		return nil, notBuilt("", "triggers other than schedules", "give it origins (Options.Origins)")
+		return nil, notBuilt("", "a store that keeps what arrives", "use one that is a task.Inbox and a task.Outbox")
 	}
 	return p.triggers, nil
 }
@@ -269,15 +300,70 @@ func (c *Client) letThrough(ctx context.Context, id task.DeliveryID, what string
 	return doing(ctx, c, deed, func() (task.Delivery, error) { return do(e) })
 }
 
+// Rehearsal is what a delivery would do.
+type Rehearsal struct {
+	// Reason says why it would do nothing, Held that a person must let it
+	// through.
+	Reason string
+	Held   bool
+	// Runs are those that it would make or go on with.
+	Runs []RehearsedRun
+}
+
+// RehearsedRun is a run that an event would make.
+type RehearsedRun struct {
+	trigger.Start
+	// Continues is the run that would be told instead; empty when one would be
+	// made.
+	Continues task.ID
+	// Secrets are the names of those that the run would get.
+	Secrets []string
+}
+
 // RehearseDelivery says what a delivery would do now, and does nothing.
-func (c *Client) RehearseDelivery(ctx context.Context, id task.DeliveryID) (trigger.Plan, error) {
+func (c *Client) RehearseDelivery(ctx context.Context, id task.DeliveryID) (Rehearsal, error) {
 	e, err := c.p.engine()
 	if err != nil {
-		return trigger.Plan{}, err
+		return Rehearsal{}, err
 	}
 	if _, err := c.delivery(ctx, id, access.TriggerView); err != nil {
-		return trigger.Plan{}, err
+		return Rehearsal{}, err
 	}
 	_, plan, err := e.Rehearse(ctx, id)
-	return plan, err
+	if err != nil {
+		return Rehearsal{}, err
+	}
+	out := Rehearsal{Reason: plan.Reason, Held: plan.Held}
+	for _, s := range plan.Starts {
+		r, err := c.rehearse(ctx, e, s)
+		if err != nil {
+			return Rehearsal{}, err
+		}
+		out.Runs = append(out.Runs, r)
+	}
+	return out, nil
+}
+
+// rehearse drafts the run of a start, as it would be made, and looks at what it
+// would get.
+func (c *Client) rehearse(ctx context.Context, e *trigger.Engine, s trigger.Start) (RehearsedRun, error) {
+	r := RehearsedRun{Start: s}
+	var err error
+	if r.Continues, err = e.About(ctx, s.Owner, s.Entity); err != nil {
+		return r, err
+	}
+	as, err := c.p.actingClient(ctx, "trigger", s.Owner, s.AgentUID, s.Creator)
+	if err != nil {
+		return r, err
+	}
+	spec, err := as.draft(ctx, access.RunCreate, startRequest(s))
+	if err != nil {
+		return r, err
+	}
+	spec.Origin, spec.Untrusted = &task.Origin{}, s.Untrusted
+	vars, _, err := c.p.variables(ctx, task.Task{Spec: spec}, secrets.NewRedactor(nil))
+	for _, v := range vars {
+		r.Secrets = append(r.Secrets, v.Name)
+	}
+	return r, err
 }

@@ -148,6 +148,25 @@ func (e *Engine) say(ctx context.Context, d task.Delivery, s Start, b binding, t
 	return NewsContinued, t.ID, err
 }
 
+// About is the run that events about an entity go to now; empty when there is
+// none.
+func (e *Engine) About(ctx context.Context, owner task.Scope, entity string) (task.ID, error) {
+	if entity == "" {
+		return "", nil
+	}
+	b, err := e.binding(ctx, owner, entity)
+	if err != nil || b.Run == "" {
+		return "", err
+	}
+	if _, err := e.host.Run(ctx, b.Run); err != nil {
+		if errors.Is(err, task.ErrNotFound) {
+			err = nil
+		}
+		return "", err
+	}
+	return b.Run, nil
+}
+
 // sayingKey names what an event says.
 func sayingKey(d task.Delivery, name string) string {
 	sum := sha256.Sum256([]byte(d.Source + "\x00" + d.Key + "\x00" + name))

@@ -38,8 +38,7 @@ func (e *Engine) deliver(ctx context.Context) {
 	group.SetLimit(max(1, e.opts.Parallel))
 	defer func() { _ = group.Wait() }()
 	for ctx.Err() == nil {
-		now := e.now()
-		list, err := e.store.TakeOutgoing(ctx, e.holder, now, now.Add(e.opts.Lease), e.opts.Parallel)
+		list, err := e.take(ctx)
 		e.report(ctx, "take what is to be told", err)
 		for _, o := range list {
 			group.Go(func() error { e.send(ctx, o); return nil })
@@ -53,6 +52,16 @@ func (e *Engine) deliver(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// take gets what is to be sent now. It writes only when there is something.
+func (e *Engine) take(ctx context.Context) ([]task.Outgoing, error) {
+	now := e.now()
+	next, err := e.store.NextOutgoing(ctx)
+	if err != nil || next.IsZero() || next.After(now) {
+		return nil, err
+	}
+	return e.store.TakeOutgoing(ctx, e.holder, now, now.Add(e.opts.Lease), e.opts.Parallel)
 }
 
 // send makes one attempt and settles it.

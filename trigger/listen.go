@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/task"
@@ -24,6 +25,9 @@ const feedBatch = 200
 
 // listen hears what happens to runs and writes down what is to be told of it.
 func (e *Engine) listen(ctx context.Context) {
+	if len(e.senders) == 0 {
+		return
+	}
 	for ok := true; ok; ok = e.wait(ctx, e.opts.Poll) {
 		for more := true; more && ctx.Err() == nil; {
 			var err error
@@ -51,6 +55,9 @@ func (e *Engine) hear(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	for _, s := range signals {
+		if s.Time.Before(e.since(rec)) {
+			continue
+		}
 		if err := e.tellSignal(ctx, s); err != nil {
 			return false, err
 		}
@@ -62,6 +69,15 @@ func (e *Engine) hear(ctx context.Context) (more bool, err error) {
 		err = nil
 	}
 	return len(signals) == feedBatch, err
+}
+
+// since is from when on news are told: whoever listens for the first time hears
+// nothing of what happened long before.
+func (e *Engine) since(rec task.Record) time.Time {
+	if rec.Revision > 0 {
+		return time.Time{}
+	}
+	return e.now().Add(-time.Hour)
 }
 
 func heard(rec task.Record) (int64, error) {

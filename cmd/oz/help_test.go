@@ -71,7 +71,7 @@ func TestExamplesParse(t *testing.T) {
 	} {
 		assert.NilError(t, os.WriteFile(filepath.Join(shims, name), []byte(script), 0o755))
 	}
-	for _, file := range []string{"key", "audit-head"} {
+	for _, file := range []string{"key", "audit-head", "sentry.secret"} {
 		assert.NilError(t, os.WriteFile(filepath.Join(dir, file), []byte("1:00"), 0o600))
 	}
 	readme, err := os.ReadFile("../../README.md")

@@ -143,7 +143,7 @@ func TestMistakes(t *testing.T) {
 	assert.NilError(t, err)
 	assert.NilError(t, errors.Join(f.Truncate(maxAttachmentBytes+1), f.Close()))
 	for _, tt := range []struct{ want, args string }{
-		{`unknown command or argument "rum" for "oz"; did you mean run?`, "rum"},
+		{`unknown command or argument "shedule" for "oz"; did you mean schedule?`, "shedule"},
 		{"See 'oz run --help'", "run frobnicate"},
 		{"unknown flag: --frobnicate", "whoami --frobnicate"},
 		{"exactly one run id is needed\nSee 'oz run get --help'", "run get"},

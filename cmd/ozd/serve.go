@@ -29,6 +29,7 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/rest"
 	"github.com/oz-platform/cloudagents/transport/worker"
+	"github.com/oz-platform/cloudagents/trigger/webhook/celfilter"
 )
 
 // shutdownTimeout is how long requests under way may take after SIGTERM.
@@ -243,7 +244,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
-		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, GitCredentials: s.credentials, Skills: s.skills,
+		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, GitCredentials: s.credentials, Skills: s.skills, Conditions: celfilter.Compile,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
 }
