@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
 
+	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/harnesstest"
 	"github.com/oz-platform/cloudagents/executor/harness/tools"
@@ -122,6 +124,73 @@ func TestAskUser(t *testing.T) {
 		_, no = do(t, s, tools.NameAskUser, in)
 		assert.Assert(t, no != nil && no.Input, name)
 	}
+}
+
+// TestRunsBadInput: calls about other runs that are none name what is wrong,
+// before anybody is asked.
+func TestRunsBadInput(t *testing.T) {
+	s := harnesstest.NewLab(t, harnesstest.LabOptions{NoRepo: true, Mode: task.ModeOrchestrate}).Session(t)
+	child := object{"key": "a", "prompt": "x"}
+	for name, tt := range map[string]struct {
+		tool string
+		in   object
+		want string
+	}{
+		"wait for nobody":     {tools.NameWaitForRuns, object{"runs": []string{}}, "runs must name 1 to"},
+		"wait backwards":      {tools.NameWaitForRuns, object{"runs": []string{"a"}, "minutes": -1}, "minutes must be 0 to"},
+		"wait for ever":       {tools.NameWaitForRuns, object{"runs": []string{"a"}, "minutes": 1 << 30}, "minutes must be 0 to"},
+		"cancel nobody":       {tools.NameCancelRun, object{}, "run is needed"},
+		"letter to nobody":    {tools.NameSendMessage, object{"subject": "s", "body": "b"}, "to: must name 1 to"},
+		"children twice":      {tools.NameWritePlan, object{"title": "t", "markdown": "m", "children": []object{child, child}}, "is there twice"},
+		"child without task":  {tools.NameWritePlan, object{"title": "t", "markdown": "m", "children": []object{{"key": "a"}}}, "say what the child"},
+		"odd key":             {tools.NameWritePlan, object{"title": "t", "markdown": "m", "children": []object{{"key": "a b", "prompt": "x"}}}, "must have 1 to 64"},
+		"nothing in parallel": {tools.NameWritePlan, object{"title": "t", "markdown": "m", "parallelism": 2}, "parallelism is for plans with children"},
+		"negative":            {tools.NameWritePlan, object{"title": "t", "markdown": "m", "parallelism": -1, "children": []object{child}}, "may not be negative"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, no := do(t, s, tt.tool, tt.in)
+			assert.Assert(t, no != nil && no.Input)
+			assert.Assert(t, is.Contains(no.Message, tt.want))
+		})
+	}
+}
+
+// TestPlanNamesChildren: the plan's children go with it, and another plan is
+// another version of the same document.
+func TestPlanNamesChildren(t *testing.T) {
+	lab := harnesstest.NewLab(t, harnesstest.LabOptions{NoRepo: true, Mode: task.ModeOrchestrate})
+	s := lab.Session(t)
+	for _, key := range []string{"a", "b", "b"} {
+		_, no := do(t, s, tools.NameWritePlan, object{"title": "t", "markdown": "m", "parallelism": 3, "children": []object{{"key": key, "prompt": "x", "harness": "claude"}}})
+		assert.Assert(t, no == nil, "%v", no)
+	}
+	plans := harnesstest.Payloads[*task.ArtifactReported](lab.Log)
+	assert.Equal(t, len(plans), 2)
+	assert.Equal(t, plans[0].Artifact.DocumentUID, plans[1].Artifact.DocumentUID)
+	var m executor.PlanMetadata
+	assert.NilError(t, json.Unmarshal(plans[1].Artifact.Metadata, &m))
+	assert.DeepEqual(t, *m.Orchestration, executor.Orchestration{Parallelism: 3,
+		Children: []executor.Spawn{{Key: "b", Prompt: "x", Config: executor.ChildConfig{Harness: "claude"}}}})
+}
+
+// TestChildrenSpawnNothing: a child is not offered what it may not do, and
+// nobody spawns in plan mode.
+func TestChildrenSpawnNothing(t *testing.T) {
+	s := harnesstest.NewLab(t, harnesstest.LabOptions{NoRepo: true}).Session(t)
+	offered := func(set []harness.Tool, m task.Mode) (names []string) {
+		for _, tool := range set {
+			if tool.Offered(m) {
+				names = append(names, tool.Name)
+			}
+		}
+		return names
+	}
+	assert.Assert(t, is.Contains(offered(s.Tools, task.ModeNormal), tools.NameSpawnRun))
+	assert.Assert(t, is.Contains(offered(s.Tools, task.ModeOrchestrate), tools.NameWritePlan))
+	assert.Assert(t, !slices.Contains(offered(s.Tools, task.ModePlan), tools.NameSpawnRun))
+	s.Task.ParentID = task.NewID()
+	mine := offered(tools.Runs(s), task.ModeNormal)
+	assert.Assert(t, !slices.Contains(mine, tools.NameSpawnRun) && slices.Contains(mine, tools.NameSendMessage))
 }
 
 func TestBadInput(t *testing.T) {
