@@ -45,9 +45,9 @@ type Wired interface {
 
 // RuleReader is a Harness whose agent reads project rules by itself.
 type RuleReader interface {
-	// ReadsRules names the files that the agent looks for in the directory
-	// where it starts and in those above it, such as AGENTS.md. They are not in
-	// Session.Instructions.
+	// ReadsRules names the files that the agent puts into its own prompt from the
+	// directory where it starts, such as AGENTS.md. They are not in
+	// Session.Instructions; those of other directories are.
 	ReadsRules() []string
 }
 

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ func (x *execution) projectRules(h harness.Harness, ws *workspace) (found []rule
 		if err != nil {
 			problems = append(problems, strings.Split(err.Error(), "\n")...)
 		}
-		if r.Text != "" && !readsItself(h, root, ws.dir, r) {
+		if r.Text != "" && !readsItself(h, filepath.Join(root, filepath.FromSlash(dir)), ws.dir, r) {
 			found = append(found, r)
 		}
 	}
@@ -95,16 +96,10 @@ func ruleDirs(root string, ws *workspace) []string {
 }
 
 // readsItself reports that the agent reads the rule without being told: its
-// file is one of those that it looks for, at or above the directory where it
-// starts.
-func readsItself(h harness.Harness, root, dir string, r rules.Rule) bool {
+// file is one of those that it looks for where it starts.
+func readsItself(h harness.Harness, dir, start string, r rules.Rule) bool {
 	reader, ok := h.(harness.RuleReader)
-	if !ok {
-		return false
-	}
-	file := filepath.Join(root, filepath.FromSlash(r.Path))
-	below, err := filepath.Rel(filepath.Dir(file), dir)
-	return err == nil && filepath.IsLocal(below) && slices.Contains(reader.ReadsRules(), filepath.Base(file))
+	return ok && dir == filepath.Clean(start) && slices.Contains(reader.ReadsRules(), path.Base(r.Path))
 }
 
 // announceRules puts into the log which rules the agent is told of, unless an

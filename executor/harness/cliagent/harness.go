@@ -88,6 +88,14 @@ func New(a Agent, opts *Options) *Harness {
 // Wires implements harness.Wired.
 func (h *Harness) Wires() []string { return h.agent.Wires() }
 
+// ReadsRules implements harness.RuleReader: it is the agent's, if that is one.
+func (h *Harness) ReadsRules() []string {
+	if r, ok := h.agent.(harness.RuleReader); ok {
+		return r.ReadsRules()
+	}
+	return nil
+}
+
 // errTimeLimit is the cause of a context that the run's time limit ended.
 var errTimeLimit = errors.New("the run's time limit is reached")
 

@@ -56,6 +56,10 @@ func install(version string) (spec, file string, ok bool) {
 // Wires implements cliagent.Agent.
 func (agent) Wires() []string { return []string{"openai"} }
 
+// ReadsRules implements harness.RuleReader: the program puts the file into its
+// prompt by itself.
+func (agent) ReadsRules() []string { return []string{"AGENTS.md"} }
+
 // Launch implements cliagent.Agent.
 func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {
 	s := l.Session

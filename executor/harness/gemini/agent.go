@@ -49,6 +49,10 @@ func (agent) Program() cliagent.Program {
 // Wires implements cliagent.Agent.
 func (agent) Wires() []string { return []string{"gemini"} }
 
+// ReadsRules implements harness.RuleReader: the program puts the file into its
+// prompt by itself.
+func (agent) ReadsRules() []string { return []string{"GEMINI.md"} }
+
 // RestartsBrokenOff implements cliagent.Restarts: the program ends when an
 // answer breaks off in the middle.
 func (agent) RestartsBrokenOff() bool { return true }
