@@ -116,7 +116,7 @@ func (c *config) checkBackend(env modelenv.Lookup) error {
 	case backendCommand:
 		return c.checkCommand(env)
 	case backendDocker:
-		return errors.New("backend.docker: this worker drives no Docker daemon; name backend.containerd, backend.direct, or backend.command with a command that calls docker run (examples/deploy/docker-dispatch shows one)")
+		return errors.New("backend.docker: this worker drives no Docker daemon; name backend.containerd, backend.direct, or backend.command with a command that calls docker run (examples/deploy/docker shows one)")
 	}
 	return errors.New("backend.kubernetes: this worker makes no Jobs by itself; name backend.command with a command that calls kubectl (examples/deploy/kubernetes shows one), or run the worker in a pod with --one-shot")
 }
