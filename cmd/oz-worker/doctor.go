@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,7 +96,9 @@ func (d *doctor) add(name, state, detail, mend string) {
 }
 
 // processes says that agents are processes of this host.
-func (d *doctor) processes() bool { return d.config.backend != backendCommand }
+func (d *doctor) processes() bool {
+	return d.config.backend != backendCommand && d.config.backend != backendContainerd
+}
 
 // needed is a failure if a back-end needs the thing, and else a note.
 func needed(yes bool) string {
@@ -211,19 +214,21 @@ func (d *doctor) git(ctx context.Context) {
 	d.add("git", stateOK, out, "")
 }
 
-// containers looks for what back-ends with containers use. None of this
-// worker's needs them.
+// containers looks for what the back-end containerd uses.
 func (d *doctor) containers(ctx context.Context) {
-	const socket = "/run/containerd/containerd.sock"
+	missing, cni, socket := needed(d.config.backend == backendContainerd), stateNote, "/run/containerd/containerd.sock"
+	if c := d.config.Backend.Containerd; c != nil && d.config.backend == backendContainerd {
+		socket, cni = cmp.Or(c.Containers.Address, socket), needed(c.Containers.Network == "bridge")
+	}
 	if out, err := output(ctx, "containerd", "--version"); err != nil {
-		d.add("containerd", stateNote, "not installed", "for containers: apt-get install containerd runc containernetworking-plugins")
+		d.add("containerd", missing, "not installed", "for containers: apt-get install containerd runc containernetworking-plugins")
 	} else if err := dialUnix(ctx, socket); err != nil {
-		d.add("containerd", stateNote, fmt.Sprintf("%s, but it does not answer at %s: %v", out, socket, err), "systemctl enable --now containerd")
+		d.add("containerd", missing, fmt.Sprintf("%s, but it does not answer at %s: %v", out, socket, err), "systemctl enable --now containerd")
 	} else {
 		d.add("containerd", stateOK, fmt.Sprintf("%s, at %s", out, socket), "")
 	}
 	if out, err := output(ctx, "runc", "--version"); err != nil {
-		d.add("runc", stateNote, "not installed", "for containers: apt-get install runc")
+		d.add("runc", missing, "not installed", "for containers: apt-get install runc")
 	} else {
 		first, _, _ := strings.Cut(out, "\n")
 		d.add("runc", stateOK, first, "")
@@ -234,7 +239,7 @@ func (d *doctor) containers(ctx context.Context) {
 			return
 		}
 	}
-	d.add("cni", stateNote, "no network plugins in /opt/cni/bin or /usr/lib/cni", "for containers with a network of their own: apt-get install containernetworking-plugins")
+	d.add("cni", cni, "no network plugins in /opt/cni/bin or /usr/lib/cni", "for containers with a network of their own: apt-get install containernetworking-plugins")
 }
 
 // commands parses the operator's shell commands without running them, and
