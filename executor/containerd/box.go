@@ -140,7 +140,7 @@ func (b *box) create(ctx context.Context) error {
 		own[labelUser+k] = v
 	}
 	c, err := b.e.client.NewContainer(ctx, b.name,
-		ctd.WithSnapshotter(sn), ctd.WithSnapshot(b.name), ctd.WithImageName(b.plan.image.name),
+		withRoot(sn, b.name), ctd.WithImageName(b.plan.image.name),
 		ctd.WithContainerLabels(own), ctd.WithNewSpec(b.spec()...))
 	if err != nil {
 		return fmt.Errorf("make the container: %w", err)
@@ -149,6 +149,14 @@ func (b *box) create(ctx context.Context) error {
 		return fmt.Errorf("make the container: %w", err)
 	}
 	return nil
+}
+
+// withRoot names the snapshot that was just made. The client's own option would ask for it once more.
+func withRoot(snapshotter, name string) ctd.NewContainerOpts {
+	return func(_ context.Context, _ *ctd.Client, c *containers.Container) error {
+		c.Snapshotter, c.SnapshotKey = snapshotter, name
+		return nil
+	}
 }
 
 // bootLog is where the first process writes its own faults; normally it is empty.
@@ -288,12 +296,7 @@ func (e *Executor) scrap(ctx context.Context, name string, bridged bool) error {
 }
 
 func (e *Executor) scrapNow(ctx context.Context, name string, bridged bool) error {
-	_, task, err := e.load(ctx, name)
-	if err == nil {
-		if _, err := task.Delete(ctx, ctd.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove the container's task: %w", err)
-		}
-	} else if !errdefs.IsNotFound(err) {
+	if err := e.endTask(ctx, name); err != nil {
 		return err
 	}
 	var left error // an address that cannot be given back must not keep the rest
@@ -308,6 +311,29 @@ func (e *Executor) scrapNow(ctx context.Context, name string, bridged bool) erro
 	}
 	return errors.Join(left, tree.Remove(ctx, filepath.Join(e.root, boxesDir), name))
 }
+
+// endTask kills what runs in a container and removes its task. Another process may be doing the same: then the shim goes
+// away in the middle of a call, and asking again tells that all is done.
+func (e *Executor) endTask(ctx context.Context, name string) error {
+	for try := 1; ; try++ {
+		_, task, err := e.load(ctx, name)
+		if err == nil {
+			_, err = task.Delete(ctx, ctd.WithProcessKill)
+		}
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if try == deleteTries || ctx.Err() != nil {
+			return fmt.Errorf("remove the container's task: %w", err)
+		}
+		if err := pause(ctx, minRetry<<try); err != nil {
+			return err
+		}
+	}
+}
+
+// deleteTries is how often the removal of a task is tried, within about a second.
+const deleteTries = 5
 
 // removeSnapshot removes the file system of a container. It goes before the container: one without the other would be
 // collected by containerd, at the same time as by us.

@@ -37,6 +37,8 @@
 //	<root>/workspaces/<key>/           workspace
 //	<root>/network/                    addresses of the bridge
 //
+// Each sandbox starts cold, from its bare image: Spec.Warm is ignored.
+//
 // # Limits
 //
 // Memory (swap included), CPUs and Processes are the container's control group;

@@ -266,7 +266,7 @@ func imageError(ctx context.Context, name, host, doing string, err error) error 
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s image %s: %w", doing, name, context.Cause(ctx))
 	}
-	if errdefs.IsDeadlineExceeded(err) || errdefs.IsCanceled(err) {
+	if contextEnd(err) != nil {
 		return fmt.Errorf("%s image %s: %w", doing, name, plainError(err))
 	}
 	text := query.ReplaceAllString(err.Error(), "")

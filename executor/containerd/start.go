@@ -43,13 +43,26 @@ func (e *Executor) Start(ctx context.Context, spec executor.Spec) (executor.Sand
 
 // plainError makes the ends of contexts that come back from containerd those of package context.
 func plainError(err error) error {
-	switch {
-	case errdefs.IsDeadlineExceeded(err) && !errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
-	case errdefs.IsCanceled(err) && !errors.Is(err, context.Canceled):
-		return fmt.Errorf("%w: %w", context.Canceled, err)
+	for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+		if contextEnd(err) == end && !errors.Is(err, end) {
+			return fmt.Errorf("%w: %w", end, err)
+		}
 	}
 	return err
+}
+
+// contextEnd tells of which end of a context an error of containerd's client speaks; nil for others. Not all of its calls
+// translate the errors of gRPC, so their text is looked at too.
+func contextEnd(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errdefs.IsDeadlineExceeded(err), strings.Contains(err.Error(), "code = DeadlineExceeded"):
+		return context.DeadlineExceeded
+	case errdefs.IsCanceled(err), strings.Contains(err.Error(), "code = Canceled"):
+		return context.Canceled
+	}
+	return nil
 }
 
 func (e *Executor) start(ctx context.Context, spec executor.Spec) (*sandbox, error) {
