@@ -315,7 +315,7 @@ func TestVerifyAuditFindsChanges(t *testing.T) {
 
 // unaudited are the methods of Client that change nothing, or whose change the
 // log of the run, the registry of accounts or the message itself records.
-var unaudited = regexp.MustCompile(`^(Allow|Caller|Entitled|Get|List|Events|Executions|Watch|Follow|Submitted|Submit|Models|WorkerList|Usage|Budgets|` +
+var unaudited = regexp.MustCompile(`^(Allow|Caller|Entitled|Get|List|Events|Executions|Watch|Follow|Submitted|Submit|Models|ModelEndpoints?|WorkerList|Usage|Budgets|` +
 	`Environments?|Secrets|Skills|Conversation|Artifact|PlanVersions|HandoffFiles|OpenHandoffFile|AddFile|` +
 	`MCPServers?|Prompts?|Runners?|Agents?|MayManageAgent|Sharing|Keys|CreateKey|RevokeKey|Teams?|CreateTeam|RenameTeam|AddMember|SetRole|RemoveMember|` +
 	`Schedules?|ScheduleTicks|SendMail|Mails|ReadMail|MailDelivered|Signals|ReportSignal|AuditLog|AuditEntries)$`)

@@ -134,6 +134,9 @@ func (p *Platform) redactor(ctx context.Context, e task.Execution) (*secrets.Red
 	if _, _, err := p.variables(ctx, t, f.redactor); err != nil {
 		return nil, err
 	}
+	if _, _, err := p.models(ctx, t, f.redactor); err != nil {
+		return nil, err
+	}
 	f.loaded = true
 	return f.redactor, nil
 }

@@ -115,7 +115,8 @@ func withOwnKey(m executor.Models, k harnessKey, name, key, baseURL string) exec
 func (p *Platform) models(ctx context.Context, t task.Task, r *secrets.Redactor) (m executor.Models, missing []string, err error) {
 	k, name, ok := authSecret(t.Config)
 	if !ok {
-		return p.opts.Models, nil, nil
+		m, err := p.runModels(ctx, t.Owner, r)
+		return m, nil, err
 	}
 	store, err := p.sealed()
 	if err != nil {

@@ -237,7 +237,11 @@ func (c *Client) applyAgent(ctx context.Context, in AgentInput, a *access.Agent)
 		}
 	}
 	if a.Config.HarnessType() == harnessBuiltIn {
-		if err := checkModel(c.p.opts.Models, "base_model", a.Config); err != nil {
+		models, err := c.p.modelsOf(ctx, task.Scope{Type: task.ScopeTeam, UID: a.Team})
+		if err != nil {
+			return err
+		}
+		if err := checkModel(models, "base_model", a.Config); err != nil {
 			return err
 		}
 	}

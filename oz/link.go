@@ -71,7 +71,7 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	}
 	models, gone, err := l.p.models(ctx, t, l.p.fences.of(e.ID).redactor)
 	if err != nil {
-		return nil, fmt.Errorf("resolve the agent's key: %w", err)
+		return nil, fmt.Errorf("resolve the keys of the models: %w", err)
 	}
 	missing = append(missing, gone...)
 	if t.Config.MCPServers, err = l.p.runMCP(ctx, t); err != nil {

@@ -77,8 +77,18 @@ func (c *Client) Models(ctx context.Context) (models []ModelInfo, defaultID stri
 	return list.infos, m.Default, nil
 }
 
-// models are those that the caller's runs may use.
-func (c *Client) models(context.Context) (executor.Models, error) { return c.p.opts.Models, nil }
+// models are those that the caller's runs may use, for whichever of its teams.
+func (c *Client) models(ctx context.Context) (executor.Models, error) {
+	m := c.p.opts.Models
+	for _, owner := range c.owners() {
+		of, err := c.p.modelsOf(ctx, owner)
+		if err != nil {
+			return m, err
+		}
+		m.Providers = append(slices.Clone(m.Providers), of.Providers[:len(of.Providers)-len(c.p.opts.Models.Providers)]...)
+	}
+	return m, nil
+}
 
 // pricesOf are the built-in prices under those that providers come with.
 func pricesOf(m executor.Models) (*catalog.Prices, error) {

@@ -43,6 +43,11 @@ type Options struct {
 	// is not checked and runs cannot call a model. Default: none.
 	Models executor.Models
 
+	// PrivateEndpoints lets teams' own model endpoints (see ModelEndpoint) be at
+	// addresses that are private, loopback or otherwise not on the internet.
+	// Default: they are refused when a run dials them.
+	PrivateEndpoints bool
+
 	// Sealed keeps the secrets that are managed here; it comes before Secrets.
 	// Default: none, so that none can be created.
 	Sealed *sealed.Store

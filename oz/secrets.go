@@ -222,8 +222,12 @@ func (p *Platform) variables(ctx context.Context, t task.Task, r *secrets.Redact
 		return nil, nil, err
 	}
 	missing = set.Missing
+	values, err := p.withoutEndpointKeys(ctx, t.Owner, set.Values)
+	if err != nil {
+		return nil, nil, err
+	}
 	_, signIn, _ := authSecret(t.Config)
-	for _, v := range set.Values {
+	for _, v := range values {
 		if signIn != "" && v.Secret == signIn {
 			continue // the run's gateway has it
 		}

@@ -276,7 +276,10 @@ func (c *Client) configure(ctx context.Context, asked task.Config, agent *access
 			return err
 		}
 	}
-	models := c.p.opts.Models
+	models, err := c.p.modelsOf(ctx, spec.Owner)
+	if err != nil {
+		return err
+	}
 	if k, name, ok := authSecret(spec.Config); ok {
 		models = withOwnKey(models, k, name, "", "")
 	}

@@ -164,7 +164,7 @@ func (a *app) modelCommand() *cobra.Command {
 		{"NOTE", `if .disable_reason then "disabled: " + .disable_reason else .note end`}}
 	list := a.list(listing{use: "list", short: "List the models that runs may name", path: "/agent/models", member: "models", none: "No models.",
 		example: "  oz model list --jq '.models[].id'", columns: columns, shape: `.default_model_id as $d | .models |= map(if .id == $d then .note = "default" else . end)`})
-	return group("model", "List models", nil, list)
+	return group("model", "Models, and a team's own endpoints", nil, list, a.endpointCommand())
 }
 
 // whoamiLines show the caller (Oz API, whoami).

@@ -118,6 +118,17 @@ func TestRegistry(t *testing.T) {
 	d.fails(exitUsage, "--rule and --file", "rule", "create", "-n", "x")
 	d.ok("rule", "delete", rule, "--force")
 
+	d.ok("secret", "create", "HOUSE_KEY", "--team", "-f", d.file("house.key", "house-key-7Rt2Lm9Qx4"))
+	prices := d.file("prices.json", `{"models": [{"models": ["coder-*"], "input": 0.5, "output": 1.5, "as_of": "2026-11-01"}]}`)
+	house := d.object("model", "endpoint", "create", "-n", "house", "--wire", "openai", "--base-url", "https://models.example.com/v1",
+		"--secret", "HOUSE_KEY", "--model", "coder-large", "--prices", prices)["uid"].(string)
+	has(t, d.ok("model", "endpoint", "get", house), "Secret   HOUSE_KEY\n", "Prices   coder-*: 0.5 in, 1.5 out\n")
+	has(t, d.ok("model", "endpoint", "list"), "https://models.example.com/v1", house)
+	has(t, d.ok("model", "list"), "coder-large", "0.5 in, 1.5 out")
+	d.fails(exitUsage, "are needed", "model", "endpoint", "create", "-n", "x")
+	d.fails(exitUsage, "--prices: open", "model", "endpoint", "create", "-n", "x", "--wire", "openai", "--base-url", "https://x", "--model", "y", "--prices", "/nonexistent")
+	d.ok("model", "endpoint", "delete", house, "--force")
+
 	m := d.object("mcp", "create", "-n", "tracker", "--config", `{"url": "https://mcp.example.com"}`, "--team")
 	has(t, d.ok("mcp", "list"), "tracker", m["uid"].(string))
 	d.ok("mcp", "update", m["uid"].(string), "--config", d.file("files.json", `{"mcpServers": {"files": {"command": "serve", "args": ["--all"]}}}`), "-d", "files")

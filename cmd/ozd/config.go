@@ -61,10 +61,12 @@ type config struct {
 	// AutoModels say what automatic ids stand for; the platform has defaults.
 	AutoModels map[string][]string `yaml:"auto_models"`
 	// DisabledModels are ids that no run may use; a trailing * is any rest.
-	DisabledModels []string     `yaml:"disabled_models"`
-	Limits         limitsConfig `yaml:"limits"`
-	Git            gitConfig    `yaml:"git"`
-	Worker         workerConfig `yaml:"worker"`
+	DisabledModels []string `yaml:"disabled_models"`
+	// PrivateModelEndpoints lets teams' own endpoints be at private addresses.
+	PrivateModelEndpoints bool         `yaml:"private_model_endpoints"`
+	Limits                limitsConfig `yaml:"limits"`
+	Git                   gitConfig    `yaml:"git"`
+	Worker                workerConfig `yaml:"worker"`
 	// Budgets limit what teams and people spend on models.
 	Budgets []budgetConfig `yaml:"budgets"`
 	// Plan is what they are entitled to; without it, to everything.

@@ -241,7 +241,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 	}
 	return oz.New(store, &oz.Options{
 		Entitlements: plan, Budgets: c.budgets(), Keys: &access.RegistryOptions{OpenTeams: c.OpenTeams},
-		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, Blobs: blobs, Sealed: secrets,
+		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, PrivateEndpoints: s.config.PrivateModelEndpoints, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
 		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, GitCredentials: s.credentials, Skills: s.skills, Conditions: celfilter.Compile,

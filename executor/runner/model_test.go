@@ -13,6 +13,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -221,4 +222,31 @@ func TestFallbackIsSaid(t *testing.T) {
 	run, events := r.do(prompt, r.environment(nil))
 	r.checkMended(run, events, r.remote)
 	assert.Assert(t, is.Contains(describe(events), "script answered with "+modelID+" instead"))
+}
+
+// TestTeamsEndpoint: a run whose model is a team's own endpoint is carried out
+// with it, if the operator lets it be where it is; else it says why not.
+func TestTeamsEndpoint(t *testing.T) {
+	t.Parallel()
+	allTeam := true
+	for _, allowed := range []bool{true, false} {
+		var at string
+		r := newRig(t, setup{script: mender(), private: allowed, models: func(m *executor.Models) {
+			at = m.Providers[0].BaseURL
+			m.Providers[0] = executor.ModelProvider{Name: "other", Wire: "anthropic", BaseURL: "http://127.0.0.1:1", Models: []string{"another"}}
+			m.Default = "another"
+		}})
+		_, err := r.CreateSecret(t.Context(), oz.SecretInput{Name: "HOUSE_KEY", Value: modelKey, Team: &allTeam})
+		assert.NilError(t, err)
+		_, err = r.CreateModelEndpoint(t.Context(), oz.ModelEndpointInput{Name: "house", Wire: "anthropic", BaseURL: at, Secret: "HOUSE_KEY", Models: []string{modelID}})
+		assert.NilError(t, err)
+		run, events := r.finish(r.submit(oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: r.environment(nil), ModelID: modelID}}))
+		if allowed {
+			r.checkMended(run, events, r.remote)
+			continue
+		}
+		assert.Assert(t, run.State != task.StateSucceeded)
+		assert.Assert(t, is.Contains(run.Head.Status.Message, "not on the internet"))
+		assert.Equal(t, len(r.model.Requests()), 0)
+	}
 }

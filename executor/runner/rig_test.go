@@ -62,6 +62,8 @@ type setup struct {
 	files  map[string]string // of the remote; nil: the greeting, empty: no commit
 	limits task.Limits
 	cache  bool // of repositories, shared by the runs
+	// private lets teams' model endpoints be at private addresses.
+	private bool
 	// models changes what the runs get.
 	models func(*executor.Models)
 	// runner changes the options of each execution.
@@ -88,12 +90,12 @@ func newRig(t *testing.T, s setup) *rig {
 		s.models(&models)
 	}
 	r.worker = &worker{r: r, setup: s, offers: make(chan oz.Assignment), live: map[task.ExecutionID]context.CancelFunc{}}
-	r.Platform = r.newPlatform(models, s.limits)
+	r.Platform = r.newPlatform(models, s)
 	r.start()
 	return r
 }
 
-func (r *rig) newPlatform(models executor.Models, limits task.Limits) *oz.Platform {
+func (r *rig) newPlatform(models executor.Models, s setup) *oz.Platform {
 	t := r.t
 	t.Helper()
 	store, err := sqlitestore.Open(t.Context(), filepath.Join(r.dir, "oz.db"), nil)
@@ -104,7 +106,7 @@ func (r *rig) newPlatform(models executor.Models, limits task.Limits) *oz.Platfo
 	blobs, err := fileblob.Open(filepath.Join(r.dir, "blobs"), nil)
 	assert.NilError(t, err)
 	t.Cleanup(func() { assert.Check(t, blobs.Close()) })
-	p, err := oz.New(store, &oz.Options{Workers: []oz.Worker{r.worker}, Models: models, Limits: limits,
+	p, err := oz.New(store, &oz.Options{Workers: []oz.Worker{r.worker}, Models: models, PrivateEndpoints: s.private, Limits: s.limits,
 		Sealed: sealed.New(store, keys, nil), Blobs: blobs, Heartbeat: 5 * time.Second})
 	assert.NilError(t, err)
 	return p

@@ -55,6 +55,9 @@ const (
 	PromptCreate      Action = "prompt.create" // saved prompts
 	PromptView        Action = "prompt.view"
 	PromptManage      Action = "prompt.manage"
+	EndpointCreate    Action = "model_endpoint.create" // a team's own model providers
+	EndpointView      Action = "model_endpoint.view"
+	EndpointManage    Action = "model_endpoint.manage"
 	RuleCreate        Action = "rule.create" // rules that all agents of an owner are told
 	RuleView          Action = "rule.view"
 	RuleManage        Action = "rule.manage"
@@ -159,6 +162,9 @@ func table() map[Action]rule {
 		PromptCreate:      {personal: true, team: members},
 		PromptView:        {personal: true, team: members, none: true},
 		PromptManage:      {personal: true, team: creator},
+		EndpointCreate:    {team: leaders},
+		EndpointView:      {team: members, none: true},
+		EndpointManage:    {team: leaders},
 		RuleCreate:        {personal: true, team: members},
 		RuleView:          {personal: true, team: members, none: true},
 		RuleManage:        {personal: true, team: creator},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/oapi-codegen/runtime"
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -1269,6 +1270,27 @@ type CreateMemoryStoreRequest struct {
 	Team        *bool  `json:"team,omitempty"`
 }
 
+// CreateModelEndpointRequest defines model for CreateModelEndpointRequest.
+type CreateModelEndpointRequest struct {
+	// BaseUrl With the version on the openai wire, without it on the others.
+	BaseUrl string `json:"base_url"`
+
+	// BearerAuth Send the key as a bearer token on any wire.
+	BearerAuth  bool   `json:"bearer_auth,omitempty,omitzero"`
+	Description string `json:"description,omitempty,omitzero"`
+
+	// Models Ids; a * at the end stands for any rest.
+	Models []string        `json:"models"`
+	Name   string          `json:"name"`
+	Prices []EndpointPrice `json:"prices,omitempty,omitzero"`
+
+	// Secret Name of a secret of the team that is the key; none if the endpoint wants none.
+	Secret string `json:"secret,omitempty,omitzero"`
+
+	// Wire anthropic, openai (Responses and Chat Completions) or gemini.
+	Wire string `json:"wire"`
+}
+
 // CreatePromptRequest defines model for CreatePromptRequest.
 type CreatePromptRequest struct {
 	Description string `json:"description,omitempty,omitzero"`
@@ -1472,6 +1494,9 @@ type EndExecutionRequest struct {
 	State     RunState          `json:"state"`
 	Status    *RunStatusMessage `json:"status,omitempty"`
 }
+
+// EndpointPrice In USD per million tokens, with as_of, the day on which that was so.
+type EndpointPrice = catalog.Price
 
 // EnvironmentLastTask defines model for EnvironmentLastTask.
 type EnvironmentLastTask struct {
@@ -1691,6 +1716,11 @@ type ListMemoryStoresResponse struct {
 	MemoryStores []MemoryStoreItem `json:"memory_stores"`
 }
 
+// ListModelEndpointsResponse defines model for ListModelEndpointsResponse.
+type ListModelEndpointsResponse struct {
+	ModelEndpoints []ModelEndpointItem `json:"model_endpoints"`
+}
+
 // ListModelsResponse defines model for ListModelsResponse.
 type ListModelsResponse struct {
 	DefaultModelId string      `json:"default_model_id"`
@@ -1828,6 +1858,27 @@ type MessageHeader struct {
 	SenderRunId string     `json:"sender_run_id"`
 	SentAt      time.Time  `json:"sent_at"`
 	Subject     string     `json:"subject"`
+}
+
+// ModelEndpointItem defines model for ModelEndpointItem.
+type ModelEndpointItem struct {
+	BaseUrl     string          `json:"base_url"`
+	BearerAuth  bool            `json:"bearer_auth,omitempty,omitzero"`
+	CreatedAt   time.Time       `json:"created_at"`
+	Creator     *UserProfile    `json:"creator,omitempty"`
+	Description string          `json:"description,omitempty,omitzero"`
+	Models      []string        `json:"models"`
+	Name        string          `json:"name"`
+	Prices      []EndpointPrice `json:"prices,omitempty,omitzero"`
+	Scope       Scope           `json:"scope"`
+
+	// Secret Name of the team's secret that is the key.
+	Secret    string    `json:"secret,omitempty,omitzero"`
+	Uid       string    `json:"uid"`
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Wire anthropic, openai or gemini.
+	Wire string `json:"wire"`
 }
 
 // ModelInfo defines model for ModelInfo.
@@ -3339,6 +3390,9 @@ type CreateMemoryJSONRequestBody = WriteMemoryRequest
 // UpdateMemoryJSONRequestBody defines body for UpdateMemory for application/json ContentType.
 type UpdateMemoryJSONRequestBody = WriteMemoryRequest
 
+// CreateModelEndpointJSONRequestBody defines body for CreateModelEndpoint for application/json ContentType.
+type CreateModelEndpointJSONRequestBody = CreateModelEndpointRequest
+
 // CreatePromptJSONRequestBody defines body for CreatePrompt for application/json ContentType.
 type CreatePromptJSONRequestBody = CreatePromptRequest
 
@@ -4750,6 +4804,39 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions (the `ListMemoryVersions` operationId).
 	ListMemoryVersions(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListModelEndpoints List model endpoints
+	//
+	// Corresponds with GET /oz/model-endpoints (the `ListModelEndpoints` operationId).
+	ListModelEndpoints(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateModelEndpointWithBody Register a model endpoint
+	//
+	// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+	CreateModelEndpointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateModelEndpoint Register a model endpoint
+	//
+	// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+	CreateModelEndpoint(ctx context.Context, body CreateModelEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteModelEndpoint Delete a model endpoint
+	//
+	// Corresponds with DELETE /oz/model-endpoints/{endpointUid} (the `DeleteModelEndpoint` operationId).
+	DeleteModelEndpoint(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetModelEndpoint Get a model endpoint
+	//
+	// Corresponds with GET /oz/model-endpoints/{endpointUid} (the `GetModelEndpoint` operationId).
+	GetModelEndpoint(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPrompts List saved prompts
 	//
@@ -7463,6 +7550,89 @@ func (c *Client) UpdateMemory(ctx context.Context, storeUid string, memoryUid st
 // Corresponds with GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions (the `ListMemoryVersions` operationId).
 func (c *Client) ListMemoryVersions(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListMemoryVersionsRequest(c.Server, storeUid, memoryUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListModelEndpoints List model endpoints
+//
+// Corresponds with GET /oz/model-endpoints (the `ListModelEndpoints` operationId).
+func (c *Client) ListModelEndpoints(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListModelEndpointsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateModelEndpointWithBody Register a model endpoint
+//
+// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+func (c *Client) CreateModelEndpointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateModelEndpointRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateModelEndpoint Register a model endpoint
+//
+// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+func (c *Client) CreateModelEndpoint(ctx context.Context, body CreateModelEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateModelEndpointRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteModelEndpoint Delete a model endpoint
+//
+// Corresponds with DELETE /oz/model-endpoints/{endpointUid} (the `DeleteModelEndpoint` operationId).
+func (c *Client) DeleteModelEndpoint(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteModelEndpointRequest(c.Server, endpointUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetModelEndpoint Get a model endpoint
+//
+// Corresponds with GET /oz/model-endpoints/{endpointUid} (the `GetModelEndpoint` operationId).
+func (c *Client) GetModelEndpoint(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetModelEndpointRequest(c.Server, endpointUid)
 	if err != nil {
 		return nil, err
 	}
@@ -12877,6 +13047,141 @@ func NewListMemoryVersionsRequest(server string, storeUid string, memoryUid stri
 	return req, nil
 }
 
+// NewListModelEndpointsRequest constructs an http.Request for the ListModelEndpoints method
+func NewListModelEndpointsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/model-endpoints")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateModelEndpointRequest calls the generic CreateModelEndpoint builder with application/json body
+func NewCreateModelEndpointRequest(server string, body CreateModelEndpointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateModelEndpointRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateModelEndpointRequestWithBody constructs an http.Request for the CreateModelEndpoint method, with any body, and a specified content type
+func NewCreateModelEndpointRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/model-endpoints")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteModelEndpointRequest constructs an http.Request for the DeleteModelEndpoint method
+func NewDeleteModelEndpointRequest(server string, endpointUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "endpointUid", endpointUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/model-endpoints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetModelEndpointRequest constructs an http.Request for the GetModelEndpoint method
+func NewGetModelEndpointRequest(server string, endpointUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "endpointUid", endpointUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/model-endpoints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListPromptsRequest constructs an http.Request for the ListPrompts method
 func NewListPromptsRequest(server string) (*http.Request, error) {
 	var err error
@@ -16091,6 +16396,45 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions (the `ListMemoryVersions` operationId).
 	ListMemoryVersionsWithResponse(ctx context.Context, storeUid string, memoryUid string, reqEditors ...RequestEditorFn) (*ListMemoryVersionsAnswer, error)
+
+	// ListModelEndpointsWithResponse List model endpoints
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/model-endpoints (the `ListModelEndpoints` operationId).
+	ListModelEndpointsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListModelEndpointsAnswer, error)
+
+	// CreateModelEndpointWithBodyWithResponse Register a model endpoint
+	//
+	// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+	CreateModelEndpointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateModelEndpointAnswer, error)
+
+	// CreateModelEndpointWithResponse Register a model endpoint
+	//
+	// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+	CreateModelEndpointWithResponse(ctx context.Context, body CreateModelEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateModelEndpointAnswer, error)
+
+	// DeleteModelEndpointWithResponse Delete a model endpoint
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /oz/model-endpoints/{endpointUid} (the `DeleteModelEndpoint` operationId).
+	DeleteModelEndpointWithResponse(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*DeleteModelEndpointAnswer, error)
+
+	// GetModelEndpointWithResponse Get a model endpoint
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/model-endpoints/{endpointUid} (the `GetModelEndpoint` operationId).
+	GetModelEndpointWithResponse(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*GetModelEndpointAnswer, error)
 
 	// ListPromptsWithResponse List saved prompts
 	//
@@ -21224,6 +21568,191 @@ func (r ListMemoryVersionsAnswer) ContentType() string {
 	return ""
 }
 
+type ListModelEndpointsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListModelEndpointsResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListModelEndpointsAnswer) GetJSON200() *ListModelEndpointsResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListModelEndpointsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListModelEndpointsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListModelEndpointsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListModelEndpointsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListModelEndpointsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateModelEndpointAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *ModelEndpointItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateModelEndpointAnswer) GetJSON201() *ModelEndpointItem {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateModelEndpointAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateModelEndpointAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateModelEndpointAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateModelEndpointAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateModelEndpointAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteModelEndpointAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteModelEndpointAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteModelEndpointAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteModelEndpointAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteModelEndpointAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteModelEndpointAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetModelEndpointAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ModelEndpointItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetModelEndpointAnswer) GetJSON200() *ModelEndpointItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetModelEndpointAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetModelEndpointAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetModelEndpointAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetModelEndpointAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetModelEndpointAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListPromptsAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -25351,6 +25880,75 @@ func (c *ClientWithResponses) ListMemoryVersionsWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseListMemoryVersionsAnswer(rsp)
+}
+
+// ListModelEndpointsWithResponse List model endpoints
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/model-endpoints (the `ListModelEndpoints` operationId).
+func (c *ClientWithResponses) ListModelEndpointsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListModelEndpointsAnswer, error) {
+	rsp, err := c.ListModelEndpoints(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListModelEndpointsAnswer(rsp)
+}
+
+// CreateModelEndpointWithBodyWithResponse Register a model endpoint
+//
+// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+func (c *ClientWithResponses) CreateModelEndpointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateModelEndpointAnswer, error) {
+	rsp, err := c.CreateModelEndpointWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateModelEndpointAnswer(rsp)
+}
+
+// CreateModelEndpointWithResponse Register a model endpoint
+//
+// For owners and admins of the team. Its runs use it before the server's own providers. The key is a secret of the team, which agents do not get.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/model-endpoints (the `CreateModelEndpoint` operationId).
+func (c *ClientWithResponses) CreateModelEndpointWithResponse(ctx context.Context, body CreateModelEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateModelEndpointAnswer, error) {
+	rsp, err := c.CreateModelEndpoint(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateModelEndpointAnswer(rsp)
+}
+
+// DeleteModelEndpointWithResponse Delete a model endpoint
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /oz/model-endpoints/{endpointUid} (the `DeleteModelEndpoint` operationId).
+func (c *ClientWithResponses) DeleteModelEndpointWithResponse(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*DeleteModelEndpointAnswer, error) {
+	rsp, err := c.DeleteModelEndpoint(ctx, endpointUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteModelEndpointAnswer(rsp)
+}
+
+// GetModelEndpointWithResponse Get a model endpoint
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/model-endpoints/{endpointUid} (the `GetModelEndpoint` operationId).
+func (c *ClientWithResponses) GetModelEndpointWithResponse(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*GetModelEndpointAnswer, error) {
+	rsp, err := c.GetModelEndpoint(ctx, endpointUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetModelEndpointAnswer(rsp)
 }
 
 // ListPromptsWithResponse List saved prompts
@@ -29518,6 +30116,134 @@ func ParseListMemoryVersionsAnswer(rsp *http.Response) (*ListMemoryVersionsAnswe
 	return response, nil
 }
 
+// ParseListModelEndpointsAnswer parses an HTTP response from a ListModelEndpointsWithResponse call
+func ParseListModelEndpointsAnswer(rsp *http.Response) (*ListModelEndpointsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListModelEndpointsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListModelEndpointsResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateModelEndpointAnswer parses an HTTP response from a CreateModelEndpointWithResponse call
+func ParseCreateModelEndpointAnswer(rsp *http.Response) (*CreateModelEndpointAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateModelEndpointAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest ModelEndpointItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteModelEndpointAnswer parses an HTTP response from a DeleteModelEndpointWithResponse call
+func ParseDeleteModelEndpointAnswer(rsp *http.Response) (*DeleteModelEndpointAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteModelEndpointAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetModelEndpointAnswer parses an HTTP response from a GetModelEndpointWithResponse call
+func ParseGetModelEndpointAnswer(rsp *http.Response) (*GetModelEndpointAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetModelEndpointAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ModelEndpointItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListPromptsAnswer parses an HTTP response from a ListPromptsWithResponse call
 func ParseListPromptsAnswer(rsp *http.Response) (*ListPromptsAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -31398,6 +32124,18 @@ type ServerInterface interface {
 	// ListMemoryVersions List the versions of a memory
 	// (GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions)
 	ListMemoryVersions(w http.ResponseWriter, r *http.Request, storeUid string, memoryUid string)
+	// ListModelEndpoints List model endpoints
+	// (GET /oz/model-endpoints)
+	ListModelEndpoints(w http.ResponseWriter, r *http.Request)
+	// CreateModelEndpoint Register a model endpoint
+	// (POST /oz/model-endpoints)
+	CreateModelEndpoint(w http.ResponseWriter, r *http.Request)
+	// DeleteModelEndpoint Delete a model endpoint
+	// (DELETE /oz/model-endpoints/{endpointUid})
+	DeleteModelEndpoint(w http.ResponseWriter, r *http.Request, endpointUid string)
+	// GetModelEndpoint Get a model endpoint
+	// (GET /oz/model-endpoints/{endpointUid})
+	GetModelEndpoint(w http.ResponseWriter, r *http.Request, endpointUid string)
 	// ListPrompts List saved prompts
 	// (GET /oz/prompts)
 	ListPrompts(w http.ResponseWriter, r *http.Request)
@@ -34558,6 +35296,86 @@ func (siw *ServerInterfaceWrapper) ListMemoryVersions(w http.ResponseWriter, r *
 	handler.ServeHTTP(w, r)
 }
 
+// ListModelEndpoints operation middleware
+func (siw *ServerInterfaceWrapper) ListModelEndpoints(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListModelEndpoints(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateModelEndpoint operation middleware
+func (siw *ServerInterfaceWrapper) CreateModelEndpoint(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateModelEndpoint(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteModelEndpoint operation middleware
+func (siw *ServerInterfaceWrapper) DeleteModelEndpoint(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "endpointUid" -------------
+	var endpointUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "endpointUid", r.PathValue("endpointUid"), &endpointUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "endpointUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteModelEndpoint(w, r, endpointUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetModelEndpoint operation middleware
+func (siw *ServerInterfaceWrapper) GetModelEndpoint(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "endpointUid" -------------
+	var endpointUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "endpointUid", r.PathValue("endpointUid"), &endpointUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "endpointUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetModelEndpoint(w, r, endpointUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListPrompts operation middleware
 func (siw *ServerInterfaceWrapper) ListPrompts(w http.ResponseWriter, r *http.Request) {
 
@@ -36185,6 +37003,10 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories/{memoryUid}/versions", wrapper.ListMemoryVersions)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/recall", wrapper.RecallMemories)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/memories", wrapper.RememberMemory)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/model-endpoints", wrapper.ListModelEndpoints)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/model-endpoints", wrapper.CreateModelEndpoint)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/model-endpoints/{endpointUid}", wrapper.DeleteModelEndpoint)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/model-endpoints/{endpointUid}", wrapper.GetModelEndpoint)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/rules", wrapper.ListRules)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/rules", wrapper.CreateRule)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/rules/{ruleUid}", wrapper.DeleteRule)
@@ -40084,6 +40906,155 @@ func (response ListMemoryVersionsdefaultApplicationProblemPlusJSONResponse) Visi
 	return err
 }
 
+type ListModelEndpointsRequestObject struct {
+}
+
+type ListModelEndpointsResponseObject interface {
+	VisitListModelEndpointsResponse(w http.ResponseWriter) error
+}
+
+type ListModelEndpoints200JSONResponse ListModelEndpointsResponse
+
+func (response ListModelEndpoints200JSONResponse) VisitListModelEndpointsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListModelEndpointsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListModelEndpointsdefaultApplicationProblemPlusJSONResponse) VisitListModelEndpointsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateModelEndpointRequestObject struct {
+	Body *CreateModelEndpointJSONRequestBody
+}
+
+type CreateModelEndpointResponseObject interface {
+	VisitCreateModelEndpointResponse(w http.ResponseWriter) error
+}
+
+type CreateModelEndpoint201JSONResponse ModelEndpointItem
+
+func (response CreateModelEndpoint201JSONResponse) VisitCreateModelEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateModelEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateModelEndpointdefaultApplicationProblemPlusJSONResponse) VisitCreateModelEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModelEndpointRequestObject struct {
+	EndpointUid string `json:"endpointUid"`
+}
+
+type DeleteModelEndpointResponseObject interface {
+	VisitDeleteModelEndpointResponse(w http.ResponseWriter) error
+}
+
+type DeleteModelEndpoint204Response struct {
+}
+
+func (response DeleteModelEndpoint204Response) VisitDeleteModelEndpointResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteModelEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteModelEndpointdefaultApplicationProblemPlusJSONResponse) VisitDeleteModelEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetModelEndpointRequestObject struct {
+	EndpointUid string `json:"endpointUid"`
+}
+
+type GetModelEndpointResponseObject interface {
+	VisitGetModelEndpointResponse(w http.ResponseWriter) error
+}
+
+type GetModelEndpoint200JSONResponse ModelEndpointItem
+
+func (response GetModelEndpoint200JSONResponse) VisitGetModelEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetModelEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetModelEndpointdefaultApplicationProblemPlusJSONResponse) VisitGetModelEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListPromptsRequestObject struct {
 }
 
@@ -42320,6 +43291,18 @@ type StrictServerInterface interface {
 	// ListMemoryVersions List the versions of a memory
 	// (GET /oz/memory-stores/{storeUid}/memories/{memoryUid}/versions)
 	ListMemoryVersions(ctx context.Context, request ListMemoryVersionsRequestObject) (ListMemoryVersionsResponseObject, error)
+	// ListModelEndpoints List model endpoints
+	// (GET /oz/model-endpoints)
+	ListModelEndpoints(ctx context.Context, request ListModelEndpointsRequestObject) (ListModelEndpointsResponseObject, error)
+	// CreateModelEndpoint Register a model endpoint
+	// (POST /oz/model-endpoints)
+	CreateModelEndpoint(ctx context.Context, request CreateModelEndpointRequestObject) (CreateModelEndpointResponseObject, error)
+	// DeleteModelEndpoint Delete a model endpoint
+	// (DELETE /oz/model-endpoints/{endpointUid})
+	DeleteModelEndpoint(ctx context.Context, request DeleteModelEndpointRequestObject) (DeleteModelEndpointResponseObject, error)
+	// GetModelEndpoint Get a model endpoint
+	// (GET /oz/model-endpoints/{endpointUid})
+	GetModelEndpoint(ctx context.Context, request GetModelEndpointRequestObject) (GetModelEndpointResponseObject, error)
 	// ListPrompts List saved prompts
 	// (GET /oz/prompts)
 	ListPrompts(ctx context.Context, request ListPromptsRequestObject) (ListPromptsResponseObject, error)
@@ -45199,6 +46182,113 @@ func (sh *strictHandler) ListMemoryVersions(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListMemoryVersionsResponseObject); ok {
 		if err := validResponse.VisitListMemoryVersionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListModelEndpoints operation middleware
+func (sh *strictHandler) ListModelEndpoints(w http.ResponseWriter, r *http.Request) {
+	var request ListModelEndpointsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListModelEndpoints(ctx, request.(ListModelEndpointsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListModelEndpoints")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListModelEndpointsResponseObject); ok {
+		if err := validResponse.VisitListModelEndpointsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateModelEndpoint operation middleware
+func (sh *strictHandler) CreateModelEndpoint(w http.ResponseWriter, r *http.Request) {
+	var request CreateModelEndpointRequestObject
+
+	var body CreateModelEndpointJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateModelEndpoint(ctx, request.(CreateModelEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateModelEndpoint")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateModelEndpointResponseObject); ok {
+		if err := validResponse.VisitCreateModelEndpointResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteModelEndpoint operation middleware
+func (sh *strictHandler) DeleteModelEndpoint(w http.ResponseWriter, r *http.Request, endpointUid string) {
+	var request DeleteModelEndpointRequestObject
+
+	request.EndpointUid = endpointUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteModelEndpoint(ctx, request.(DeleteModelEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteModelEndpoint")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteModelEndpointResponseObject); ok {
+		if err := validResponse.VisitDeleteModelEndpointResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetModelEndpoint operation middleware
+func (sh *strictHandler) GetModelEndpoint(w http.ResponseWriter, r *http.Request, endpointUid string) {
+	var request GetModelEndpointRequestObject
+
+	request.EndpointUid = endpointUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetModelEndpoint(ctx, request.(GetModelEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetModelEndpoint")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetModelEndpointResponseObject); ok {
+		if err := validResponse.VisitGetModelEndpointResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -140,6 +140,39 @@ func (c *Client) DeleteRule(ctx context.Context, uid string) error {
 	return done(c.raw.DeleteRule(ctx, uid))
 }
 
+// ModelEndpoints lists the model endpoints of the caller's teams, by name.
+func (c *Client) ModelEndpoints(ctx context.Context) ([]oz.ModelEndpoint, error) {
+	answer, err := decode[api.ListModelEndpointsResponse](c.raw.ListModelEndpoints(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return wire.Each(answer.ModelEndpoints, wire.ModelEndpointOf), nil
+}
+
+// ModelEndpoint returns one model endpoint.
+func (c *Client) ModelEndpoint(ctx context.Context, uid string) (oz.ModelEndpoint, error) {
+	if err := checkID("model endpoint uid", uid); err != nil {
+		return oz.ModelEndpoint{}, err
+	}
+	e, err := decode[api.ModelEndpointItem](c.raw.GetModelEndpoint(ctx, uid))
+	return wire.ModelEndpointOf(e), err
+}
+
+// CreateModelEndpoint registers a model provider of the caller's team.
+func (c *Client) CreateModelEndpoint(ctx context.Context, in oz.ModelEndpointInput) (oz.ModelEndpoint, error) {
+	e, err := decode[api.ModelEndpointItem](c.raw.CreateModelEndpoint(ctx, api.CreateModelEndpointRequest{Name: in.Name, Description: in.Description,
+		Wire: in.Wire, BaseUrl: in.BaseURL, Secret: in.Secret, BearerAuth: in.BearerAuth, Models: in.Models, Prices: in.Prices}))
+	return wire.ModelEndpointOf(e), err
+}
+
+// DeleteModelEndpoint removes a model endpoint.
+func (c *Client) DeleteModelEndpoint(ctx context.Context, uid string) error {
+	if err := checkID("model endpoint uid", uid); err != nil {
+		return err
+	}
+	return done(c.raw.DeleteModelEndpoint(ctx, uid))
+}
+
 // Runners lists the runner profiles that the caller may see, by name.
 func (c *Client) Runners(ctx context.Context) ([]oz.Runner, error) {
 	answer, err := decode[api.ListRunnersResponse](c.raw.ListRunners(ctx))

@@ -83,7 +83,7 @@ type things struct {
 	run, environment, secret, artifact, key string
 	mcp, prompt, rule, runner, message      string
 	schedule, store, memory                 string
-	webhook, delivery                       string
+	webhook, delivery, endpoint             string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
@@ -106,6 +106,8 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	assert.NilError(t, err)
 	memory, err := admin.CreateMemory(ctx, store.UID, oz.MemoryInput{Content: "confidential", Reason: "x"})
 	assert.NilError(t, err)
+	endpoint, err := admin.CreateModelEndpoint(ctx, oz.ModelEndpointInput{Name: "house", Wire: "openai", BaseURL: "https://models.example.com/v1", Models: []string{"coder"}})
+	assert.NilError(t, err)
 	runner, err := admin.CreateRunner(ctx, oz.RunnerInput{Name: "large"})
 	assert.NilError(t, err)
 	w, err := admin.CreateWebhook(ctx, oz.WebhookInput{Spec: webhook.Spec{Name: "crashes", Enabled: true, Prompt: "look into it", Filter: json.RawMessage(`{"a":2}`)}})
@@ -125,14 +127,14 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mails, err := admin.SendMail(ctx, task.Letter{From: run.ID, To: []task.ID{run.ID}, Subject: "note", Body: "confidential"})
 	assert.NilError(t, err)
 	return things{message: string(mails[0]), run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
-		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, store: store.UID, memory: memory.UID, runner: runner.UID, schedule: s.ID, webhook: w.UID, delivery: string(delivery)}, link
+		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, store: store.UID, memory: memory.UID, runner: runner.UID, schedule: s.ID, webhook: w.UID, delivery: string(delivery), endpoint: endpoint.UID}, link
 }
 
 // fill puts real ids into an operation's path.
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery,
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{endpointUid}", th.endpoint, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery,
 		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
 		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
 	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x"}[op.ID]
@@ -154,7 +156,8 @@ func body(op operation, e *transporttest.Env) any {
 		"createAPIKey":    map[string]any{"name": "x"},
 		"createMcpServer": map[string]any{"name": "x", "config": map[string]any{"command": "x"}}, "updateMcpServer": map[string]any{"description": "x"},
 		"createPrompt": map[string]any{"name": "x", "prompt": "x"}, "updatePrompt": map[string]any{"description": "x"},
-		"createRule": map[string]any{"name": "x", "rule": "x"}, "updateRule": map[string]any{"description": "x"},
+		"createModelEndpoint": map[string]any{"name": "x", "wire": "openai", "base_url": "https://models.example.com/v1", "models": []string{"x"}},
+		"createRule":          map[string]any{"name": "x", "rule": "x"}, "updateRule": map[string]any{"description": "x"},
 		"createMemoryStore": map[string]any{"name": "x"}, "updateMemoryStore": map[string]any{"description": "x"},
 		"createMemory": map[string]any{"content": "x", "reason": "x"}, "updateMemory": map[string]any{"content": "x", "reason": "x"},
 		"recallMemories": map[string]any{}, "rememberMemory": map[string]any{"key": "x", "content": "x"},

@@ -100,6 +100,43 @@ func (o operations) DeletePrompt(ctx context.Context, r api.DeletePromptRequestO
 	return api.DeletePrompt204Response{}, nil
 }
 
+// ListModelEndpoints implements GET /oz/model-endpoints.
+func (o operations) ListModelEndpoints(ctx context.Context, _ api.ListModelEndpointsRequestObject) (api.ListModelEndpointsResponseObject, error) {
+	list, err := callOf(ctx).client.ModelEndpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListModelEndpoints200JSONResponse{ModelEndpoints: wire.Each(list, wire.ModelEndpoint)}, nil
+}
+
+// CreateModelEndpoint implements POST /oz/model-endpoints.
+func (o operations) CreateModelEndpoint(ctx context.Context, r api.CreateModelEndpointRequestObject) (api.CreateModelEndpointResponseObject, error) {
+	b := r.Body
+	e, err := callOf(ctx).client.CreateModelEndpoint(ctx, oz.ModelEndpointInput{Name: b.Name, Description: b.Description, Wire: b.Wire,
+		BaseURL: b.BaseUrl, Secret: b.Secret, BearerAuth: b.BearerAuth, Models: b.Models, Prices: b.Prices})
+	if err != nil {
+		return nil, err
+	}
+	return api.CreateModelEndpoint201JSONResponse(wire.ModelEndpoint(e)), nil
+}
+
+// GetModelEndpoint implements GET /oz/model-endpoints/{endpointUid}.
+func (o operations) GetModelEndpoint(ctx context.Context, r api.GetModelEndpointRequestObject) (api.GetModelEndpointResponseObject, error) {
+	e, err := callOf(ctx).client.ModelEndpoint(ctx, r.EndpointUid)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetModelEndpoint200JSONResponse(wire.ModelEndpoint(e)), nil
+}
+
+// DeleteModelEndpoint implements DELETE /oz/model-endpoints/{endpointUid}.
+func (o operations) DeleteModelEndpoint(ctx context.Context, r api.DeleteModelEndpointRequestObject) (api.DeleteModelEndpointResponseObject, error) {
+	if err := callOf(ctx).client.DeleteModelEndpoint(ctx, r.EndpointUid); err != nil {
+		return nil, err
+	}
+	return api.DeleteModelEndpoint204Response{}, nil
+}
+
 // ListRules implements GET /oz/rules.
 func (o operations) ListRules(ctx context.Context, _ api.ListRulesRequestObject) (api.ListRulesResponseObject, error) {
 	list, err := callOf(ctx).client.Rules(ctx)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gotest.tools/v3/assert"
 
+	"github.com/oz-platform/cloudagents/executor/catalog"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
@@ -51,6 +52,19 @@ func TestRegistryOverHTTP(t *testing.T) {
 	listP, err := c.Prompts(ctx)
 	same(listP, []oz.SavedPrompt{wantP}, err)
 	assert.Equal(t, p.Owner.Type, task.ScopeUser)
+
+	en, err := c.CreateModelEndpoint(ctx, oz.ModelEndpointInput{Name: "house", Description: "d", Wire: "gemini", BaseURL: "https://models.example.com",
+		BearerAuth: true, Models: []string{"coder-*"}, Prices: []catalog.Price{{Models: []string{"coder-*"}, AsOf: "2026-11-01", ContextWindow: 1000,
+			Rates: catalog.Rates{Input: ptr(0.5), Output: ptr(1.5), CacheRead: ptr(0.1)}}}})
+	assert.NilError(t, err)
+	wantEn, err := inside.ModelEndpoint(ctx, en.UID)
+	wantEn.Revision = 0 // it never changes
+	same(en, wantEn, err)
+	gotEn, err := c.ModelEndpoint(ctx, en.UID)
+	same(gotEn, wantEn, err)
+	listEn, err := c.ModelEndpoints(ctx)
+	same(listEn, []oz.ModelEndpoint{wantEn}, err)
+	assert.NilError(t, c.DeleteModelEndpoint(ctx, en.UID))
 
 	ru, err := c.CreateRule(ctx, oz.RuleInput{Name: "style", Rule: "x"})
 	assert.NilError(t, err)
@@ -122,6 +136,12 @@ func TestRegistryRefusals(t *testing.T) {
 		{"", "PUT", made["/oz/prompts"], `{"name":""}`, 400, task.CodeInvalidRequest, "name"},
 		{"member", "PUT", made["/oz/prompts"], `{"name":"y"}`, 403, task.CodeNotAuthorized, ""},
 		{"outsider", "PUT", made["/oz/prompts"], `{"name":"y"}`, 404, task.CodeNotFound, ""},
+		{"", "POST", "/oz/model-endpoints", `{"name":"y","wire":"grpc","base_url":"https://x","models":["a"]}`, 400, task.CodeInvalidRequest, "wire"},
+		{"", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://u:hidden-value@x","models":["a"]}`, 400, task.CodeInvalidRequest, "base_url"},
+		{"", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://x","models":["*"]}`, 400, task.CodeInvalidRequest, "models"},
+		{"", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://x","models":["a"],"secret":"NOT_THERE"}`, 400, task.CodeInvalidRequest, "secret"},
+		{"", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://x","models":["a"],"prices":[{"models":["a"],"input":1}]}`, 400, task.CodeInvalidRequest, "prices"},
+		{"member", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://x","models":["a"]}`, 403, task.CodeNotAuthorized, ""},
 		{"", "POST", "/oz/rules", `{"name":"y"}`, 400, task.CodeInvalidRequest, "rule"},
 		{"", "POST", "/oz/rules", `{"name":"y","rule":"` + long[:40_000] + `"}`, 400, task.CodeInvalidRequest, "rule"},
 		{"member", "PUT", made["/oz/rules"], `{"rule":"y"}`, 403, task.CodeNotAuthorized, ""},

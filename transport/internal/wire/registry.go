@@ -41,6 +41,20 @@ func PromptOf(p api.PromptItem) oz.SavedPrompt {
 		Owner: scopeOf(&p.Scope), Creator: principal(p.Creator), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Revision: p.Revision}}
 }
 
+// ModelEndpoint gives a model endpoint as the wire has it.
+func ModelEndpoint(e oz.ModelEndpoint) api.ModelEndpointItem {
+	return api.ModelEndpointItem{Uid: e.UID, Name: e.Name, Description: e.Description, Wire: e.Wire, BaseUrl: e.BaseURL, Secret: e.Secret,
+		BearerAuth: e.BearerAuth, Models: e.Models, Prices: e.Prices, Scope: scope(e.Owner), Creator: profile(e.Creator),
+		CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC()}
+}
+
+// ModelEndpointOf reads a model endpoint.
+func ModelEndpointOf(e api.ModelEndpointItem) oz.ModelEndpoint {
+	return oz.ModelEndpoint{Wire: e.Wire, BaseURL: e.BaseUrl, Secret: e.Secret, BearerAuth: e.BearerAuth, Models: e.Models, Prices: e.Prices,
+		Registered: oz.Registered{UID: e.Uid, Name: e.Name, Description: e.Description,
+			Owner: scopeOf(&e.Scope), Creator: principal(e.Creator), CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt}}
+}
+
 // Rule gives a rule as the wire has it.
 func Rule(p oz.Rule) api.RuleItem {
 	return api.RuleItem{Uid: p.UID, Name: p.Name, Description: p.Description, Rule: p.Rule, Scope: scope(p.Owner),
