@@ -102,18 +102,29 @@ func (s *sandbox) Signal(ctx context.Context, sig os.Signal) error {
 
 // kill signals the first process. One that has ended is no error.
 func (s *sandbox) kill(ctx context.Context, sig syscall.Signal) error {
-	if s.ended() || !s.started() {
+	if !s.started() {
 		return nil
 	}
 	ctx = s.e.with(ctx)
-	_, task, err := s.e.load(ctx, s.state.Box)
-	if err == nil {
-		err = task.Kill(ctx, sig)
+	// A sandbox that ends meanwhile takes its shim away in the middle of the call: asking again tells that it is gone.
+	for try := 1; ; try++ {
+		if s.ended() {
+			return nil
+		}
+		_, task, err := s.e.load(ctx, s.state.Box)
+		if err == nil {
+			err = task.Kill(ctx, sig)
+		}
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if try == deleteTries || ctx.Err() != nil {
+			return err
+		}
+		if err := pause(ctx, minRetry<<try); err != nil {
+			return err
+		}
 	}
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	return err
 }
 
 // Wait implements executor.Sandbox.
