@@ -30,7 +30,6 @@ func Harnesses() []Harness {
 		{"claude", []string{WireAnthropic}},
 		{"codex", []string{WireOpenAI}},
 		{"gemini", []string{WireGemini}},
-		{"opencode", []string{WireAnthropic, WireOpenAI, WireGemini}},
 	}
 }
 
