@@ -1,6 +1,7 @@
 package oz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,11 +115,35 @@ func (h triggerHost) GoOn(ctx context.Context, id task.ID, s trigger.Start, key 
 		}
 	}
 	in := task.Input{Text: s.Message, Mode: s.Mode, From: c.caller.Principal, Key: key}
+	if s.Answer != nil {
+		if in, err = c.answerOf(ctx, t, s, in); err != nil {
+			return err
+		}
+	}
 	if in.Attachments, err = h.p.putFiles(ctx, id, key, s.Files); err != nil {
 		return err
 	}
 	_, err = h.p.store.Do(ctx, id, task.AddInput{Input: in, Last: &last})
 	return err
+}
+
+// answerOf makes of a message the answer that it is.
+func (c *Client) answerOf(ctx context.Context, t task.Task, s trigger.Start, in task.Input) (task.Input, error) {
+	q, err := s.Answer.Open(t)
+	if err != nil {
+		return in, err
+	}
+	answer := in
+	if plan, err := planOf(t, q.Subject); err == nil && q.Kind == task.QuestionApproval && q.Subject != "" && s.Answer.Choice == task.ChoiceApprove {
+		if answer, err = c.approval(ctx, t, plan, in.Text); err != nil {
+			return in, err
+		}
+	} else {
+		answer.Text = answerText(q, Answer{Choice: s.Answer.Choice, Text: in.Text})
+		answer.Question, answer.Choice = q.ID, s.Answer.Choice
+	}
+	answer.From, answer.Key, answer.Mode = in.From, in.Key, cmp.Or(answer.Mode, in.Mode)
+	return answer, nil
 }
 
 // Said implements trigger.Host.

@@ -151,11 +151,37 @@ type Start struct {
 	Message string
 	// OnlyGoOn makes no run when there is none to go on with.
 	OnlyGoOn bool
+	// Answer says that Message answers what a run has asked, and goes with
+	// OnlyGoOn; nil for none.
+	Answer *Answer
 	// Address is where Reporter.Report answers; nil for nowhere. JSON, no
 	// secrets.
 	Address json.RawMessage
 	// Untrusted says that nobody vouches for the event: the run gets no secrets.
 	Untrusted bool
+}
+
+// Answer is what a person has chosen of a question's choices (task.Question),
+// as by a button.
+type Answer struct {
+	// Run is the one that asked.
+	Run task.ID
+	// Question is the question's ID, Choice one of its choices.
+	Question, Choice string
+}
+
+// Open gives the question that an answer is for, when t waits with it and it
+// has that choice. It fails with task.CodeOperationNotSupported, as another try
+// would: the question was answered by then, or the run has gone on without.
+func (a *Answer) Open(t task.Task) (*task.Question, error) {
+	q := t.Open()
+	if t.ID != a.Run || q == nil || q.ID != a.Question {
+		return nil, task.Errorf(task.CodeOperationNotSupported, "run %s does not wait for this answer any more", a.Run)
+	}
+	if err := q.Accepts(a.Choice, ""); err != nil {
+		return nil, err
+	}
+	return q, nil
 }
 
 // File is something that an agent gets beside its prompt.
@@ -176,7 +202,8 @@ type Host interface {
 	// GoOn sends a run Start.Message and Start.Files as an input under a key, if
 	// last is still the number of the run's newest input. It fails with
 	// task.ErrConflict when it is not, and with
-	// task.CodeOperationNotSupported when the run cannot go on.
+	// task.CodeOperationNotSupported when the run cannot go on, or does not wait
+	// for Start.Answer.
 	GoOn(ctx context.Context, id task.ID, s Start, key string, last int64) error
 	// Said reports whether one of the run's inputs after a number has the key.
 	Said(ctx context.Context, id task.ID, key string, after int64) (bool, error)

@@ -263,7 +263,19 @@ func (h *Host) Run(ctx context.Context, id task.ID) (task.Task, error) { return 
 
 // GoOn implements trigger.Host.
 func (h *Host) GoOn(ctx context.Context, id task.ID, s trigger.Start, key string, last int64) error {
-	_, err := h.Store.Do(ctx, id, task.AddInput{Input: task.Input{Text: s.Message, From: s.Creator, Key: key}, Last: &last})
+	in := task.Input{Text: s.Message, From: s.Creator, Key: key}
+	if s.Answer != nil {
+		t, err := h.Store.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		q, err := s.Answer.Open(t)
+		if err != nil {
+			return err
+		}
+		in.Question, in.Choice = q.ID, s.Answer.Choice
+	}
+	_, err := h.Store.Do(ctx, id, task.AddInput{Input: in, Last: &last})
 	return err
 }
 
