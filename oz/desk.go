@@ -219,7 +219,7 @@ func (p *Platform) spawn(ctx context.Context, parent task.Task, s executor.Spawn
 	}
 	team := parent.Owner.Type == task.ScopeTeam
 	r := Request{Prompt: s.Prompt, Title: s.Title, Config: childConfig(parent.Config, s.Config), ParentRunID: parent.ID,
-		Metadata: maps.Clone(parent.Metadata), Source: task.SourceOrchestration}
+		Metadata: maps.Clone(parent.Metadata), Source: task.SourceOrchestration, asWritten: true, referred: true}
 	if maker.System {
 		maker.System = false // whose the run is must not depend on Options.Owner
 		maker.Teams = []access.Membership{{UID: parent.Owner.UID, Role: access.RoleMember}}

@@ -245,6 +245,12 @@ func (c *Client) applyAgent(ctx context.Context, in AgentInput, a *access.Agent)
 			return err
 		}
 	}
+	if in.Prompt != nil {
+		draft := task.Spec{Config: task.Config{BasePrompt: a.Config.BasePrompt}}
+		if err := c.refer(ctx, &draft, Request{}); err != nil {
+			return inField("prompt", err)
+		}
+	}
 	if in.Skills != nil { // those of before may be out of reach just now
 		if err := c.checkAgentReach(ctx, *a); err != nil {
 			return err

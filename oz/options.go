@@ -63,6 +63,11 @@ type Options struct {
 	// Skills finds the skills of repositories. Default: none, so that there
 	// are no skills and runs that name one are refused.
 	Skills skill.Source
+	// Suggested are skills that come with the platform, such as those of package
+	// environment/skill/bundled: everybody's list has them, and runs find them by
+	// name where none of their repositories has a skill of that name. They must be
+	// sound. Default: none.
+	Suggested []skill.Skill
 
 	// DefaultConfig gives the settings that neither a request nor its
 	// environment gives. Default: the built-in agent, ten minutes idle.

@@ -301,8 +301,12 @@ func (c *Client) judgeAutomation(ctx context.Context, owner task.Scope, agentUID
 		err = c.configure(ctx, r.Config, agent, &draft)
 	}
 	if err == nil {
+		err = c.refer(ctx, &draft, r)
+	}
+	if err == nil {
 		err = c.configureSkills(ctx, access.RunCreate, r, &draft)
 	}
+	r.Prompt = draft.Prompt
 	if err == nil {
 		err = c.p.checkPolicy(ctx, r)
 	}

@@ -33,7 +33,10 @@ type Service interface {
 
 // Request asks for a run (Oz API, RunAgentRequest).
 type Request struct {
-	// Prompt is what to do; needed unless there is a Skill.
+	// Prompt is what to do; needed unless there is a Skill. Here and in
+	// Config.BasePrompt, <prompt:uid> (or <workflow:uid>) stands for a saved prompt
+	// and <rule:uid> attaches a rule, as they are when the run is made. What does
+	// not exist, or the caller may not see, is refused with task.CodeNotFound.
 	Prompt string `json:"prompt,omitempty"`
 	// Skill is a skill spec: name, repo:name or owner/repo:path.
 	Skill string `json:"skill,omitempty"`
@@ -64,6 +67,11 @@ type Request struct {
 	// IdempotencyKey makes repeats of the same request answer with the first
 	// run; on the wire it is the Idempotency-Key header.
 	IdempotencyKey string `json:"-"`
+	// asWritten says that the prompt has words of others than the caller, such as
+	// those of an event or of an agent: it refers to nothing.
+	asWritten bool
+	// referred says that its base prompt is that of a run, complete already.
+	referred bool
 }
 
 // AttachmentInput is a file given with a prompt (Oz API, AttachmentInput).

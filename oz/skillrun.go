@@ -81,6 +81,12 @@ type located struct {
 
 func (l located) id() string { return l.repo.ID(l.skill) }
 
+// bundled is where the platform's own skills are said to be. It is no
+// repository that could be cloned: it has no URL.
+var bundled = skill.Repository{Owner: "oz", Name: "bundled"}
+
+func (l located) bundled() bool { return l.repo == bundled }
+
 // configureSkills looks up the skills of a run and makes their texts part of
 // what its agent is told, so that the run keeps them as they are now. A run
 // that its caller carries out works where the caller is: nothing is cloned
@@ -89,9 +95,6 @@ func (c *Client) configureSkills(ctx context.Context, a access.Action, r Request
 	list := wantedSkills(r, spec.Config)
 	if len(list) == 0 {
 		return nil
-	}
-	if c.p.opts.Skills == nil {
-		return notBuilt(list[0].field, "skills", "put the instructions into the prompt or config.base_prompt")
 	}
 	repos, err := c.p.runRepositories(spec)
 	if err != nil {
@@ -139,6 +142,13 @@ func (c *Client) locate(ctx context.Context, w wanted, repos []skill.Repository,
 		return located{}, task.Invalid(w.field, "%w", err)
 	}
 	among := slices.DeleteFunc(slices.Clone(repos), func(r skill.Repository) bool { return !spec.In(r) })
+	own := c.p.suggested(spec)
+	switch {
+	case len(among) == 0 && own != nil:
+		return *own, nil
+	case c.p.opts.Skills == nil:
+		return located{}, notBuilt(w.field, "skills in repositories", "put the instructions into the prompt or config.base_prompt")
+	}
 	if len(among) == 0 && spec.Owner != "" {
 		repo, err := environment.ParseRepo(spec.Owner + "/" + spec.Repo)
 		if err != nil {
@@ -162,7 +172,21 @@ func (c *Client) locate(ctx context.Context, w wanted, repos []skill.Repository,
 			}
 		}
 	}
+	if len(hits) == 0 && own != nil {
+		return *own, nil
+	}
 	return chooseSkill(w, hits, among, names)
+}
+
+// suggested finds a skill that comes with the platform; nil if there is none.
+func (p *Platform) suggested(spec skill.Spec) *located {
+	if !spec.In(bundled) {
+		return nil
+	}
+	if s, ok := spec.Find(p.opts.Suggested); ok {
+		return &located{bundled, s}
+	}
+	return nil
 }
 
 // inField names the input that an error is about.
@@ -231,8 +255,11 @@ func applySkills(found []located, spec *task.Spec) error {
 				return task.Invalid("skill", "%s: %w", l.id(), err)
 			}
 		}
-		fmt.Fprintf(&text, "Skill %s (%s, from %s in repository %s; paths in it start at that file's directory):\n\n%s\n\n",
-			l.skill.Name, l.skill.Description, l.skill.Path, l.repo, body)
+		from := ""
+		if !l.bundled() {
+			from = fmt.Sprintf(", from %s in repository %s; paths in it start at that file's directory", l.skill.Path, l.repo)
+		}
+		fmt.Fprintf(&text, "Skill %s (%s%s):\n\n%s\n\n", l.skill.Name, l.skill.Description, from, body)
 		ids = append(ids, l.id())
 	}
 	spec.Config.BasePrompt = strings.TrimSpace(text.String() + spec.Config.BasePrompt)
@@ -240,7 +267,12 @@ func applySkills(found []located, spec *task.Spec) error {
 		return err
 	}
 	spec.Config.SkillSpec, spec.Config.Skills = ids[0], ids
-	spec.Skill = &task.Skill{Name: first.skill.Name, Description: first.skill.Description, Path: first.repo.String() + "/" + first.skill.Path}
+	spec.Skill = &task.Skill{Name: first.skill.Name, Description: first.skill.Description}
+	if first.bundled() {
+		spec.Skill.BundledID = first.skill.Name
+	} else {
+		spec.Skill.Path = first.repo.String() + "/" + first.skill.Path
+	}
 	spec.Origins["base_prompt"] = layerSkill
 	if spec.Config.Name == "" {
 		spec.Config.Name, spec.Origins["name"] = first.skill.Name, layerSkill
@@ -252,7 +284,7 @@ func applySkills(found []located, spec *task.Spec) error {
 // has not: a skill may come with files beside its text.
 func addRepositories(found []located, repos []skill.Repository, spec *task.Spec) error {
 	for _, l := range found {
-		if slices.ContainsFunc(repos, func(r skill.Repository) bool { return r.URL == l.repo.URL }) {
+		if l.bundled() || slices.ContainsFunc(repos, func(r skill.Repository) bool { return r.URL == l.repo.URL }) {
 			continue
 		}
 		repos = append(repos, l.repo)

@@ -70,6 +70,8 @@ type SkillVariant struct {
 	LastRunAt time.Time
 	// Error says why it cannot be read.
 	Error string
+	// Suggested says that it came with the platform and is in no repository.
+	Suggested bool
 }
 
 // EnvironmentRef names an environment.
@@ -93,11 +95,14 @@ func (c *Client) Skills(ctx context.Context, q SkillQuery) (SkillList, error) {
 		return SkillList{}, err
 	}
 	if c.p.opts.Skills == nil {
-		return SkillList{Skills: []SkillItem{}}, nil
+		places = nil
 	}
 	found, list := c.lookInto(ctx, places, q)
-	if q.Repo != "" && !slices.ContainsFunc(found, func(f looked) bool { return f.err == nil }) {
+	if q.Repo != "" && len(places) > 0 && !slices.ContainsFunc(found, func(f looked) bool { return f.err == nil }) {
 		return SkillList{}, inField("repo", found[0].err)
+	}
+	if q.Repo == "" && len(c.p.opts.Suggested) > 0 {
+		found = append(found, looked{place: skillPlace{Repository: bundled}, skills: c.p.opts.Suggested})
 	}
 	if err := c.group(ctx, found, q, &list); err != nil {
 		return SkillList{}, err
@@ -141,7 +146,7 @@ type skillPlace struct {
 
 func (p skillPlace) variant(s skill.Skill) SkillVariant {
 	return SkillVariant{ID: p.ID(s), Description: s.Description, BasePrompt: s.Body, Owner: p.Owner, Repo: p.Name, Path: s.Path,
-		Environments: p.environments, Error: s.Malformed}
+		Environments: p.environments, Error: s.Malformed, Suggested: p.Repository == bundled}
 }
 
 // skillPlaces gives the repositories of the caller's environments, or the one

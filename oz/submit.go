@@ -120,9 +120,6 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	}
 	spec := task.Spec{Fingerprint: fingerprint, Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: creator,
 		Executor: c.caller.Principal, ParentID: r.ParentRunID, Metadata: metadata, Interactive: r.Interactive}
-	if spec.Title == "" {
-		spec.Title = title(r.Prompt)
-	}
 	if creator != c.caller.Principal {
 		spec.Requester = c.caller.Principal
 	}
@@ -132,6 +129,12 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err := c.configure(ctx, r.Config, agent, &spec); err != nil {
 		return task.Spec{}, err
 	}
+	if err := c.refer(ctx, &spec, r); err != nil {
+		return task.Spec{}, err
+	}
+	if spec.Title == "" {
+		spec.Title = title(spec.Prompt)
+	}
 	if err := c.configureSkills(ctx, a, r, &spec); err != nil {
 		return task.Spec{}, err
 	}
@@ -140,6 +143,7 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 			return task.Spec{}, err
 		}
 	}
+	r.Prompt = spec.Prompt // policies judge what the agent will read
 	if err := c.p.checkPolicy(ctx, r); err != nil {
 		return task.Spec{}, err
 	}

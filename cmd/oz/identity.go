@@ -62,11 +62,15 @@ func (f *identityFlags) register(cmd *cobra.Command) {
 
 func (a *app) identityCreateCommand() *cobra.Command {
 	var f identityFlags
+	var savedPrompt func(*string) error
 	cmd := &cobra.Command{Use: "create", Short: "Make an agent identity of your team", Args: noArgs,
 		Example: "  oz agent create --name triage --prompt 'Label each issue' --skill acme/tools:skills/triage --secret TRACKER_TOKEN",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.name == "" {
 				return usageError{errors.New("--name is needed")}
+			}
+			if err := savedPrompt(&f.prompt); err != nil {
+				return err
 			}
 			body := fields{"name": f.name}
 			body.set(cmd, "description", "description", f.description)
@@ -78,6 +82,7 @@ func (a *app) identityCreateCommand() *cobra.Command {
 			return a.change(cmd.Context(), http.MethodPost, "/agent/identities", body, identityLines, "The agent is made.")
 		}}
 	f.register(cmd)
+	savedPrompt = savedPromptFlag(cmd)
 	cmd.Flags().StringArrayVar(&f.secrets, "secret", nil, "`name` of a secret that its runs get")
 	cmd.Flags().StringArrayVar(&f.skills, "skill", nil, "skill `spec`, owner/repo:path")
 	return a.filterFlag(cmd)
@@ -99,12 +104,16 @@ func secretRefs(names []string) []secretRef {
 func (a *app) identityUpdateCommand() *cobra.Command {
 	var f identityFlags
 	var addSecrets, removeSecrets, addSkills, removeSkills []string
+	var savedPrompt func(*string) error
 	cleared := map[string]*bool{}
 	cmd := &cobra.Command{Use: "update <UID>", Short: "Change an agent identity; what is not named stays", Args: oneArg("agent uid"),
 		Example: "  oz agent update AGENT_UID --add-skill acme/tools:skills/review --remove-environment",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !namesChange(cmd) {
 				return usageError{errNothing}
+			}
+			if err := savedPrompt(&f.prompt); err != nil {
+				return err
 			}
 			body := fields{}
 			body.set(cmd, "name", "name", f.name)
@@ -125,11 +134,13 @@ func (a *app) identityUpdateCommand() *cobra.Command {
 			return a.change(cmd.Context(), http.MethodPut, path, body, identityLines, "The agent is changed.")
 		}}
 	f.register(cmd)
+	savedPrompt = savedPromptFlag(cmd)
 	s := cmd.Flags()
 	for _, flag := range []string{"description", "prompt", "base-model", "environment"} {
 		cleared[flag] = s.Bool("remove-"+flag, false, "clear it")
 		cmd.MarkFlagsMutuallyExclusive(flag, "remove-"+flag)
 	}
+	cmd.MarkFlagsMutuallyExclusive("saved-prompt", "remove-prompt")
 	s.StringArrayVar(&addSecrets, "add-secret", nil, "`name` of a secret to add")
 	s.StringArrayVar(&removeSecrets, "remove-secret", nil, "`name` of a secret to take away")
 	s.StringArrayVar(&addSkills, "add-skill", nil, "skill `spec` to add")
@@ -197,8 +208,9 @@ func edited(list, add, remove []string, none bool) []string {
 func (a *app) skillsCommand() *cobra.Command {
 	return a.list(listing{use: "skills", short: "List skills that can be run as agents", path: "/agent", member: "agents",
 		example: "  oz agent skills --repo acme/tools\n  oz agent run-cloud --skill acme/tools:skills/review --environment ENV_ID",
-		columns: []column{{"NAME", ".name"}, {"SKILL", `[.variants[].id] | join(", ")`}, {"DESCRIPTION", `.variants[0].description`}, {"ERROR", `[.variants[].error // empty] | join("; ")`}},
-		none:    "No skills: the repositories of your environments have none, or the server does not look for them.",
+		columns: []column{{"NAME", ".name"}, {"SKILL", `[.variants[].id] | join(", ")`}, {"DESCRIPTION", `.variants[0].description | if length > 80 then .[:79] + "…" else . end`},
+			{"SUGGESTED", `if any(.variants[]; .suggested) then "yes" else "" end`}, {"ERROR", `[.variants[].error // empty] | join("; ")`}},
+		none: "No skills: the repositories of your environments have none, or the server does not look for them.",
 		query: func(cmd *cobra.Command) func() (url.Values, error) {
 			var repo, sortBy string
 			var refresh, malformed bool

@@ -154,14 +154,39 @@ func (r *requestFlags) loadPrompt(ctx context.Context, c *client.Client, req *oz
 	if r.savedPrompt == "" {
 		return nil
 	}
-	id := strings.TrimRight(r.savedPrompt, "/")
-	p, err := c.Prompt(ctx, id[strings.LastIndex(id, "/")+1:])
+	p, err := c.Prompt(ctx, lastSegment(r.savedPrompt))
 	if err != nil {
 		return fmt.Errorf("--saved-prompt: %w", err)
 	}
 	req.Prompt = p.Prompt
 	req.Config.Name = cmp.Or(req.Config.Name, p.Name)
 	return nil
+}
+
+// lastSegment is the id in a link, or the id itself.
+func lastSegment(link string) string {
+	id := strings.TrimRight(link, "/")
+	return id[strings.LastIndex(id, "/")+1:]
+}
+
+// savedPromptFlag registers --saved-prompt beside --prompt, for what is kept and
+// carried out later. set puts a reference to the saved prompt in the place of
+// the prompt, so that each run takes its text as it is then.
+func savedPromptFlag(cmd *cobra.Command) (set func(prompt *string) error) {
+	const name = "saved-prompt"
+	id := cmd.Flags().String(name, "", "`id` of a saved prompt, in the place of --prompt; each run takes its text as it is then")
+	cmd.MarkFlagsMutuallyExclusive("prompt", name)
+	return func(prompt *string) error {
+		if !cmd.Flags().Changed(name) {
+			return nil
+		}
+		uid := lastSegment(*id)
+		if uid == "" || strings.ContainsAny(uid, "<>: \t\r\n") {
+			return usageError{fmt.Errorf("--%s: %q is no id of a saved prompt, see 'oz prompt list'", name, *id)}
+		}
+		*prompt = "<prompt:" + uid + ">"
+		return cmd.Flags().Set("prompt", *prompt)
+	}
 }
 
 func attachments(paths []string) ([]oz.AttachmentInput, error) {

@@ -107,13 +107,16 @@ func (a *app) scheduleCreateCommand(use, short string) *cobra.Command {
 	f.register(cmd)
 	cmd.Flags().BoolVar(&noEnvironment, "no-environment", false, "run in a bare sandbox")
 	cmd.MarkFlagsMutuallyExclusive("environment", "no-environment")
-	team := ownership(cmd)
+	team, savedPrompt := ownership(cmd), savedPromptFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := savedPrompt(&f.prompt); err != nil {
+			return err
+		}
 		if f.name == "" || f.cron == "" {
 			return usageError{errors.New("--name and --cron are needed")}
 		}
 		if f.prompt == "" && f.skill == "" && f.file == "" {
-			return usageError{errors.New("--prompt or --skill is needed")}
+			return usageError{errors.New("--prompt, --saved-prompt or --skill is needed")}
 		}
 		file, err := a.configFile(f.file)
 		if err != nil {
@@ -147,7 +150,11 @@ func (a *app) scheduleUpdateCommand() *cobra.Command {
 	s.StringArrayVar(&f.removeMCP, "remove-mcp", nil, "`name` of an MCP server to take away")
 	cmd.MarkFlagsMutuallyExclusive("environment", "remove-environment")
 	cmd.MarkFlagsMutuallyExclusive("skill", "remove-skill")
+	savedPrompt := savedPromptFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := savedPrompt(&f.prompt); err != nil {
+			return err
+		}
 		if !namesChange(cmd) {
 			return usageError{errNothing}
 		}

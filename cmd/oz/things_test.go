@@ -92,7 +92,7 @@ func TestAgentIdentities(t *testing.T) {
 	assert.Equal(t, d.ok("run", "get", run, "--jq", ".executor.uid"), uid+"\n")
 	d.ok("agent", "delete", uid, "--force")
 	d.fails(exitFailure, "does not exist", "agent", "get", uid)
-	has(t, d.ok("agent", "skills"), "No skills")
+	has(t, d.ok("agent", "skills"), "fix-failing-test", "oz/bundled:fix-failing-test/SKILL.md", "yes")
 }
 
 func TestRegistry(t *testing.T) {
@@ -109,6 +109,19 @@ func TestRegistry(t *testing.T) {
 	assert.Equal(t, d.ok("run", "get", first, "--jq", ".prompt, .agent_config.name"), "greet me\nhello\n")
 	assert.Equal(t, d.ok("run", "get", second, "--jq", ".prompt"), "greet me again\n")
 	d.fails(exitFailure, "--saved-prompt: ", "agent", "run-cloud", "--saved-prompt", "nope")
+	// What is kept for later refers to it.
+	nightly := d.object("schedule", "create", "--name", "greetings", "--cron", "0 3 * * *", "--saved-prompt", prompt)["id"].(string)
+	greeter := d.object("agent", "create", "--name", "greeter", "--saved-prompt", "https://oz.example.com/prompts/"+prompt+"/")["uid"].(string)
+	d.ok("schedule", "update", nightly, "--prompt", "something else")
+	d.ok("schedule", "update", nightly, "--saved-prompt", prompt)
+	d.ok("agent", "update", greeter, "--saved-prompt", prompt)
+	assert.Equal(t, d.ok("schedule", "get", nightly, "--jq", ".prompt"), "<prompt:"+prompt+">\n")
+	assert.Equal(t, d.ok("agent", "get", greeter, "--jq", ".prompt"), "<prompt:"+prompt+">\n")
+	d.fails(exitFailure, "refers to nothing", "schedule", "create", "--name", "x", "--cron", "0 3 * * *", "--saved-prompt", "nope")
+	d.fails(exitFailure, "refers to nothing", "agent", "create", "--name", "x", "--saved-prompt", "nope")
+	d.fails(exitUsage, "exclude each other", "agent", "update", greeter, "--saved-prompt", prompt, "--remove-prompt")
+	d.fails(exitUsage, "no id of a saved prompt", "agent", "update", greeter, "--saved-prompt", "a b")
+	d.fails(exitFailure, "refers to nothing", "agent", "run-cloud", "-p", "See <rule:nope>")
 	d.ok("prompt", "delete", prompt, "--force")
 
 	rule := d.object("rule", "create", "-n", "style", "-f", d.file("style.md", "Write plain English."))["uid"].(string)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/environment/git"
 	"github.com/oz-platform/cloudagents/environment/skill"
+	"github.com/oz-platform/cloudagents/environment/skill/bundled"
 	"github.com/oz-platform/cloudagents/environment/skill/gitskills"
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
@@ -239,12 +240,16 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 	if err != nil {
 		return nil, err
 	}
+	suggested, err := bundled.Skills()
+	if err != nil {
+		return nil, err
+	}
 	return oz.New(store, &oz.Options{
 		Entitlements: plan, Budgets: c.budgets(), Keys: &access.RegistryOptions{OpenTeams: c.OpenTeams},
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, PrivateEndpoints: s.config.PrivateModelEndpoints, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
-		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, GitCredentials: s.credentials, Skills: s.skills, Conditions: celfilter.Compile,
+		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, GitCredentials: s.credentials, Skills: s.skills, Suggested: suggested, Conditions: celfilter.Compile,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
 }

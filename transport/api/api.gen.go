@@ -846,6 +846,9 @@ type AgentListVariant struct {
 	Id               string      `json:"id"`
 	LastRunTimestamp *time.Time  `json:"last_run_timestamp,omitempty"`
 	Source           SkillSource `json:"source"`
+
+	// Suggested Ours: it came with the server and is in no repository; its source is oz/bundled.
+	Suggested bool `json:"suggested,omitempty,omitzero"`
 }
 
 // AgentMemory defines model for AgentMemory.
@@ -2228,7 +2231,7 @@ type RunAgentRequest struct {
 	OnBehalfOf  string            `json:"on_behalf_of,omitempty,omitzero"`
 	ParentRunId string            `json:"parent_run_id,omitempty,omitzero"`
 
-	// Prompt Needed unless a skill or a conversation is given.
+	// Prompt Needed unless a skill or a conversation is given. Ours: `<prompt:uid>` or `<workflow:uid>` stands for a saved prompt, `<rule:uid>` attaches a rule; one that does not exist is refused with 404.
 	Prompt string `json:"prompt,omitempty,omitzero"`
 
 	// Skill Base prompt from a skill, such as owner/repo:skill_name.

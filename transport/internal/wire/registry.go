@@ -136,12 +136,12 @@ func agentSkill(s *task.Skill) *api.RunAgentSkill {
 	if s == nil {
 		return nil
 	}
-	return &api.RunAgentSkill{Name: s.Name, Description: s.Description, FullPath: s.Path}
+	return &api.RunAgentSkill{Name: s.Name, Description: s.Description, FullPath: s.Path, BundledSkillId: s.BundledID}
 }
 
 func agentSkillOf(s *api.RunAgentSkill) *task.Skill {
 	if s == nil {
 		return nil
 	}
-	return &task.Skill{Name: s.Name, Description: s.Description, Path: s.FullPath}
+	return &task.Skill{Name: s.Name, Description: s.Description, Path: s.FullPath, BundledID: s.BundledSkillId}
 }

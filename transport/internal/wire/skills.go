@@ -23,7 +23,7 @@ func variant(v oz.SkillVariant) api.AgentListVariant {
 	return api.AgentListVariant{Id: v.ID, Description: v.Description, BasePrompt: v.BasePrompt,
 		Source:           api.SkillSource{Owner: v.Owner, Name: v.Repo, SkillPath: v.Path},
 		Environments:     Each(v.Environments, func(e oz.EnvironmentRef) api.EnvironmentRef { return api.EnvironmentRef{Uid: e.UID, Name: e.Name} }),
-		LastRunTimestamp: optionalTime(v.LastRunAt), Error: v.Error}
+		LastRunTimestamp: optionalTime(v.LastRunAt), Error: v.Error, Suggested: v.Suggested}
 }
 
 // SkillsOf reads a list of skills.
@@ -42,5 +42,5 @@ func variantOf(v api.AgentListVariant) oz.SkillVariant {
 	return oz.SkillVariant{ID: v.Id, Description: v.Description, BasePrompt: v.BasePrompt,
 		Owner: v.Source.Owner, Repo: v.Source.Name, Path: v.Source.SkillPath,
 		Environments: Each(v.Environments, func(e api.EnvironmentRef) oz.EnvironmentRef { return oz.EnvironmentRef{UID: e.Uid, Name: e.Name} }),
-		LastRunAt:    timeOf(v.LastRunTimestamp), Error: v.Error}
+		LastRunAt:    timeOf(v.LastRunTimestamp), Error: v.Error, Suggested: v.Suggested}
 }
