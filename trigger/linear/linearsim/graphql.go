@@ -10,6 +10,7 @@ import (
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
 // object is a value of the API: fields that a query may ask for.
@@ -84,7 +85,7 @@ func (s *Sim) answer(w http.ResponseWriter, r *http.Request, fault Fault) (objec
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuery)).Decode(&q); err != nil {
 		return nil, invalid("the body is no query: %v", err)
 	}
-	doc, errs := gqlparser.LoadQuery(s.schema, q.Query)
+	doc, errs := gqlparser.LoadQueryWithRules(s.schema, q.Query, rules.NewDefaultRules())
 	if len(errs) > 0 {
 		return nil, errs
 	}
