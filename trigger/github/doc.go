@@ -1,0 +1,19 @@
+// Package github lets people start and steer runs from GitHub. Whoever writes
+// a bot's handle in a new comment on an issue or a pull request, in a review
+// comment, or in the body of a new pull request starts a run about it, or
+// speaks to the one that is there. Automations start runs when something
+// happens in a repository (see Automation). The run answers where it was asked:
+// a status comment that is edited as the run goes on, and a comment with the
+// result.
+//
+// An integration speaks to GitHub as a bot's account (secret "token") or as an
+// app (secret "private_key", and the app's and the installation's numbers in
+// Settings). GitHub signs what it sends with the secret "signing_secret".
+//
+// What people on GitHub write is data. Only the words of somebody whom the
+// integration admits are a request; all else reaches the agent in files that
+// say so. What bots write, what this integration itself wrote, edits and
+// titles start nothing.
+//
+// Package githubsim plays GitHub in tests.
+package github

@@ -1,0 +1,444 @@
+package github
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/webhook"
+)
+
+// DefaultAPIURL is where GitHub is asked.
+const DefaultAPIURL = "https://api.github.com"
+
+// perMinute bounds what one integration takes in a minute.
+const perMinute = 600
+
+// Options holds what an Origin can do without. The zero value is ready to use.
+type Options struct {
+	// APIURL is where GitHub is asked; GitHub Enterprise Server has its own.
+	// Default: DefaultAPIURL.
+	APIURL string
+
+	// HTTPClient asks. Default: one that waits 30 s.
+	HTTPClient *http.Client
+
+	// Clock tells the time. Default: the machine's.
+	Clock task.Clock
+}
+
+// Origin takes what GitHub sends to integrations, and answers there. Safe for
+// concurrent use.
+type Origin struct {
+	store  *integration.Store
+	opts   Options
+	tokens tokens
+}
+
+// Compile-time proof of what it is.
+var (
+	_ trigger.Sourcer  = (*Origin)(nil)
+	_ trigger.Reporter = (*Origin)(nil)
+)
+
+// NewOrigin returns an Origin of the integrations in store. opts may be nil.
+func NewOrigin(store *integration.Store, opts *Options) *Origin {
+	o := &Origin{store: store, tokens: tokens{held: map[string]Token{}, names: map[string]string{}}}
+	if opts != nil {
+		o.opts = *opts
+	}
+	o.opts.APIURL = cmp.Or(o.opts.APIURL, DefaultAPIURL)
+	client := http.Client{Timeout: 30 * time.Second}
+	if o.opts.HTTPClient != nil {
+		client = *o.opts.HTTPClient
+	}
+	client.CheckRedirect = sameMethod
+	o.opts.HTTPClient = &client
+	if o.opts.Clock == nil {
+		o.opts.Clock = task.SystemClock()
+	}
+	return o
+}
+
+// sameMethod follows redirections, as of repositories with a new name, but not
+// where a change would become a mere look.
+func sameMethod(req *http.Request, via []*http.Request) error {
+	if len(via) > 5 || req.Method != via[0].Method {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// Info implements trigger.Origin.
+func (o *Origin) Info() trigger.Info { return trigger.Info{Name: string(integration.GitHub)} }
+
+// Sources implements trigger.Sourcer.
+func (o *Origin) Sources(ctx context.Context) ([]string, error) {
+	return o.store.Sources(ctx, integration.GitHub)
+}
+
+// Whose names the integration that a request is for, by its address alone.
+func (o *Origin) Whose(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
+	i, err := o.find(ctx, r.Path)
+	if err != nil {
+		return trigger.Arrival{}, err
+	}
+	return trigger.Arrival{Source: i.Source(), Owner: i.Owner}, nil
+}
+
+func (o *Origin) find(ctx context.Context, path string) (integration.Integration, error) {
+	i, err := o.store.Load(ctx, integration.GitHub, path)
+	if errors.Is(err, task.ErrNotFound) {
+		return i, task.Errorf(task.CodeNotFound, "nothing listens here")
+	}
+	return i, err
+}
+
+// Accept implements trigger.Origin.
+func (o *Origin) Accept(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
+	i, err := o.find(ctx, r.Path)
+	if err != nil {
+		return trigger.Arrival{}, err
+	}
+	a := trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: perMinute}
+	secret, err := o.store.Secret(ctx, i, SecretSigning)
+	if err == nil {
+		err = webhook.GitHub.Verify(secret, r.Header, r.Body, r.Time)
+	}
+	if err != nil {
+		return a, err
+	}
+	if !i.Enabled {
+		return a, task.Errorf(task.CodeIntegrationDisabled, "the integration %q is turned off", i.Name)
+	}
+	body, err := payload(r)
+	if err != nil {
+		return a, err
+	}
+	kind := r.Header.Get("X-GitHub-Event")
+	if kind == onPing {
+		return trigger.Arrival{Reply: &trigger.Reply{Status: http.StatusOK, Header: map[string]string{"Content-Type": "text/plain"}, Body: []byte("pong")}}, nil
+	}
+	return arrival(a, kind, r.Header.Get("X-GitHub-Delivery"), body)
+}
+
+// arrival names an event. Of one that does not count nothing is kept but its
+// kind (Oz platform, INT-7).
+func arrival(a trigger.Arrival, kind, delivery string, body []byte) (trigger.Arrival, error) {
+	if !headerForm(kind) || !headerForm(delivery) {
+		return a, task.Errorf(task.CodeInvalidRequest, "the headers X-GitHub-Event and X-GitHub-Delivery must name the event and the delivery")
+	}
+	a.Event, a.Key, a.Body, a.Header = kind, delivery, body, map[string]string{"event": kind, "delivery": delivery}
+	if !slices.Contains(counted, kind) {
+		a.Body = []byte("{}")
+		return a, nil
+	}
+	e, err := parse(kind, body)
+	if err != nil {
+		return a, err
+	}
+	a.Event, a.Key = kind+"."+e.Action, e.key(delivery)
+	return a, nil
+}
+
+func headerForm(s string) bool {
+	return s != "" && len(s) <= 100 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// payload is the event, in either form that GitHub offers.
+func payload(r trigger.Request) ([]byte, error) {
+	body := r.Body
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == "application/x-www-form-urlencoded" {
+		form, err := url.ParseQuery(string(r.Body))
+		if err != nil || !form.Has("payload") {
+			return nil, task.Errorf(task.CodeInvalidRequest, "the body is no form with a payload")
+		}
+		body = []byte(form.Get("payload"))
+	}
+	if !utf8.Valid(body) || !json.Valid(body) {
+		return nil, task.Errorf(task.CodeInvalidRequest, "the body is not JSON")
+	}
+	return body, nil
+}
+
+// occasion is a delivery with all that is known of it.
+type occasion struct {
+	integration.Integration
+	settings Settings
+	event    *event
+	header   trigger.Header
+	delivery task.Delivery
+}
+
+// occasion reads a delivery; reason says why it does not count.
+func (o *Origin) occasion(ctx context.Context, d task.Delivery) (x occasion, reason string, err error) {
+	x.delivery = d
+	x.Integration, err = o.store.Load(ctx, integration.GitHub, strings.TrimPrefix(d.Source, string(integration.GitHub)+"/"))
+	if errors.Is(err, task.ErrNotFound) {
+		return x, "the integration was deleted", nil
+	}
+	if err != nil {
+		return x, "", err
+	}
+	if !x.Enabled {
+		return x, "the integration is turned off", nil
+	}
+	if x.settings, err = Parse(x.Settings); err != nil {
+		return x, "", notConfigured(x.Integration, err)
+	}
+	if x.header, err = trigger.HeaderOf(d); err != nil {
+		return x, "", err
+	}
+	kind := x.header.Fields["event"]
+	if kind == "" { // let through again: Event is all that is left of the header
+		kind, _, _ = strings.Cut(d.Event, ".")
+	}
+	if !slices.Contains(counted, kind) {
+		return x, "events of the kind " + kind + " start nothing", nil
+	}
+	if x.event, err = parse(kind, d.Body); err != nil {
+		return x, "", err
+	}
+	return x, "", nil
+}
+
+// Plan implements trigger.Origin.
+func (o *Origin) Plan(ctx context.Context, d task.Delivery) (trigger.Plan, error) {
+	x, reason, err := o.occasion(ctx, d)
+	if err != nil || reason != "" {
+		return trigger.Plan{Reason: reason}, err
+	}
+	m := x.matches()
+	if len(m.automations) == 0 && !m.spoken {
+		return trigger.Plan{Reason: "nobody is spoken to, and no automation waits for this"}, nil
+	}
+	own, err := o.own(ctx, x)
+	if err != nil || own != "" {
+		return trigger.Plan{Reason: own}, err
+	}
+	admission, err := o.admit(ctx, x)
+	if err != nil {
+		return trigger.Plan{}, err
+	}
+	return o.judge(ctx, x, m, admission)
+}
+
+// judge says what may be made of an event.
+func (o *Origin) judge(ctx context.Context, x occasion, m matches, admission integration.Admission) (trigger.Plan, error) {
+	refusal := fmt.Sprintf("@%s may start nothing: %s", x.event.author().Login, admission.Reason)
+	elsewhere := ""
+	if repos := x.settings.Repositories; len(repos) > 0 && !in(repos, x.event.Repo.FullName) {
+		elsewhere = "the integration is not set up for " + x.event.Repo.FullName + ": an administrator can add it to its repositories"
+	}
+	switch {
+	case admission.Refused && m.spoken && elsewhere == "":
+		return trigger.Plan{}, &task.Error{Code: task.CodeExternalAuthRequired, Help: &task.Help{Provider: string(integration.GitHub)}, Message: refusal}
+	case admission.Refused:
+		return trigger.Plan{Reason: refusal}, nil
+	case elsewhere != "" && m.spoken && admission.Principal.IsPerson():
+		return trigger.Plan{}, task.Errorf(task.CodeNotAuthorized, "%s", elsewhere)
+	case elsewhere != "":
+		return trigger.Plan{Reason: elsewhere}, nil
+	case admission.Held:
+		return trigger.Plan{Held: true, Reason: admission.Reason}, nil
+	}
+	return o.plan(ctx, x, m, admission)
+}
+
+// matches is what an event means to an integration.
+type matches struct {
+	// automations wait for it.
+	automations []Automation
+	// spoken says that somebody speaks to the bot, and mention that this is no
+	// automation's.
+	spoken, mention bool
+}
+
+// matches looks for the automations that wait for an event, and for the handle.
+// A mention that automations wait for is theirs.
+func (x occasion) matches() (m matches) {
+	e, handle := x.event, x.settings.Handle
+	taken := false
+	for _, a := range x.settings.Automations {
+		if a.matches(e, handle) {
+			m.automations = append(m.automations, a)
+			taken = taken || slices.ContainsFunc(a.On, Kind.mentioned)
+		}
+	}
+	called := slices.Contains(Mentioned(e.words()), strings.ToLower(handle))
+	m.mention = called && !taken && !x.settings.IgnoreMentions && e.kind != onIssue
+	m.spoken = m.mention || called && taken
+	return m
+}
+
+// own says why an event counts for nothing because of who set it off: programs
+// do not, but for checks, and we least of all.
+func (o *Origin) own(ctx context.Context, x occasion) (reason string, err error) {
+	e := x.event
+	if e.kind == onCheckSuite || e.kind == onWorkflowRun {
+		return "", nil
+	}
+	for _, who := range []account{e.Sender, e.author()} {
+		if who.bot() {
+			return "@" + who.Login + " is a program", nil
+		}
+	}
+	if strings.HasPrefix(e.words(), markStart) {
+		return "this integration wrote it", nil
+	}
+	us, err := o.us(ctx, x.Integration, x.settings)
+	if err != nil {
+		return "", err
+	}
+	if strings.EqualFold(e.Sender.Login, us) || strings.EqualFold(e.author().Login, us) {
+		return "this integration did it", nil
+	}
+	return "", nil
+}
+
+// admit judges who set the event off. Checks of the repository's own branches
+// were set off by who may write there, and run as the integration's creator;
+// those of forks by anybody.
+func (o *Origin) admit(ctx context.Context, x occasion) (integration.Admission, error) {
+	e := x.event
+	switch {
+	case x.header.ApprovedBy != (task.Principal{}):
+		return integration.Admission{Principal: x.header.ApprovedBy}, nil
+	case e.Run != nil && e.Run.HeadRepo.ID == e.Repo.ID, e.Suite != nil && e.Suite.HeadBranch != "": // GitHub names no branch of a fork
+		return integration.Admission{Principal: x.Creator}, nil
+	}
+	return o.store.Admit(ctx, x.Integration, e.author().key(), e.author().bot())
+}
+
+// plan makes the runs.
+func (o *Origin) plan(ctx context.Context, x occasion, m matches, admission integration.Admission) (trigger.Plan, error) {
+	files, err := o.files(ctx, x)
+	if err != nil {
+		return trigger.Plan{}, err
+	}
+	var p trigger.Plan
+	if m.mention {
+		s, err := x.start(nil, admission, files)
+		if err != nil {
+			return p, err
+		}
+		p.Starts = append(p.Starts, s)
+	}
+	for _, a := range m.automations {
+		s, err := x.start(&a, admission, files)
+		if err != nil {
+			return p, err
+		}
+		p.Starts = append(p.Starts, s)
+	}
+	return p, nil
+}
+
+// start is the run of a mention, or of an automation.
+func (x occasion) start(a *Automation, admission integration.Admission, files []trigger.File) (trigger.Start, error) {
+	e := x.event
+	s := x.Start(admission)
+	s.Kind, s.Title, s.URL, s.Files, s.Entity = task.SourceGitHubWebhook, x.title(), e.url(), files, x.entity(a)
+	i := x.Integration
+	if a != nil {
+		s.Name = a.Name
+		s.AgentUID = cmp.Or(a.AgentUID, s.AgentUID)
+		s.Metadata["automation"] = a.Name
+		i.Prompt = strings.TrimSpace(i.Prompt + "\n\n" + a.Prompt)
+	}
+	s.Metadata["github_repo"] = e.Repo.FullName
+	if n := e.number(); n > 0 {
+		s.Metadata["github_number"] = fmt.Sprint(n)
+	}
+	s.Prompt = i.Compose(x.told())
+	follow := x.Integration
+	if follow.Prompt = ""; a != nil {
+		follow.Prompt = a.Prompt
+	}
+	s.Message = follow.Compose(x.told())
+	if to := x.address(); to.Number > 0 && (a == nil || !a.Quiet) {
+		var err error
+		if s.Address, err = json.Marshal(to); err != nil {
+			return s, fmt.Errorf("encode where to answer: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// entity is what a run is about: a review thread, an issue or pull request, or
+// what an automation makes of one (Oz platform, GHM-4 and AUT-4).
+func (x occasion) entity(a *Automation) string {
+	e := x.event
+	if e.number() == 0 {
+		return "" // each check makes a run of its own
+	}
+	entity := fmt.Sprintf("github %d#%d", e.Repo.ID, e.number())
+	switch {
+	case a != nil && !a.Join:
+		entity += " " + a.Name + " of " + x.UID
+	case a == nil && e.thread() > 0:
+		entity += fmt.Sprintf(" thread %d", e.thread())
+	}
+	return entity
+}
+
+const maxTitle = 200 // bytes
+
+func (x occasion) title() string {
+	e := x.event
+	t := e.Repo.FullName
+	if n := e.number(); n > 0 {
+		t = fmt.Sprintf("%s#%d", t, n)
+	}
+	switch {
+	case e.thing() != nil:
+		t += ": " + e.thing().Title
+	case e.Run != nil:
+		t += ": " + e.Run.Name + " " + e.Run.Conclusion
+	case e.Suite != nil:
+		t += ": checks " + e.Suite.Conclusion
+	}
+	t = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, t)
+	return task.CutReason(strings.Join(strings.Fields(t), " "), maxTitle)
+}
+
+// address is where a run answers, and to what.
+type address struct {
+	Integration string `json:"integration"`
+	Repo        string `json:"repo"`
+	Number      int    `json:"number"`
+	// Thread is the first comment of the review thread, 0 outside of one.
+	Thread int64 `json:"thread,omitempty"`
+	// Comment is what is answered, 0 for the issue or pull request itself.
+	Comment int64 `json:"comment,omitempty"`
+}
+
+// lane keeps what is said in one place in order.
+func (a address) lane() string { return fmt.Sprintf("github %s#%d %d", a.Repo, a.Number, a.Thread) }
+
+func (x occasion) address() address {
+	e := x.event
+	a := address{Integration: x.UID, Repo: e.Repo.FullName, Number: e.number(), Thread: e.thread()}
+	if e.Comment != nil {
+		a.Comment = e.Comment.ID
+	}
+	return a
+}
