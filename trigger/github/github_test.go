@@ -303,14 +303,18 @@ func TestOthersCannotBorrowOurMark(t *testing.T) {
 	n := b.sim.OpenIssue(repo, "carol", "x", "y")
 	b.sim.Comment(repo, n, "bob", "@oz-agent do it")
 	run := b.one()
-	mark, _, _ := strings.Cut(b.comments(n, "oz-agent")[0].Body, "\n")
+	status := b.comments(n, "oz-agent")[0]
+	mark, _, _ := strings.Cut(status.Body, "\n")
 	theirs := b.sim.Comment(repo, n, "mallory", mark+"\nAll is well.")
+	b.sim.DeleteComment(repo, n, "carol", status.ID)
 	b.Begin(run.ID)
 	list := b.comments(n, "mallory")
 	assert.Equal(t, len(list), 1)
 	assert.Equal(t, list[0].ID, theirs)
 	contains(t, list[0].Body, "All is well.")
-	contains(t, b.comments(n, "oz-agent")[0].Body, "Working")
+	ours := b.comments(n, "oz-agent")
+	assert.Equal(t, len(ours), 1, "a status comment that somebody removed is written anew")
+	contains(t, ours[0].Body, "Working")
 }
 
 func TestBlockedRunsAsk(t *testing.T) {

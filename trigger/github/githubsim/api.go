@@ -169,38 +169,39 @@ func (s *Server) byApp(do func(*App, *http.Request) answer) http.HandlerFunc {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		a, err := s.app(bearer(r))
-		if err != nil {
-			write(w, refuse(401, "%v", err))
+		a, why := s.app(bearer(r))
+		if why != "" {
+			write(w, refuse(401, "%s", why))
 			return
 		}
 		write(w, do(a, r))
 	}
 }
 
-func (s *Server) app(token string) (*App, error) {
+// app finds who signed a token; why says, in GitHub's words, what is wrong with it.
+func (s *Server) app(token string) (a *App, why string) {
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
-		return nil, errors.New("A JSON web token could not be decoded") //nolint:staticcheck // GitHub's words
+		return nil, "A JSON web token could not be decoded"
 	}
 	var c jwt.Claims
 	if err := parsed.UnsafeClaimsWithoutVerification(&c); err != nil {
-		return nil, err
+		return nil, err.Error()
 	}
 	id, _ := strconv.ParseInt(c.Issuer, 10, 64)
-	a := s.apps[id]
+	a = s.apps[id]
 	now := s.opts.Clock.Now()
 	switch {
 	case a == nil:
-		return nil, errors.New("Integration not found") //nolint:staticcheck // GitHub's words
+		return nil, "Integration not found"
 	case parsed.Claims(a.public, &c) != nil:
-		return nil, errors.New("A JSON web token could not be decoded") //nolint:staticcheck // GitHub's words
+		return nil, "A JSON web token could not be decoded"
 	case c.IssuedAt == nil || c.IssuedAt.Time().After(now):
-		return nil, errors.New("'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued") //nolint:staticcheck // GitHub's words
+		return nil, "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued"
 	case c.Expiry == nil || !now.Before(c.Expiry.Time()) || c.Expiry.Time().Sub(now) > 10*time.Minute:
-		return nil, errors.New("'Expiration time' claim ('exp') is too far in the future") //nolint:staticcheck // GitHub's words
+		return nil, "'Expiration time' claim ('exp') is too far in the future"
 	}
-	return a, nil
+	return a, ""
 }
 
 // mint makes an installation token, good for an hour.

@@ -158,6 +158,23 @@ func (s *Server) EditComment(repo string, number int, login string, id int64, bo
 	send()
 }
 
+// DeleteComment lets somebody remove a comment on an issue or pull request.
+func (s *Server) DeleteComment(repo string, number int, login string, id int64) {
+	s.mu.Lock()
+	r := s.repo(repo)
+	t := r.thing(number)
+	i := slices.IndexFunc(t.Comments, func(c *Comment) bool { return c.ID == id })
+	if i < 0 {
+		s.mu.Unlock()
+		panic(fmt.Sprintf("githubsim: there is no comment %d on #%d", id, number))
+	}
+	c := t.Comments[i]
+	t.Comments = slices.Delete(t.Comments, i, i+1)
+	send := s.event("issue_comment", "deleted", r, s.user(login), map[string]any{"issue": s.issueJSON(r, t), "comment": s.commentJSON(r, t, c)})
+	s.mu.Unlock()
+	send()
+}
+
 func (s *Server) edit(r *repo, t *thing, c *Comment, kind string, by *User, body string) func() {
 	was := c.Body
 	c.Body, c.UpdatedAt = body, s.now()
