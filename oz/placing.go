@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/executor"
@@ -47,6 +48,19 @@ func startFault(err error) task.Code {
 		return task.CodeEnvironmentSetupFailed
 	}
 	return task.CodeResourceUnavailable
+}
+
+// describe says in a run's record from what its sandbox was started and what
+// keeps it apart from its host.
+func describe(sandbox executor.Sandbox) string {
+	var parts []string
+	if origin := executor.OriginOf(sandbox); origin != executor.OriginCold {
+		parts = append(parts, "from a prepared state ("+string(origin)+")")
+	}
+	if isolation := executor.IsolationOf(sandbox); isolation != "" {
+		parts = append(parts, "isolation: "+isolation)
+	}
+	return strings.Join(parts, "; ")
 }
 
 // tellPlace logs what a sandbox does not have of what the run asks for.

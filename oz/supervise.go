@@ -93,8 +93,8 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	done := &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseDone, DurationMS: s.opts.Clock.Now().Sub(began).Milliseconds()}
 	if err != nil {
 		done.Status = task.PhaseFailed
-	} else if origin := executor.OriginOf(sandbox); origin != executor.OriginCold {
-		done.Detail = "from a prepared state (" + string(origin) + ")"
+	} else {
+		done.Detail = describe(sandbox)
 	}
 	announced.Wait()
 	s.phase(ctx, e, done)

@@ -29,7 +29,10 @@ type backend struct {
 	root string
 	// contained says that agents are kept from the host's files.
 	contained bool
-	close     func() error
+	// isolation is what keeps agents that are processes of this host apart from
+	// it, and why is the reason if nothing does.
+	isolation, why string
+	close          func() error
 }
 
 // openBackend makes the executor that the configuration names.
@@ -59,9 +62,14 @@ func (c *config) agentEnv(list []variable, env modelenv.Lookup) []string {
 func (c *config) openDirect(env modelenv.Lookup, log *zap.Logger) (*backend, error) {
 	d := c.Backend.Direct
 	root := filepath.Join(d.WorkspaceRoot, c.WorkerID)
-	inner, err := openProcesses(root, nil)
+	opts := &local.Options{Isolation: local.Isolation(d.Isolation), Hide: c.private(d.WorkspaceRoot), Visible: []string{c.mirrors()}}
+	if d.TargetDir != "" {
+		opts.Hide = c.private() // it may be around the workspaces
+		opts.Visible = append(opts.Visible, d.TargetDir)
+	}
+	inner, err := c.openProcesses(root, opts)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("backend.direct: %w", err)
 	}
 	exec, err := hooks.New(inner, filepath.Join(root, "hooks"), &hooks.Options{Setup: d.SetupCommand, Teardown: d.TeardownCommand,
 		TeardownTimeout: d.TeardownTimeout, Dir: d.TargetDir, KeepWorkspaces: !c.Cleanup, Backend: backendDirect, Logger: log})
@@ -72,15 +80,18 @@ func (c *config) openDirect(env modelenv.Lookup, log *zap.Logger) (*backend, err
 	if d.OzPath != "" {
 		run, err = []string{d.OzPath, "agent", "run"}, nil
 	}
-	return &backend{executor: exec, command: run, env: c.agentEnv(d.Environment, env), root: root, close: inner.Close}, err
+	b := &backend{executor: exec, command: run, env: c.agentEnv(d.Environment, env), root: root, close: inner.Close}
+	b.isolation, b.why = inner.Isolation()
+	return b, err
 }
 
 func (c *config) openLocal(env modelenv.Lookup) (*backend, error) {
 	l := c.Backend.Local
 	root := filepath.Join(l.Root, c.WorkerID)
-	inner, err := openProcesses(root, &local.Options{Cgroup: l.Cgroup})
+	inner, err := c.openProcesses(root, &local.Options{Cgroup: l.Cgroup, Isolation: local.Isolation(l.Isolation),
+		Hide: c.private(l.Root), Visible: []string{c.mirrors()}})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("backend.local: %w", err)
 	}
 	exec, err := hooks.New(inner, filepath.Join(root, "hooks"), &hooks.Options{KeepWorkspaces: !c.Cleanup, Backend: backendLocal})
 	if err != nil {
@@ -88,7 +99,9 @@ func (c *config) openLocal(env modelenv.Lookup) (*backend, error) {
 	}
 	run, err := runnerCommand()
 	limits := executor.Limits{Memory: int64(l.MemoryGB * (1 << 30)), CPUs: l.CPUs, Processes: l.Processes}
-	return &backend{executor: exec, command: run, env: c.agentEnv(l.Environment, env), limits: limits, root: root, close: inner.Close}, err
+	b := &backend{executor: exec, command: run, env: c.agentEnv(l.Environment, env), limits: limits, root: root, close: inner.Close}
+	b.isolation, b.why = inner.Isolation()
+	return b, err
 }
 
 // openContainerd runs agents in containers; this binary is mounted there. They
@@ -104,10 +117,39 @@ func (c *config) openContainerd(ctx context.Context, env modelenv.Lookup, log *z
 	return &backend{executor: exec, command: run, env: c.agentEnv(d.Environment, env), limits: limits, root: root, contained: true, close: exec.Close}, nil
 }
 
+// isolation is the setting of the back-end, empty where it has none.
+func (c *config) isolation() string {
+	switch {
+	case c.backend == backendDirect && c.Backend.Direct != nil:
+		return c.Backend.Direct.Isolation
+	case c.backend == backendLocal && c.Backend.Local != nil:
+		return c.Backend.Local.Isolation
+	}
+	return ""
+}
+
+// mirrors is the directory of repositories that agents share.
+func (c *config) mirrors() string { return filepath.Join(c.home(), "mirrors") }
+
+// private are the files that no agent has to see: other agents' under roots,
+// what the worker remembers, its configuration and its key.
+func (c *config) private(roots ...string) []string {
+	var paths []string
+	for _, file := range append(roots, c.StateDir, c.file, c.APIKeyFile) {
+		if path, err := filepath.Abs(file); err == nil && file != "" {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
 // openProcesses opens an executor whose sandboxes are processes of this host.
-func openProcesses(root string, opts *local.Options) (*local.Executor, error) {
+func (c *config) openProcesses(root string, opts *local.Options) (*local.Executor, error) {
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of workspaces: %w", err)
+	}
+	if err := os.MkdirAll(c.mirrors(), 0o700); err != nil { // sandboxes can make nothing there themselves
+		return nil, fmt.Errorf("make the directory of mirrors: %w", err)
 	}
 	return local.New(root, opts)
 }
@@ -139,7 +181,7 @@ const stopGrace = 10 * time.Second
 
 // worker makes the worker over the back-end.
 func (c *config) worker(b *backend, log *zap.Logger) (*oz.LocalWorker, error) {
-	mirrors := filepath.Join(c.home(), "mirrors")
+	mirrors := c.mirrors()
 	if executor.CapabilitiesOf(b.executor).OwnFiles {
 		mirrors = "" // of no use where its files are others
 	}

@@ -127,6 +127,9 @@ func (c *config) checkDirect(env modelenv.Lookup) error {
 	}
 	d := c.Backend.Direct
 	d.TargetDir = cmp.Or(c.targetDir, d.TargetDir)
+	if err := checkIsolation(d.Isolation); err != nil {
+		return fmt.Errorf("backend.direct.%w", err)
+	}
 	if d.TeardownTimeout < 0 {
 		return errors.New("backend.direct.teardown_timeout: must not be negative; 0 is the default of 5m")
 	}
@@ -165,11 +168,21 @@ func (c *config) checkDirect(env modelenv.Lookup) error {
 	return c.checkEnvironment(d.Environment, sandboxOwn)
 }
 
+func checkIsolation(isolation string) error {
+	if !slices.Contains([]string{"", "auto", "require", "off"}, isolation) {
+		return fmt.Errorf("isolation: %q is none of auto, require, off", isolation)
+	}
+	return nil
+}
+
 func (c *config) checkLocal(modelenv.Lookup) error {
 	if c.Backend.Local == nil {
 		c.Backend.Local = &localConfig{}
 	}
 	l := c.Backend.Local
+	if err := checkIsolation(l.Isolation); err != nil {
+		return fmt.Errorf("backend.local.%w", err)
+	}
 	if l.MemoryGB < 0 || l.CPUs < 0 || l.Processes < 0 {
 		return errors.New("backend.local: memory_gb, cpus and processes must not be negative; 0 is no limit")
 	}

@@ -48,6 +48,7 @@ type config struct {
 	Backend        backendConfig `yaml:"backend"`
 
 	oneShot     bool
+	file        string   // that it was read from
 	fileBackend string   // that the file names
 	flagBackend string   // that the command line names
 	backend     string   // that is used
@@ -133,6 +134,7 @@ func (c *config) load(f *pflag.FlagSet, env modelenv.Lookup) error {
 		if err := c.readFile(path); err != nil {
 			return err
 		}
+		c.file = path
 	}
 	for flag, variable := range variables {
 		if value := env(variable); value != "" && flag != "api-key" && flag != "config-file" {

@@ -59,13 +59,18 @@ type directConfig struct {
 	TeardownCommand string `yaml:"teardown_command"`
 	// TeardownTimeout is how long a teardown command may take; 0 is 5 min.
 	TeardownTimeout time.Duration `yaml:"teardown_timeout"`
-	Environment     []variable    `yaml:"environment"`
+	// Isolation says whether agents get namespaces of their own: auto, the
+	// default, require or off.
+	Isolation   string     `yaml:"isolation"`
+	Environment []variable `yaml:"environment"`
 }
 
 // localConfig is direct without hooks, and with limits.
 type localConfig struct {
 	// Root holds sandboxes and workspaces.
 	Root string `yaml:"root"`
+	// Isolation is as in directConfig.
+	Isolation string `yaml:"isolation"`
 	// Cgroup is a cgroup v2 directory that this worker may manage.
 	Cgroup string `yaml:"cgroup"`
 	// MemoryGB, CPUs and Processes bound each agent; 0 is no limit.

@@ -70,6 +70,7 @@ An example that runs agents on this host:
         setup_command: ./prepare                 # before each agent, in its directory; may write $OZ_ENVIRONMENT_FILE
         teardown_command: ./save-caches          # after each agent
         teardown_timeout: 5m
+        isolation: auto                          # namespaces around agents: auto (where the host can), require (or do not start), off
         environment:
           - {name: GOPROXY, value: "https://proxy.example.com"}
           - {name: GOFLAGS}                      # passed on from the worker's own
@@ -82,6 +83,7 @@ An example with limits (Delegate=yes in the unit):
       local:
         root: /var/lib/oz/sandboxes
         cgroup: /sys/fs/cgroup/system.slice/oz-worker.service/agents
+        isolation: require        # or auto, off: see above
         memory_gb: 8
         cpus: 4
         processes: 2000

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oz-platform/cloudagents/executor/local"
 )
 
 // diskOf gives the free and all bytes of the file system at path.
@@ -80,7 +82,7 @@ func (d *doctor) namespaces() {
 		d.add("namespaces", stateOK, strings.Join(have, ", "), "")
 		return
 	}
-	d.add("namespaces", stateNote, fmt.Sprintf("this user cannot make: %s", strings.Join(lack, ", ")),
+	d.add("namespaces", needed(d.config.isolation() == string(local.IsolationRequire)), fmt.Sprintf("this user cannot make: %s", strings.Join(lack, ", ")),
 		"for isolation: sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0")
 }
 

@@ -121,8 +121,13 @@ func (c *config) warn(b *backend, log *zap.Logger) {
 	if c.exposed {
 		log.Warn("the command line shows the key to every user of this host: use WARP_API_KEY, or --api-key-file")
 	}
-	if !b.contained {
-		log.Warn("agents are processes of this host and run as this user: they can read what it can read; give the worker a user of its own")
+	switch {
+	case b.contained:
+	case b.why == "":
+		log.Info("agents are isolated processes of this host", zap.String("by", b.isolation))
+	default:
+		log.Warn("agents are processes of this host and run as this user: they can read what it can read; give the worker a user of its own",
+			zap.String("not_isolated", b.why))
 	}
 	if strings.HasPrefix(c.Server, "http://") && !isLoopback(c.Server) {
 		log.Warn("the server is reached without TLS: keys and prompts can be read on the way", zap.String("server", c.Server))

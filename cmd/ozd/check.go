@@ -107,6 +107,9 @@ func (w workerConfig) check() error {
 	default:
 		return fmt.Errorf("worker.executor: %q is none of local, containerd", w.Executor)
 	}
+	if !slices.Contains([]string{"", "auto", "require", "off"}, w.Isolation) {
+		return fmt.Errorf("worker.isolation: %q is none of auto, require, off", w.Isolation)
+	}
 	if err := w.Containerd.Check(); err != nil {
 		return fmt.Errorf("worker.containerd.%w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/catalog"
+	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/internal/containers"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/internal/yamlfile"
@@ -78,6 +79,7 @@ type config struct {
 	// AllowedOrigins are the web origins that may call the API from a browser.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 
+	file         string // that it was read from
 	bootstrapKey string
 	// exposed says that the command line holds the database's password.
 	exposed bool
@@ -155,13 +157,16 @@ type workerConfig struct {
 	SidecarImage string `yaml:"sidecar_image"`
 	// Executor is what makes its sandboxes: local, the default, or containerd.
 	Executor string `yaml:"executor"`
+	// Isolation says whether the local executor's sandboxes get namespaces of
+	// their own: auto, the default, require or off.
+	Isolation string `yaml:"isolation"`
 	// Containerd is for that executor.
 	Containerd containers.Config `yaml:"containerd"`
 }
 
 func defaultConfig() config {
 	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", StoreWait: 2 * time.Minute, MaxConcurrent: 4, MaxWaiting: 10_000,
-		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120}, Worker: workerConfig{Executor: executorLocal}}
+		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120}, Worker: workerConfig{Executor: executorLocal, Isolation: string(local.IsolationAuto)}}
 }
 
 // variables names the environment variable of each flag.
@@ -214,6 +219,7 @@ func (c *config) load(f *pflag.FlagSet, env modelenv.Lookup) error {
 		if err := c.readFile(path); err != nil {
 			return err
 		}
+		c.file = path
 	}
 	for name, variable := range variables {
 		value, ok := said[name]

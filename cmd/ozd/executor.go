@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"go.uber.org/zap"
+
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
@@ -34,14 +36,46 @@ func (s *server) openExecutor(ctx context.Context) (executor.Executor, *oz.Local
 		opts.Command = command
 		return ex, opts, ex, nil
 	}
-	ex, err := local.New(root, nil)
+	mirrors := filepath.Join(s.config.Data, "mirrors")
+	if err := os.MkdirAll(mirrors, 0o700); err != nil { // sandboxes can make nothing there themselves
+		return nil, nil, nil, fmt.Errorf("make the directory of mirrors: %w", err)
+	}
+	ex, err := local.New(root, &local.Options{Isolation: local.Isolation(s.config.Worker.Isolation), Hide: s.config.private(),
+		Visible: []string{mirrors}})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, fmt.Errorf("worker: %w", err)
+	}
+	if means, why := ex.Isolation(); why != "" {
+		s.log.Warn("agents see the processes of this host and all files that this user may read", zap.String("why", why))
+	} else {
+		s.log.Info("agents are isolated", zap.String("by", means))
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("find this executable, which is to run agents: %w", err)
 	}
-	opts.Command, opts.CacheDir = runner.Command(self), filepath.Join(s.config.Data, "mirrors")
+	opts.Command, opts.CacheDir = runner.Command(self), mirrors
 	return ex, opts, ex, nil
+}
+
+// private are the files that no agent has to see: everything that the server
+// keeps, its configuration, and the files of keys that this names.
+func (c *config) private() []string {
+	files := []string{c.Data, c.file, c.SecretsKey}
+	for _, m := range c.Models {
+		files = append(files, m.APIKeyFile)
+	}
+	for _, g := range c.Git.Credentials {
+		files = append(files, g.PasswordFile)
+	}
+	if c.SignIn != nil {
+		files = append(files, c.SignIn.ClientSecretFile)
+	}
+	var paths []string
+	for _, file := range files {
+		if path, err := filepath.Abs(file); err == nil && file != "" {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }

@@ -68,6 +68,7 @@ All settings of the file, with their defaults:
       server_url: ""              # where sandboxes reach the API; default the address above
       sidecar_image: ""           # image with the agent, for official workers with containers
       executor: local             # what makes its sandboxes: local (processes of this host) or containerd
+      isolation: auto             # namespaces around local sandboxes: auto (where the host can), require (or do not start), off
       containerd: {}              # see the example
     sign_in: null                 # lets people sign in with a browser: see the example; null leaves API keys alone
     open_teams: false             # whether every person may make teams, or only who leads one

@@ -176,14 +176,14 @@ func TestLayers(t *testing.T) {
 	}{
 		{"defaults", nil, nil, func(*config) {}},
 		{"file by flag", []string{"--config", path}, nil, func(c *config) {
-			c.Listen, c.MaxConcurrent, c.Model, c.Limits.MaxTurns = "127.0.0.1:1", 1, "from-file", 7
+			c.Listen, c.MaxConcurrent, c.Model, c.Limits.MaxTurns, c.file = "127.0.0.1:1", 1, "from-file", 7, path
 		}},
 		{"variables over file", nil, []string{"OZ_CONFIG=" + path, "OZ_LISTEN=127.0.0.1:2", "OZ_MAX_CONCURRENT=2"}, func(c *config) {
-			c.Listen, c.MaxConcurrent, c.Model, c.Limits.MaxTurns = "127.0.0.1:2", 2, "from-file", 7
+			c.Listen, c.MaxConcurrent, c.Model, c.Limits.MaxTurns, c.file = "127.0.0.1:2", 2, "from-file", 7, path
 		}},
 		{"flags over all", []string{"--listen", "127.0.0.1:3", "--max-concurrent", "3", "--model", ""},
 			[]string{"OZ_CONFIG=" + path, "OZ_LISTEN=127.0.0.1:2", "OZ_MAX_CONCURRENT=2", "OZ_MODEL=from-env"}, func(c *config) {
-				c.Listen, c.MaxConcurrent, c.Limits.MaxTurns = "127.0.0.1:3", 3, 7
+				c.Listen, c.MaxConcurrent, c.Limits.MaxTurns, c.file = "127.0.0.1:3", 3, 7, path
 			}},
 		{"a flag with its default counts", []string{"--max-concurrent", "4"}, []string{"OZ_MAX_CONCURRENT=2"}, func(c *config) {}},
 		{"every variable", nil, []string{"OZ_DATA=/d", "OZ_PUBLIC_URL=https://oz.example.com", "OZ_LOG_LEVEL=debug",

@@ -57,6 +57,9 @@ func (s *sandbox) Dir() string { return workspacePath }
 // Limits implements executor.Sandbox.
 func (s *sandbox) Limits() executor.Limits { return s.state.Enforced }
 
+// Isolation implements executor.Isolated.
+func (s *sandbox) Isolation() string { return "container" }
+
 // Origin implements executor.Starter.
 func (s *sandbox) Origin() executor.Origin { return s.state.Origin }
 

@@ -193,6 +193,9 @@ var _ executor.Starter = (*sandbox)(nil)
 // Origin implements executor.Starter.
 func (s *sandbox) Origin() executor.Origin { return executor.OriginOf(s.Sandbox) }
 
+// Isolation implements executor.Isolated.
+func (s *sandbox) Isolation() string { return executor.IsolationOf(s.Sandbox) }
+
 // Dir implements executor.Sandbox.
 func (s *sandbox) Dir() string { return cmp.Or(s.ex.opts.Dir, s.Sandbox.Dir()) }
 

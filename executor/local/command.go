@@ -32,12 +32,9 @@ func limitResources(openFiles int) int {
 	return int(n)
 }
 
-// startMain starts the main command with its standard streams on pipes.
+// startMain starts the main command with its standard streams on pipes. What it does to the calling thread, the command
+// inherits.
 func (s *supervisor) startMain() error {
-	path, err := s.lookPath()
-	if err != nil {
-		return err
-	}
 	writer, err := outlog.NewWriter(s.job.Sandbox, outlog.NewLayout(s.job.Output))
 	if err != nil {
 		return err
@@ -54,6 +51,18 @@ func (s *supervisor) startMain() error {
 		}
 		defer group.Close()
 		sys.UseCgroupFD, sys.CgroupFD = true, int(group.Fd())
+	}
+	if s.job.View != nil {
+		if err := s.job.View.enter(); err != nil {
+			return fmt.Errorf("isolate: %w", err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	path, err := s.lookPath()
+	if err != nil {
+		return err
 	}
 	s.main, err = syscall.ForkExec(path, s.job.Command, &syscall.ProcAttr{
 		Dir: s.job.Dir, Env: s.job.Env, Files: []uintptr{uintptr(in[0]), uintptr(out[1]), uintptr(out[1])}, Sys: sys,

@@ -38,6 +38,18 @@ type Options struct {
 	// Delegate=yes, and in which no process is. Each sandbox gets a group below it, which makes Limits.Memory,
 	// Processes and CPUs hold (as far as the controllers are there) and killing atomic. Default none.
 	Cgroup string
+
+	// Isolation says whether sandboxes get namespaces of their own. Default IsolationAuto.
+	Isolation Isolation
+
+	// Hide are files and directories of the host that isolated sandboxes do not see, besides the Executor's own root: the
+	// server's data and its configuration. Absolute; one that is missing or out of reach is no error. Default none.
+	Hide []string
+
+	// Visible are parts of what is hidden that all isolated sandboxes see and may write to: caches that they share. This
+	// program's file and a sandbox's own directories are always visible. Absolute; one that is missing when a sandbox
+	// starts is left out. Default none.
+	Visible []string
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -48,6 +60,10 @@ func (o *Options) withDefaults() (Options, error) {
 	opts.OutputLimit = cmp.Or(opts.OutputLimit, defaultOutputLimit)
 	if opts.OutputLimit < outlog.MinLimit {
 		return opts, fmt.Errorf("local executor: OutputLimit is %d bytes, must be at least %d", opts.OutputLimit, outlog.MinLimit)
+	}
+	opts.Isolation = cmp.Or(opts.Isolation, IsolationAuto)
+	if !opts.Isolation.valid() {
+		return opts, fmt.Errorf("local executor: Isolation: %q is none of auto, require, off", opts.Isolation)
 	}
 	if opts.InheritEnv == nil {
 		opts.InheritEnv = []string{"PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -71,6 +87,11 @@ type Executor struct {
 	changing  map[string]chan struct{} // by ID: being started, found or removed; closed when that is done
 	workspace map[string]int           // by key: Starts in progress, or removing
 	reserve   *helper                  // nil: none
+
+	// Settled by New.
+	isolate bool
+	view    view   // of isolated sandboxes
+	why     string // they are not isolated
 }
 
 // removing is the value in Executor.workspace of a workspace that is being deleted.
@@ -81,8 +102,8 @@ var (
 	_ executor.Capable  = (*Executor)(nil)
 )
 
-// New returns an Executor that keeps its sandboxes and workspaces below root, which is made if missing. It starts
-// nothing. opts may be nil.
+// New returns an Executor that keeps its sandboxes and workspaces below root, which is made if missing. Unless isolation is
+// off it runs a child that tries what isolation needs, which takes as long as a start. opts may be nil.
 //
 // root must belong to this process's user and be writable by no one else, and the directories above it must not allow
 // others to replace it. New fails if main has not called Supervise.
@@ -99,15 +120,24 @@ func New(root string, opts *Options) (*Executor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local executor: %w", err)
 	}
-	return &Executor{
+	e := &Executor{
 		root: root, opts: o,
 		known: map[string]*sandbox{}, changing: map[string]chan struct{}{}, workspace: map[string]int{},
-	}, nil
+	}
+	if err := e.decide(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
-// Capabilities implements executor.Capable: sandboxes are processes of the host, with the host's files, user and network.
+// Capabilities implements executor.Capable: sandboxes are processes of the host, with the host's
+// files, user and network, or with isolation none.
 func (e *Executor) Capabilities() executor.Capabilities {
-	return executor.Capabilities{Networks: []executor.NetworkMode{executor.NetworkHost}}
+	networks := []executor.NetworkMode{executor.NetworkHost}
+	if e.isolate {
+		networks = append(networks, executor.NetworkNone)
+	}
+	return executor.Capabilities{Networks: networks}
 }
 
 // Open implements executor.Executor.

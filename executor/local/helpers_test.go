@@ -147,3 +147,26 @@ func matches(pattern, s string) bool { return regexp.MustCompile(pattern).MatchS
 
 // tail returns the end of a long string.
 func tail(s string) string { return s[max(0, len(s)-100):] }
+
+// canIsolate skips the test where the host cannot isolate sandboxes, if that is allowed.
+func canIsolate(t testing.TB) {
+	t.Helper()
+	e, err := local.New(filepath.Join(t.TempDir(), "root"), &local.Options{Isolation: local.IsolationRequire})
+	if err == nil {
+		assert.NilError(t, e.Close())
+		return
+	}
+	if os.Getenv("OZ_TEST_REQUIRE") != "" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
+// eachIsolation runs a test without isolation and, where the host can, with it.
+func eachIsolation(t *testing.T, name string, run func(t *testing.T, opts *local.Options)) {
+	t.Run(name, func(t *testing.T) { run(t, &local.Options{Isolation: local.IsolationOff}) })
+	t.Run(name+"Isolated", func(t *testing.T) {
+		canIsolate(t)
+		run(t, &local.Options{Isolation: local.IsolationRequire})
+	})
+}

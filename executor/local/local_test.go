@@ -34,7 +34,7 @@ func harness(opts local.Options) executortest.Harness {
 }
 
 func TestLocalConformance(t *testing.T) {
-	executortest.Run(t, harness(local.Options{}))
+	executortest.Run(t, harness(local.Options{Isolation: local.IsolationOff}))
 }
 
 func TestNewRefusesUnsafeRoots(t *testing.T) {
@@ -90,6 +90,12 @@ func TestNewRefusesUnsafeRoots(t *testing.T) {
 func TestNewOptions(t *testing.T) {
 	_, err := local.New(newRoot(t), &local.Options{OutputLimit: 1})
 	assert.ErrorContains(t, err, "OutputLimit")
+	_, err = local.New(newRoot(t), &local.Options{Isolation: "some"})
+	assert.ErrorContains(t, err, `Isolation: "some" is none of auto, require, off`)
+	_, err = local.New(newRoot(t), &local.Options{Hide: []string{"data"}})
+	assert.ErrorContains(t, err, `Hide: "data" must be an absolute path`)
+	_, err = local.New(newRoot(t), &local.Options{Visible: []string{"/"}})
+	assert.ErrorContains(t, err, `Visible: "/" must be an absolute path, and not /`)
 	_, err = local.New(newRoot(t), &local.Options{Cgroup: t.TempDir()})
 	assert.ErrorContains(t, err, "not a cgroup v2 directory")
 	_, err = local.New(newRoot(t), &local.Options{Cgroup: "/no/such"})

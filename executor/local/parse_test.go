@@ -5,6 +5,7 @@ package local
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -76,5 +77,23 @@ func FuzzReadRecords(f *testing.F) {
 		assert.Assert(t, err != nil || st.Version == stateVersion)
 		_, err = readExit(dir)
 		assert.NilError(t, err)
+	})
+}
+
+func TestParseIDMap(t *testing.T) {
+	got := parseIDMap([]byte("         0     100000      65536\n     70000       1000          1\n"))
+	assert.DeepEqual(t, got, []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}, {ContainerID: 70000, HostID: 70000, Size: 1}})
+	for _, bad := range []string{"", "\n", "0 0\n", "0 0 0\n", "-1 0 1\n", "a b c\n"} {
+		assert.Equal(t, len(parseIDMap([]byte(bad))), 0, "%q", bad)
+	}
+}
+
+func FuzzParseIDMap(f *testing.F) {
+	f.Add([]byte("         0          0 4294967295\n"))
+	f.Add([]byte("0 1000 1\n1 100000 65536\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, m := range parseIDMap(data) {
+			assert.Assert(t, m.Size > 0 && m.ContainerID >= 0 && m.HostID == m.ContainerID)
+		}
 	})
 }

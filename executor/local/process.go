@@ -30,11 +30,20 @@ func self() (process, error) {
 	if err != nil {
 		return process{}, err
 	}
-	stat, err := readStat(os.Getpid())
+	// Not os.Getpid, which in a namespace of our own is 1: the worker's number is meant, and /proc is the worker's.
+	link, err := os.Readlink("/proc/self")
 	if err != nil {
 		return process{}, err
 	}
-	return process{PID: os.Getpid(), Start: stat.start, Boot: boot}, nil
+	pid, err := strconv.Atoi(link)
+	if err != nil {
+		return process{}, fmt.Errorf("/proc/self: %w", err)
+	}
+	stat, err := readStat(pid)
+	if err != nil {
+		return process{}, err
+	}
+	return process{PID: pid, Start: stat.start, Boot: boot}, nil
 }
 
 func bootID() (string, error) {

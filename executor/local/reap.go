@@ -4,6 +4,7 @@ package local
 
 import (
 	"errors"
+	"os"
 	"syscall"
 	"time"
 
@@ -50,7 +51,7 @@ func (s *supervisor) killRest() error {
 		if time.Now().After(deadline) {
 			return errors.New("processes are left that cannot be killed within " + killPatience.String())
 		}
-		if err := errors.Join(killCgroup(s.job.Cgroup), killDescendants()); err != nil {
+		if err := errors.Join(killCgroup(s.job.Cgroup), s.killChildren()); err != nil {
 			return err
 		}
 		if reapDead() {
@@ -58,6 +59,18 @@ func (s *supervisor) killRest() error {
 		}
 		time.Sleep(delay)
 	}
+}
+
+// killChildren kills everything that descends from this process.
+func (s *supervisor) killChildren() error {
+	if s.job.View == nil || os.Getpid() != 1 {
+		return killDescendants()
+	}
+	// Every process of our namespace but us. /proc, here, is the host's.
+	if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return os.NewSyscallError("kill", err)
+	}
+	return nil
 }
 
 // reapDead waits for all children that have ended, and reports whether none is left.

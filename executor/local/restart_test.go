@@ -24,9 +24,12 @@ import (
 // helperRoot is the variable that makes this test binary a worker, which starts sandboxes until it is killed.
 const helperRoot = "OZ_LOCAL_TEST_WORKER_ROOT"
 
+// helperIsolation is the variable with its Options.Isolation.
+const helperIsolation = "OZ_LOCAL_TEST_WORKER_ISOLATION"
+
 // helperWorker starts what it is told on its standard input, one "ID SCRIPT" per line, and answers with the ID.
 func helperWorker(root string) int {
-	e, err := local.New(root, nil)
+	e, err := local.New(root, &local.Options{Isolation: local.Isolation(os.Getenv(helperIsolation))})
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -50,12 +53,12 @@ type worker struct {
 	out *bufio.Reader
 }
 
-func startWorker(t *testing.T, root string) *worker {
+func startWorker(t *testing.T, root string, isolation local.Isolation) *worker {
 	t.Helper()
 	exe, err := os.Executable()
 	assert.NilError(t, err)
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), helperRoot+"="+root)
+	cmd.Env = append(os.Environ(), helperRoot+"="+root, helperIsolation+"="+string(isolation))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	assert.NilError(t, err)
@@ -88,8 +91,13 @@ func (w *worker) kill() {
 }
 
 func TestReadoptAfterWorkerRestart(t *testing.T) {
+	eachIsolation(t, "Readopt", testReadopt)
+}
+
+// testReadopt: the next worker may be set up in another way, which changes nothing for what runs.
+func testReadopt(t *testing.T, opts *local.Options) {
 	root := newRoot(t)
-	w := startWorker(t, root)
+	w := startWorker(t, root, opts.Isolation)
 	sandboxes := map[string]string{
 		"running": `trap "exit 7" TERM; trap "echo usr" USR1; echo ready; while :; do sleep 1000 & wait $!; done`,
 		"ended":   `echo ready; exit 5`,
@@ -112,6 +120,7 @@ func TestReadoptAfterWorkerRestart(t *testing.T) {
 		assert.NilError(t, err)
 		t.Cleanup(func() { assert.NilError(t, s.Remove(context.WithoutCancel(t.Context()))) })
 		ready(t, s)
+		assert.Equal(t, executor.IsolationOf(s) == executor.IsolationNone, opts.Isolation == local.IsolationOff)
 		adopted[id] = s
 	}
 	assert.Equal(t, wait(t, adopted["ended"]), executor.Exit{Code: 5})
@@ -174,7 +183,7 @@ func TestWorkerKilledWhileStarting(t *testing.T) {
 	text := fmt.Sprintf(`echo run >> "$OZ_SANDBOX_ID"; exec sh -c 'while :; do sleep 1000; done' %s`, mark)
 	const rounds, each = 6, 4
 	for round := range rounds {
-		w := startWorker(t, root)
+		w := startWorker(t, root, "")
 		for i := range each {
 			w.order(t, fmt.Sprintf("s-%d-%d", round, i), text)
 		}

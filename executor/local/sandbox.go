@@ -3,6 +3,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,9 @@ func (s *sandbox) Dir() string {
 
 // Limits implements executor.Sandbox.
 func (s *sandbox) Limits() executor.Limits { return s.state.Enforced }
+
+// Isolation implements executor.Isolated.
+func (s *sandbox) Isolation() string { return cmp.Or(s.state.Isolation, executor.IsolationNone) }
 
 // Output implements executor.Sandbox.
 func (s *sandbox) Output(ctx context.Context) (io.ReadCloser, error) {

@@ -23,8 +23,8 @@ type helper struct {
 	control *os.File // our end of the socket
 }
 
-// spawn starts a helper.
-func spawn() (*helper, error) {
+// spawn starts a helper, in namespaces of its own if sandboxes are isolated.
+func (e *Executor) spawn() (*helper, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -38,6 +38,12 @@ func spawn() (*helper, error) {
 	cmd.Env = []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"}
 	cmd.ExtraFiles = []*os.File{theirs} // controlFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if e.isolate {
+		if err := isolated(cmd.SysProcAttr); err != nil {
+			ours.Close()
+			return nil, err
+		}
+	}
 	if err := cmd.Start(); err != nil {
 		ours.Close()
 		return nil, err
@@ -131,7 +137,7 @@ func (e *Executor) supervise(ctx context.Context, j job, lock *os.File) error {
 	err = e.employ(ctx, h, j, lock)
 	// One that was kept in reserve may be dying without showing it yet. Either error says that it has not read the job.
 	if reserved && ctx.Err() == nil && (errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)) {
-		if h, err = spawn(); err == nil {
+		if h, err = e.spawn(); err == nil {
 			err = e.employ(ctx, h, j, lock)
 		}
 	}
@@ -171,7 +177,7 @@ func (e *Executor) takeHelper() (h *helper, reserved bool, err error) {
 		}
 		h.dismiss()
 	}
-	h, err = spawn()
+	h, err = e.spawn()
 	return h, false, err
 }
 
@@ -180,7 +186,7 @@ func (e *Executor) reserveHelper() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.reserve == nil {
-		e.reserve, _ = spawn()
+		e.reserve, _ = e.spawn()
 	}
 }
 

@@ -134,6 +134,10 @@ func (e *Executor) launch(ctx context.Context, spec executor.Spec, lock *os.File
 		Command: spec.Command, Stdin: spec.Stdin, OpenFiles: spec.Limits.OpenFiles, Output: e.opts.OutputLimit,
 	}
 	j.Env, j.Path = e.environment(spec)
+	if e.isolate {
+		j.View = e.view.with(spec, e.pathsOf(spec)...)
+	}
+	j.Isolation = j.View.String()
 	if e.opts.Cgroup != "" {
 		var err error
 		j.Cgroup = filepath.Join(e.opts.Cgroup, spec.ID)

@@ -32,6 +32,7 @@ type state struct {
 	Output     int64           `json:"output"`           // limit, in bytes
 	Cgroup     string          `json:"cgroup,omitempty"` // path of the sandbox's own group
 	Enforced   executor.Limits `json:"enforced"`
+	Isolation  string          `json:"isolation,omitempty"` // empty: none, or of an older release, which had none
 }
 
 // errBadState says that a state is not readable. The one way to get there is a machine that lost power, so what the

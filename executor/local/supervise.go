@@ -81,6 +81,9 @@ type job struct {
 	Output    int64  // limit, in bytes
 	Cgroup    string // group to start the command in; empty: none
 	Enforced  executor.Limits
+	View      *view  // nil: not isolated
+	Isolation string // in words
+	Probe     bool   // start nothing, only find out whether View can be
 }
 
 // reply is what a supervisor answers when the main command runs, or cannot.
@@ -117,16 +120,26 @@ func supervise() error {
 	if err := json.NewDecoder(control).Decode(&s.job); err != nil {
 		return fmt.Errorf("read job: %w", err) // the worker died before it had asked
 	}
+	if s.job.Probe {
+		return json.NewEncoder(control).Encode(replyOf(apart(s.job.View.probe)))
+	}
 	if err := redirectErrors(s.job.Sandbox); err != nil {
 		return err
 	}
 	if err := s.start(); err != nil {
-		return json.NewEncoder(control).Encode(reply{Error: err.Error()})
+		return json.NewEncoder(control).Encode(replyOf(err))
 	}
 	_ = json.NewEncoder(control).Encode(reply{}) // that the worker died since is no reason to stop
 	control.Close()
 	go s.forward(signals)
 	return s.finish(s.reap())
+}
+
+func replyOf(err error) reply {
+	if err != nil {
+		return reply{Error: err.Error()}
+	}
+	return reply{}
 }
 
 // receiveLock waits for the descriptor that holds the lock of the sandbox, and leaves it open for as long as the process
@@ -173,14 +186,12 @@ func hideMemory() error {
 // start prepares this process for what its children inherit, and starts the main command.
 func (s *supervisor) start() error {
 	unix.Umask(0o077)
-	for _, option := range []int{unix.PR_SET_CHILD_SUBREAPER, unix.PR_SET_NO_NEW_PRIVS} {
-		if err := unix.Prctl(option, 1, 0, 0, 0); err != nil {
-			return os.NewSyscallError("prctl", err)
-		}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
 	}
 	st := state{
 		Version: stateVersion, ID: s.job.ID, Workspace: s.job.Workspace,
-		Output: s.job.Output, Cgroup: s.job.Cgroup, Enforced: s.job.Enforced,
+		Output: s.job.Output, Cgroup: s.job.Cgroup, Enforced: s.job.Enforced, Isolation: s.job.Isolation,
 	}
 	st.Enforced.OpenFiles = limitResources(s.job.OpenFiles)
 	st.Mark = setMark()
@@ -193,6 +204,9 @@ func (s *supervisor) start() error {
 	}
 	if err := writeJSON(filepath.Join(s.job.Sandbox, stateFile), st); err != nil {
 		return err
+	}
+	if s.job.View != nil {
+		return apart(s.startMain)
 	}
 	return s.startMain()
 }

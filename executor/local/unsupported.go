@@ -15,10 +15,16 @@ type Options struct {
 	OutputLimit int64
 	InheritEnv  []string
 	Cgroup      string
+	Isolation   Isolation
+	Hide        []string
+	Visible     []string
 }
 
 // Executor is the driver's type on systems where it does not work; there are no values of it.
 type Executor struct{ executor.Executor }
+
+// Isolation says nothing: there is no Executor.
+func (*Executor) Isolation() (means, why string) { return executor.IsolationNone, "" }
 
 // Close does nothing: there is no Executor.
 func (*Executor) Close() error { return nil }
