@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/oz-platform/cloudagents/environment/git"
+	"github.com/oz-platform/cloudagents/environment/skill/skilldir"
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/gateway"
 	"github.com/oz-platform/cloudagents/secrets"
@@ -49,6 +50,13 @@ type RuleReader interface {
 	// directory where it starts, such as AGENTS.md. They are not in
 	// Session.Instructions; those of other directories are.
 	ReadsRules() []string
+}
+
+// SkillTaker is a Harness whose agent may have skills of its own.
+type SkillTaker interface {
+	// TakesSkills reports that Session.Skills reach the agent as such: it is not
+	// told of them in Session.Instructions.
+	TakesSkills() bool
 }
 
 // ToolUser is a Harness whose agent takes Session.Tools as they are. For any
@@ -104,6 +112,9 @@ type Session struct {
 	// Instructions are what the run's configuration, rules, skills and memory
 	// tell the agent beside its own system prompt. They are appended to it.
 	Instructions string
+	// Skills are those at hand that can be read, for agents that have skills of
+	// their own. Others have the platform's tools for them.
+	Skills []skilldir.Found
 	// StateDir is where a third party's agent keeps its own session files. It is
 	// in no repository, stays as long as the workspace does, and is at the same
 	// path for all executions in that. "" if there is none.

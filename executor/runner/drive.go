@@ -50,8 +50,10 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	model.LastError = x.trouble.Err
 	indexed, stopIndexing := x.index(ctx, ws)
 	defer stopIndexing()
-	s := x.session(ws, model, tools.SearchCodebase(indexed))
-	if s.Instructions, err = x.instructions(ctx, h, ws); err != nil {
+	skills := x.skillsAtHand(ws)
+	s := x.session(ws, model, tools.SearchCodebase(indexed), tools.Skills(skills))
+	s.Skills = sessionSkills(skills)
+	if s.Instructions, err = x.instructions(ctx, h, ws, toldSkills(h, skills)); err != nil {
 		return x.reportError(ctx, err)
 	}
 	host, err := x.openMCP(ctx, h, s)

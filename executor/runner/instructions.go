@@ -22,7 +22,7 @@ const (
 
 // instructions is what the agent is told beside its own system prompt, the
 // same for every agent.
-func (x *execution) instructions(ctx context.Context, h harness.Harness, ws *workspace) (string, error) {
+func (x *execution) instructions(ctx context.Context, h harness.Harness, ws *workspace, skills string) (string, error) {
 	var parts []string
 	if base := strings.TrimSpace(x.bundle.Task.Config.BasePrompt); base != "" {
 		parts = append(parts, "Instructions of this agent\n"+base)
@@ -35,6 +35,9 @@ func (x *execution) instructions(ctx context.Context, h harness.Harness, ws *wor
 	text, used := rules.Compose(append(list, found...))
 	if text != "" {
 		parts = append(parts, strings.TrimSpace(text))
+	}
+	if skills != "" {
+		parts = append(parts, skills)
 	}
 	if known := x.memories(); known != "" {
 		parts = append(parts, known)

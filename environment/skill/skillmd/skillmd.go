@@ -158,6 +158,11 @@ func texts(front []byte) ([]byte, error) {
 func Collect(files []File) []skill.Skill {
 	list := slices.DeleteFunc(slices.Clone(files), func(f File) bool { _, _, ok := skill.Split(f.Path); return !ok })
 	slices.SortFunc(list, func(a, b File) int { return Compare(a.Path, b.Path) })
+	return collect(list)
+}
+
+// collect reads the files, which are in their order.
+func collect(list []File) []skill.Skill {
 	out, seen := []skill.Skill{}, map[string]bool{}
 	for _, f := range list[:min(len(list), skill.MaxSkills)] {
 		s := Parse(f)
@@ -186,25 +191,46 @@ func Discover(repo fs.FS) ([]skill.Skill, error) {
 		if !isDir(repo, path.Dir(folder)) || !isDir(repo, folder) {
 			continue
 		}
-		entries, err := fs.ReadDir(repo, folder)
+		more, err := in(repo, folder, skill.MaxSkills-len(files))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
+	}
+	return Collect(files), nil
+}
+
+// DiscoverIn finds the skills in a directory that holds nothing but skills, a
+// directory each, by the same rules. The paths are those below dir.
+func DiscoverIn(dir fs.FS) ([]skill.Skill, error) {
+	files, err := in(dir, ".", skill.MaxSkills)
+	if err != nil {
+		return nil, err
+	}
+	return collect(files), nil
+}
+
+// in reads the files of at most so many skills in a folder, by their names.
+func in(repo fs.FS, folder string, most int) ([]File, error) {
+	entries, err := fs.ReadDir(repo, folder)
+	if err != nil {
+		return nil, fmt.Errorf("look for skills: %w", err)
+	}
+	var files []File
+	for _, e := range entries {
+		if !e.IsDir() || len(files) >= most {
+			continue
+		}
+		f, err := Open(repo, path.Join(folder, e.Name(), skill.FileName))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look for skills: %w", err)
 		}
-		for _, e := range entries {
-			if !e.IsDir() || len(files) == skill.MaxSkills {
-				continue
-			}
-			f, err := open(repo, path.Join(folder, e.Name(), skill.FileName))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("look for skills: %w", err)
-			}
-			files = append(files, f)
-		}
+		files = append(files, f)
 	}
-	return Collect(files), nil
+	return files, nil
 }
 
 // isDir reports a directory that is no link to one.
@@ -213,8 +239,9 @@ func isDir(repo fs.FS, name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// open reads a regular file within the limit.
-func open(repo fs.FS, name string) (File, error) {
+// Open reads a regular file, up to skill.MaxFileBytes. It fails with
+// fs.ErrNotExist for what is none.
+func Open(repo fs.FS, name string) (File, error) {
 	f := File{Path: name}
 	if info, err := fs.Lstat(repo, name); err != nil {
 		return f, err

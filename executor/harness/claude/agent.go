@@ -26,7 +26,10 @@ func New(opts *cliagent.Options) *cliagent.Harness { return cliagent.New(agent{}
 // agent says what is Claude Code's own.
 type agent struct{}
 
-var _ cliagent.Live = agent{}
+var (
+	_ cliagent.Live    = agent{}
+	_ cliagent.Skilled = agent{}
+)
 
 // Program implements cliagent.Agent.
 func (agent) Program() cliagent.Program {
@@ -48,6 +51,12 @@ func (agent) Wires() []string { return []string{"anthropic"} }
 // ReadsRules implements harness.RuleReader: the program puts the file into its
 // prompt by itself.
 func (agent) ReadsRules() []string { return []string{"CLAUDE.md"} }
+
+// SkillRoot implements cliagent.Skilled.
+func (agent) SkillRoot(state string) string { return filepath.Join(state, "skills") }
+
+// ReadsSkills implements cliagent.Skilled.
+func (agent) ReadsSkills() []string { return []string{".claude/skills"} }
 
 // Launch implements cliagent.Agent.
 func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {

@@ -78,6 +78,8 @@ type Harness struct {
 var (
 	_ harness.Harness = (*Harness)(nil)
 	_ harness.Wired   = (*Harness)(nil)
+
+	_ harness.SkillTaker = (*Harness)(nil)
 )
 
 // New returns a harness for an agent. opts may be nil.
@@ -94,6 +96,13 @@ func (h *Harness) ReadsRules() []string {
 		return r.ReadsRules()
 	}
 	return nil
+}
+
+// TakesSkills implements harness.SkillTaker: it is the agent's, if that has
+// skills.
+func (h *Harness) TakesSkills() bool {
+	_, ok := h.agent.(Skilled)
+	return ok
 }
 
 // errTimeLimit is the cause of a context that the run's time limit ended.
@@ -181,6 +190,9 @@ func (r *run) work(ctx context.Context) (end, error) {
 		return end{}, err
 	}
 	defer drop()
+	if err := r.publish(); err != nil {
+		return end{}, err
+	}
 	if r.pushed, err = openBranches(ctx, r.s, r.state); err != nil {
 		return end{}, fmt.Errorf("look at the remotes' branches: %w", err)
 	}

@@ -36,7 +36,7 @@ func New(opts *cliagent.Options) *cliagent.Harness { return cliagent.New(agent{}
 // agent says what is Codex's own.
 type agent struct{}
 
-var _ cliagent.Agent = agent{}
+var _ cliagent.Skilled = agent{}
 
 // Program implements cliagent.Agent.
 func (agent) Program() cliagent.Program {
@@ -59,6 +59,12 @@ func (agent) Wires() []string { return []string{"openai"} }
 // ReadsRules implements harness.RuleReader: the program puts the file into its
 // prompt by itself.
 func (agent) ReadsRules() []string { return []string{"AGENTS.md"} }
+
+// SkillRoot implements cliagent.Skilled.
+func (agent) SkillRoot(state string) string { return filepath.Join(state, "skills") }
+
+// ReadsSkills implements cliagent.Skilled.
+func (agent) ReadsSkills() []string { return []string{".agents/skills"} }
 
 // Launch implements cliagent.Agent.
 func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {

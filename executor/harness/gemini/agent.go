@@ -34,7 +34,7 @@ func New(opts *cliagent.Options) *cliagent.Harness { return cliagent.New(agent{}
 type agent struct{}
 
 var (
-	_ cliagent.Agent    = agent{}
+	_ cliagent.Skilled  = agent{}
 	_ cliagent.Restarts = agent{}
 )
 
@@ -56,6 +56,12 @@ func (agent) ReadsRules() []string { return []string{"GEMINI.md"} }
 // RestartsBrokenOff implements cliagent.Restarts: the program ends when an
 // answer breaks off in the middle.
 func (agent) RestartsBrokenOff() bool { return true }
+
+// SkillRoot implements cliagent.Skilled.
+func (agent) SkillRoot(state string) string { return filepath.Join(state, ".gemini", "skills") }
+
+// ReadsSkills implements cliagent.Skilled.
+func (agent) ReadsSkills() []string { return []string{".gemini/skills", ".agents/skills"} }
 
 // Launch implements cliagent.Agent.
 func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {

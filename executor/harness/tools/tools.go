@@ -19,6 +19,8 @@ const (
 	NameRecall         = "recall"
 	NameRemember       = "remember"
 	NameSearchCodebase = "search_codebase"
+	NameListSkills     = "list_skills"
+	NameReadSkill      = "read_skill"
 	NameSpawnRun       = "spawn_run"
 	NameListRuns       = "list_runs"
 	NameWaitForRuns    = "wait_for_runs"
