@@ -64,8 +64,9 @@ func RunSkills(t *testing.T, h Harness, root string, reads ...string) {
 		s.Skills = append(s.Skills, own)
 	}
 	lab.Log.Say("Hello again.")
-	_, err = h.New().Run(t.Context(), s)
+	o, err = h.New().Run(t.Context(), s)
 	assert.NilError(t, err)
+	assert.Equal(t, o.State, task.StateSucceeded, "%v", o.Status)
 	_, err = os.Lstat(dir)
 	assert.Assert(t, os.IsNotExist(err), "what is gone stays published: %v", err)
 	_, err = os.Lstat(filepath.Join(s.StateDir, root, "own"))
