@@ -9,8 +9,8 @@ export CGO_ENABLED ?= 1
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-build: ## static binaries in ./bin
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+build: ## static binaries in ./bin; the tag keeps gRPC's debug pages out, and with them a third of the size
+	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags='-s -w' -o bin/ ./cmd/...
 
 test: deps lint fresh race ## everything: linters, generated code, all tests with -race, SPECIFICATION.md
 

@@ -16,6 +16,7 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/task/laws"
 	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/integration"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
@@ -93,6 +94,14 @@ type Options struct {
 	// Origins are the places that events come from, besides the clock and
 	// webhooks. The store must be a trigger.Store. Default: none.
 	Origins []trigger.Origin
+
+	// Integrations makes the origins of services that are integrated, on the
+	// platform's store of integrations. Default: none.
+	Integrations func(*integration.Store) []trigger.Origin
+
+	// PrivateSubscriptions lets subscriptions name addresses within private
+	// networks, and http. Default: refused.
+	PrivateSubscriptions bool
 
 	// Conditions reads the conditions of webhooks, which are expressions; package
 	// trigger/webhook/celfilter has one. Default: none, so that webhooks have

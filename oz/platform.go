@@ -11,6 +11,8 @@ import (
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/outbound"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
@@ -20,21 +22,25 @@ import (
 type Platform struct {
 	*Client
 
-	store        task.Store
-	opts         Options
-	registry     *access.Registry
-	environments *environment.Store
-	schedules    *schedule.Store
-	scheduler    *schedule.Scheduler
-	webhooks     *webhook.Store
-	triggers     *trigger.Engine // nil when the store keeps nothing that arrives
-	fences       fences
-	feeds        feeds
-	audits       audits
-	denials      denials
-	ledgers      ledgers
-	absences     absences
-	spawns       keyedLocks
+	store         task.Store
+	opts          Options
+	registry      *access.Registry
+	environments  *environment.Store
+	schedules     *schedule.Store
+	scheduler     *schedule.Scheduler
+	webhooks      *webhook.Store
+	integrations  *integration.Store
+	subscriptions *outbound.Store // nil without a store for secrets, or of what is told
+	teller        *outbound.Reporter
+	origins       []trigger.Origin
+	triggers      *trigger.Engine // nil when the store keeps nothing that arrives
+	fences        fences
+	feeds         feeds
+	audits        audits
+	denials       denials
+	ledgers       ledgers
+	absences      absences
+	spawns        keyedLocks
 
 	running  atomic.Bool
 	draining atomic.Bool
@@ -73,7 +79,6 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 	if p.scheduler, err = schedule.New(p.schedules, scheduleHost{p}, &p.opts.Schedules); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
-	p.webhooks = webhook.NewStore(store, p.webhookOptions())
 	if p.triggers, err = p.newTriggers(); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}

@@ -45,9 +45,7 @@ func (p *Platform) Run(ctx context.Context) error {
 	group.Go(func() error { p.audit(gctx); return nil })
 	group.Go(func() error { p.answerRuns(gctx); return nil })
 	group.Go(func() error { return p.scheduler.Run(gctx) })
-	if p.triggers != nil {
-		group.Go(func() error { return p.triggers.Run(gctx) })
-	}
+	group.Go(func() error { return p.runTriggers(gctx) })
 	err := group.Wait()
 	p.mu.Lock()
 	clear(p.ready)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
@@ -13,6 +14,8 @@ import (
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/outbound"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
 
@@ -192,30 +195,49 @@ func (p *Platform) actingClient(ctx context.Context, what string, owner task.Sco
 	return p.As(caller), nil
 }
 
-// newTriggers makes the engine of webhooks and Options.Origins; nil when the
-// store keeps nothing that arrives.
+// newTriggers makes the engine of webhooks, integrations, subscriptions and
+// Options.Origins; nil when the store keeps nothing that arrives.
 func (p *Platform) newTriggers() (*trigger.Engine, error) {
+	var vault webhook.Vault // nil without Options.Sealed, also as an interface
+	if p.opts.Sealed != nil {
+		vault = p.opts.Sealed
+	}
+	clock := p.opts.Clock
+	p.webhooks = webhook.NewStore(p.store, &webhook.Options{Clock: clock, Compile: p.opts.Conditions, Vault: vault})
+	p.integrations = integration.NewStore(p.store, vault, &integration.Options{Clock: clock, PublicURL: p.opts.PublicURL, Member: p.member})
+	if p.opts.Integrations != nil {
+		p.origins = append(p.origins, p.opts.Integrations(p.integrations)...)
+	}
+	p.origins = append(p.origins, p.opts.Origins...)
 	store, ok := p.store.(trigger.Store)
-	if !ok && len(p.opts.Origins) == 0 && len(p.opts.Triggers.Listeners) == 0 {
+	if !ok && len(p.origins) == 0 && len(p.opts.Triggers.Listeners) == 0 {
 		return nil, nil
 	}
 	if !ok {
 		return nil, task.Invalid("Origins", "the store %T keeps nothing that arrives (task.Inbox, task.Outbox)", p.store)
 	}
-	origins := append([]trigger.Origin{webhook.NewOrigin(p.webhooks)}, p.opts.Origins...)
-	e, err := trigger.New(store, triggerHost{p}, origins, &p.opts.Triggers)
+	opts := p.opts.Triggers
+	if vault != nil {
+		p.subscriptions = outbound.NewStore(p.store, vault, &outbound.Options{Clock: clock, AllowPrivate: p.opts.PrivateSubscriptions})
+		p.teller = outbound.NewReporter(p.subscriptions)
+		opts.Listeners = append(slices.Clone(opts.Listeners), p.teller)
+	}
+	e, err := trigger.New(store, triggerHost{p}, append([]trigger.Origin{webhook.NewOrigin(p.webhooks)}, p.origins...), &opts)
 	if err != nil {
 		return nil, fmt.Errorf("triggers: %w", err)
 	}
 	return e, nil
 }
 
-func (p *Platform) webhookOptions() *webhook.Options {
-	o := &webhook.Options{Clock: p.opts.Clock, Compile: p.opts.Conditions}
-	if p.opts.Sealed != nil { // else the interface would not be nil
-		o.Vault = p.opts.Sealed
+// runTriggers runs the engine until ctx ends.
+func (p *Platform) runTriggers(ctx context.Context) error {
+	if p.triggers == nil {
+		return nil
 	}
-	return o
+	if p.teller != nil {
+		defer p.teller.Close()
+	}
+	return p.triggers.Run(ctx)
 }
 
 // absolute is where people and machines outside reach a path of the server;

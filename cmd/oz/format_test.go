@@ -95,6 +95,8 @@ func TestEveryListIsJSON(t *testing.T) {
 			args = append(args, run)
 		case "oz team get":
 			args = append(args, "default")
+		case "oz memory list":
+			args = append(args, d.object("memory-store", "create", "--name", "facts")["uid"].(string))
 		default:
 			if cmd.Name() == "get" {
 				continue // nothing of it is there

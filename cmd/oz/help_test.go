@@ -58,6 +58,9 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 	}
 }
 
+// adder plays an agent's `mcp add NAME -- COMMAND`: it runs the command.
+const adder = "#!/bin/sh\nwhile [ $# -gt 0 ] && [ \"$1\" != -- ]; do shift; done; shift; exec \"$@\"\n"
+
 // TestExamplesParse lets a shell read every example of the help and of the
 // README; what reaches oz must be a command line that it takes.
 func TestExamplesParse(t *testing.T) {
@@ -66,12 +69,13 @@ func TestExamplesParse(t *testing.T) {
 	shims := filepath.Join(dir, "bin")
 	assert.NilError(t, os.MkdirAll(shims, 0o755))
 	for name, script := range map[string]string{
-		"oz":   "#!/bin/sh\nfor a in \"$@\"; do printf '%s\\0' \"$a\"; done >>" + record + "\nprintf '\\n\\0' >>" + record + "\n",
-		"pass": "#!/bin/sh\necho secret\n",
+		"oz":     "#!/bin/sh\nfor a in \"$@\"; do printf '%s\\0' \"$a\"; done >>" + record + "\nprintf '\\n\\0' >>" + record + "\n",
+		"pass":   "#!/bin/sh\necho secret\n",
+		"claude": adder, "codex": adder, "gemini": adder,
 	} {
 		assert.NilError(t, os.WriteFile(filepath.Join(shims, name), []byte(script), 0o755))
 	}
-	for _, file := range []string{"key", "audit-head", "sentry.secret"} {
+	for _, file := range []string{"key", "audit-head", "sentry.secret", "slack.secret", "slack.token"} {
 		assert.NilError(t, os.WriteFile(filepath.Join(dir, file), []byte("1:00"), 0o600))
 	}
 	readme, err := os.ReadFile("../../README.md")

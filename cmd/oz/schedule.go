@@ -284,14 +284,17 @@ func (a *app) scheduleRunCommand() *cobra.Command {
 func (a *app) scheduleTicksCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{Use: "history <ID>", Short: "Tell what became of each due moment, newest first", Args: oneArg("schedule id"), Example: "  oz schedule history SCHEDULE_ID -L 20",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, err := a.call(cmd.Context(), http.MethodGet, "/oz/schedules/"+url.PathEscape(args[0])+"/ticks", url.Values{"limit": {strconv.Itoa(limit)}}, nil)
-			if err != nil {
-				return err
-			}
-			return a.showList(raw, listing{member: "ticks", none: "Nothing was due yet.",
-				columns: []column{{"DUE", ".due_at"}, {"OUTCOME", ".outcome"}, {"RUN", ".run_id"}, {"REASON", ".reason"}}})
-		}}
+		RunE: func(cmd *cobra.Command, args []string) error { return a.showTicks(cmd, args[0], limit) }}
 	cmd.Flags().IntVarP(&limit, "limit", "L", 50, "how many, at most 500")
 	return a.filterFlag(cmd)
+}
+
+// showTicks lists what became of a schedule's newest ticks.
+func (a *app) showTicks(cmd *cobra.Command, schedule string, limit int) error {
+	raw, err := a.call(cmd.Context(), http.MethodGet, "/oz/schedules/"+url.PathEscape(schedule)+"/ticks", url.Values{"limit": {strconv.Itoa(limit)}}, nil)
+	if err != nil {
+		return err
+	}
+	return a.showList(raw, listing{member: "ticks", none: "Nothing was due yet.",
+		columns: []column{{"DUE", ".due_at"}, {"OUTCOME", ".outcome"}, {"RUN", ".run_id"}, {"REASON", ".reason"}}})
 }

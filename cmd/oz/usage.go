@@ -158,7 +158,7 @@ func (a *app) workerCommand() *cobra.Command {
 
 // workerGetCommand shows all processes of one id.
 func (a *app) workerGetCommand() *cobra.Command {
-	return &cobra.Command{
+	return a.filterFlag(&cobra.Command{
 		Use: "get ID", Short: "Show the workers that share an id", Args: cobra.ExactArgs(1),
 		Example: "  oz worker get build-1",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -182,7 +182,7 @@ func (a *app) workerGetCommand() *cobra.Command {
 			}
 			return nil
 		},
-	}
+	})
 }
 
 // workerItems are workers as the API spells them.

@@ -285,17 +285,22 @@ var deliveryColumns = []column{{"DELIVERY", ".delivery_id"}, {"RECEIVED", ".rece
 	{"RUNS", `(.run_ids // []) | join(" ")`}, {"REASON", ".reason"}}
 
 func (a *app) webhookDeliveriesCommand() *cobra.Command {
+	return a.deliveriesCommand("webhook", "/oz/webhooks/")
+}
+
+// deliveriesCommand lists what arrived at a thing of a kind.
+func (a *app) deliveriesCommand(kind, path string) *cobra.Command {
 	var limit int
 	var outcomes []string
 	var before string
-	cmd := &cobra.Command{Use: "deliveries <UID>", Short: "List what arrived, newest first, and what became of it", Args: oneArg("webhook uid"),
-		Example: "  oz webhook deliveries WEBHOOK_UID --outcome rejected",
+	cmd := &cobra.Command{Use: "deliveries <UID>", Short: "List what arrived, newest first, and what became of it", Args: oneArg(kind + " uid"),
+		Example: "  oz " + kind + " deliveries " + strings.ToUpper(kind) + "_UID --outcome rejected",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{"limit": {strconv.Itoa(limit)}, "outcome": outcomes}
 			if before != "" {
 				q.Set("before", before)
 			}
-			raw, err := a.call(cmd.Context(), http.MethodGet, "/oz/webhooks/"+url.PathEscape(args[0])+"/deliveries", q, nil)
+			raw, err := a.call(cmd.Context(), http.MethodGet, path+url.PathEscape(args[0])+"/deliveries", q, nil)
 			if err != nil {
 				return err
 			}

@@ -21,8 +21,9 @@ import (
 
 // maxBinaryMiB is the largest that ozd may be, stripped and static. What makes
 // it jump is mostly a call of reflect.Method by name (text/template has one):
-// the linker then keeps every method of every type.
-const maxBinaryMiB = 60
+// the linker then keeps every method of every type. The client of containerd has
+// some 20 MiB of it.
+const maxBinaryMiB = 75
 
 func TestBinaryIsSmall(t *testing.T) {
 	info, err := os.Stat(program)
@@ -34,7 +35,7 @@ func TestBinaryIsSmall(t *testing.T) {
 func release(b *testing.B, path string) string {
 	b.Helper()
 	out := filepath.Join(b.TempDir(), "program")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, path)
+	build := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags=-s -w", "-o", out, path)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := build.CombinedOutput()
 	assert.NilError(b, err, "%s", output)

@@ -64,6 +64,7 @@ func TestEmbedderLinksLittle(t *testing.T) {
 	}
 	slices.Sort(got)
 	assert.DeepEqual(t, got, []string{
+		"code.dny.dev/ssrf",
 		"github.com/dustin/go-humanize",
 		"github.com/google/uuid",
 		"github.com/mfridman/interpolate",

@@ -21,6 +21,7 @@ import (
 	"github.com/oz-platform/cloudagents/transport/api"
 	"github.com/oz-platform/cloudagents/transport/client"
 	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+	"github.com/oz-platform/cloudagents/trigger/outbound"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
@@ -113,6 +114,8 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	w, err := admin.CreateWebhook(ctx, oz.WebhookInput{Spec: webhook.Spec{Name: "crashes", Enabled: true, Prompt: "look into it", Filter: json.RawMessage(`{"a":2}`)}})
 	assert.NilError(t, err)
 	_, delivery, _ := sender{t, e.URL}.send(w.URL, bearer(w.Secret), `{"a":1}`)
+	news, err := admin.CreateSubscription(ctx, oz.SubscriptionInput{Spec: outbound.Spec{Name: "ci", Enabled: true, URL: "https://ci.example.com/hook"}})
+	assert.NilError(t, err)
 	s, err := admin.CreateSchedule(ctx, oz.ScheduleInput{Spec: schedule.Spec{Name: "nightly", Cron: "0 3 * * *", Prompt: "look after the house"}})
 	assert.NilError(t, err)
 	run, err := admin.Submit(ctx, oz.Request{Prompt: "the admin's own business"})
@@ -127,17 +130,17 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mails, err := admin.SendMail(ctx, task.Letter{From: run.ID, To: []task.ID{run.ID}, Subject: "note", Body: "confidential"})
 	assert.NilError(t, err)
 	return things{message: string(mails[0]), run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
-		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, store: store.UID, memory: memory.UID, runner: runner.UID, schedule: s.ID, webhook: w.UID, delivery: string(delivery), endpoint: endpoint.UID}, link
+		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, store: store.UID, memory: memory.UID, runner: runner.UID, schedule: s.ID, webhook: w.UID, delivery: string(delivery), subscription: news.UID, endpoint: endpoint.UID}, link
 }
 
 // fill puts real ids into an operation's path.
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{endpointUid}", th.endpoint, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery,
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{endpointUid}", th.endpoint, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery, "{subscriptionUid}", th.subscription, "{subscriptionMessageId}", th.delivery, "{integrationUid}", th.webhook,
 		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
 		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
-	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x"}[op.ID]
+	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x", "deleteLink": "?provider=slack&account=U1"}[op.ID]
 	if !op.Outside {
 		path = "/api/v1" + path
 	}
@@ -169,7 +172,9 @@ func body(op operation, e *transporttest.Env) any {
 		"addMember": map[string]any{"email": "new@example.com"}, "updateMember": map[string]any{"role": "owner"},
 		"updateSharing": map[string]any{"visibility": "team"},
 		"createWebhook": map[string]any{"name": "x", "prompt": "x"}, "updateWebhook": map[string]any{"enabled": false},
-		"rotateWebhook": map[string]any{}, "testWebhook": map[string]any{"payload": map[string]any{"a": 1}},
+		"createIntegration": map[string]any{"provider": "slack", "name": "x"}, "updateIntegration": map[string]any{"enabled": false},
+		"acceptLink": map[string]any{"code": "x"}, "createSubscription": map[string]any{"name": "x", "url": "https://example.com"},
+		"updateSubscription": map[string]any{"enabled": false}, "rotateWebhook": map[string]any{}, "testWebhook": map[string]any{"payload": map[string]any{"a": 1}},
 		"createSchedule": map[string]any{"name": "x", "cron_schedule": "0 3 * * *", "prompt": "x"},
 		"updateSchedule": map[string]any{"name": "x", "cron_schedule": "0 3 * * *", "enabled": false},
 		"endExecution":   map[string]any{"state": "SUCCEEDED"},
@@ -259,8 +264,12 @@ func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
 		assert.Assert(t, a.Status >= 400, "%d %s", a.Status, a.Body)
 		return
 	}
+	if slices.Contains([]string{"createIntegration", "acceptLink", "deleteLink"}, op.ID) { // no origin is here, and no code or link is theirs
+		assert.Assert(t, a.Status >= 400, "%d %s", a.Status, a.Body)
+		return
+	}
 	assert.Assert(t, a.Status < 300, "%d %s", a.Status, a.Body) // their own affair
-	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner, th.message, th.schedule, th.webhook, th.delivery} {
+	for _, mine := range []string{th.run, th.environment, th.secret, th.artifact, th.key, th.mcp, th.prompt, th.runner, th.message, th.schedule, th.webhook, th.delivery, th.subscription} {
 		if op.ID == "listAudit" && mine == th.secret {
 			continue // they asked for one of that name in their own team
 		}

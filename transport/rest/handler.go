@@ -69,6 +69,7 @@ func (h *Handler) routes(routes map[string]route) (*http.ServeMux, error) {
 		BaseURL: h.opts.Prefix, BaseRouter: t, ErrorHandlerFunc: h.badRequest,
 	})
 	t.mux.HandleFunc(webhookPath, h.webhook) // origins answer for themselves
+	t.mux.HandleFunc("GET /link", h.linkPage)
 	t.HandleFunc("GET /healthz", h.healthz)
 	t.HandleFunc("GET /readyz", h.readyz)
 	return t.mux, t.check()
