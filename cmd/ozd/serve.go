@@ -30,6 +30,11 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/rest"
 	"github.com/oz-platform/cloudagents/transport/worker"
+	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/github"
+	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/linear"
+	"github.com/oz-platform/cloudagents/trigger/slack"
 	"github.com/oz-platform/cloudagents/trigger/webhook/celfilter"
 )
 
@@ -249,7 +254,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, PrivateEndpoints: s.config.PrivateModelEndpoints, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
-		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, GitCredentials: s.credentials, Skills: s.skills, Suggested: suggested, Conditions: celfilter.Compile,
+		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, GitCredentials: s.credentials, Skills: s.skills, Suggested: suggested, Conditions: celfilter.Compile, Integrations: integrations,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
 }
@@ -356,4 +361,9 @@ func newLogger(level string, w io.Writer) (*zap.Logger, error) {
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
 	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(enc), zapcore.Lock(zapcore.AddSync(w)), l)), nil
+}
+
+// integrations are the services that this server speaks to.
+func integrations(store *integration.Store) []trigger.Origin {
+	return []trigger.Origin{github.NewOrigin(store, nil), linear.NewOrigin(store, nil), slack.NewOrigin(store, nil)}
 }

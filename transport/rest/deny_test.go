@@ -85,6 +85,7 @@ type things struct {
 	mcp, prompt, rule, runner, message      string
 	schedule, store, memory                 string
 	webhook, delivery, endpoint             string
+	subscription                            string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
