@@ -158,7 +158,7 @@ func (o *Origin) me(ctx context.Context, i integration.Integration, c client, to
 	}
 	a, err := c.myself(ctx)
 	if err == nil && a.AccountID == "" {
-		err = errors.New("Jira does not say who we are") //nolint:staticcheck // a name
+		err = errors.New("ask who we are: the answer names nobody")
 	}
 	if err != nil {
 		return "", tracker.ForPlan("Jira", err)
