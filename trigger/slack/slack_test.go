@@ -51,6 +51,12 @@ type office struct {
 // open opens one; change may be nil.
 func open(t testing.TB, change func(*integration.Spec)) *office {
 	t.Helper()
+	return openWith(t, change, func(make func() *slack.Origin) trigger.Origin { return make() })
+}
+
+// openWith lets wrap choose the origin; make makes those of one server.
+func openWith(t testing.TB, change func(*integration.Spec), wrap func(make func() *slack.Origin) trigger.Origin) *office {
+	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "oz-slack-")
 	if err != nil {
 		dir = t.TempDir()
@@ -65,7 +71,10 @@ func open(t testing.TB, change func(*integration.Spec)) *office {
 	assert.NilError(t, err)
 	o := &office{t: t, w: slacksim.New(t), store: integration.NewStore(store, sealed.New(store, keys, nil), &integration.Options{PublicURL: "https://oz.example.com"})}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	o.Rig = triggertest.New(t, store, []trigger.Origin{slack.NewOrigin(o.store, &slack.Options{APIURL: o.w.APIURL(), HTTPClient: client})}, nil)
+	replica := func() *slack.Origin {
+		return slack.NewOrigin(o.store, &slack.Options{APIURL: o.w.APIURL(), HTTPClient: client})
+	}
+	o.Rig = triggertest.New(t, store, []trigger.Origin{wrap(replica)}, nil)
 	spec := integration.Spec{Name: "chat", Enabled: true, Prompt: "Be brief."}
 	if change != nil {
 		change(&spec)
@@ -240,6 +249,7 @@ func TestDirectMessages(t *testing.T) {
 	o := open(t, nil)
 	direct := o.w.Direct(o.ann)
 	first := o.w.Say(o.ann, direct, "", "mend it")
+	o.Settle()
 	o.w.Say(o.ann, direct, first.TS, "and hurry")
 	o.w.Say(o.ann, direct, "", "something else")
 	assert.DeepEqual(t, o.outcomes(), []string{"message started", "message continued", "message started"})
@@ -298,6 +308,7 @@ func (o *office) post(body string) (trigger.Reply, error) {
 // where nobody else sees it, and no run; then the next try works.
 func TestWhoIsNotLinked(t *testing.T) {
 	o := open(t, nil)
+	began := time.Now()
 	said := o.w.Say(o.bob, o.channel, "", mention+"mend it")
 	o.w.Say(o.bob, o.channel, "", mention+"mend it, I say")
 	o.w.Command(o.bob, o.channel, "/oz", "mend it")
@@ -306,7 +317,9 @@ func TestWhoIsNotLinked(t *testing.T) {
 	assert.DeepEqual(t, o.w.Thread(o.channel, said.TS)[0].Reactions, []string{"lock"})
 	assert.Equal(t, len(o.w.Thread(o.channel, said.TS)), 1, "others see no address")
 	letters := o.w.Channel(o.w.Direct(o.bob))
-	assert.Equal(t, len(letters), 1, "one an hour is enough")
+	if began.Truncate(time.Hour).Equal(time.Now().Truncate(time.Hour)) {
+		assert.Equal(t, len(letters), 1, "one an hour is enough")
+	}
 	_, rest, ok := strings.Cut(letters[0].Text, "<https://oz.example.com/link?code=")
 	assert.Assert(t, ok, letters[0].Text)
 	linkCode, _, _ := strings.Cut(rest, "|")

@@ -116,7 +116,9 @@ func (w *Workspace) answer(method string, r *http.Request) map[string]any {
 		out, code = w.do(method, c)
 	}
 	if code != "" {
-		w.refused = append(w.refused, method+": "+code)
+		if code != "already_reacted" { // which is no fault of whoever tries again
+			w.refused = append(w.refused, method+": "+code)
+		}
 		return map[string]any{"ok": false, "error": code}
 	}
 	if out == nil {
