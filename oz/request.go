@@ -162,7 +162,7 @@ func checkConfig(c task.Config) error {
 	}
 	for _, f := range []struct{ name, value string }{
 		{"name", c.Name}, {"model_id", c.ModelID}, {"environment_id", c.EnvironmentID},
-		{"computer_use_model_id", c.ComputerUseModelID}, {"runner_id", c.RunnerID},
+		{"computer_use_model_id", c.ComputerUseModelID}, {"runner_id", c.RunnerID}, {"profile_id", c.ProfileID},
 	} {
 		if err := checkLine("config."+f.name, f.value, maxName); err != nil {
 			return err

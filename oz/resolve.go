@@ -12,6 +12,7 @@ import (
 // Layers of a configuration, as Spec.Origins names them.
 const (
 	layerRun         = "run"
+	layerProfile     = "profile"
 	layerAgent       = "agent"
 	layerEnvironment = "environment"
 	layerDefault     = "default"

@@ -253,7 +253,11 @@ func (c *Client) configure(ctx context.Context, asked task.Config, agent *access
 	if err != nil {
 		return task.Invalid("config", "%w", err)
 	}
-	layers := []layer{{layerRun, asked}}
+	profile, err := c.profileLayer(ctx, asked, spec.Owner)
+	if err != nil {
+		return err
+	}
+	layers := []layer{{layerRun, asked}, profile}
 	defaults := c.p.defaults()
 	if agent != nil {
 		layers = append(layers, agentLayer(*agent, asked))
@@ -274,6 +278,9 @@ func (c *Client) configure(ctx context.Context, asked task.Config, agent *access
 		if err := checkHarness(spec.Config); err != nil {
 			return err
 		}
+	}
+	if err := checkPermissions(spec.Config); err != nil {
+		return err
 	}
 	for _, step := range []func(context.Context, *task.Spec) error{c.configureRunner, c.configureMCP, c.configureHarness} {
 		if err := step(ctx, spec); err != nil {

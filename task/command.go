@@ -368,7 +368,7 @@ func (c AddInput) answer(d *decision) error {
 			return &Error{Code: CodeConflict, Field: "question_id", Message: "the run does not wait for an answer to this question any more"}
 		}
 		switch {
-		case q.Kind != QuestionApproval:
+		case q.Kind != QuestionApproval || q.Subject == "": // of a call, which the agent remembers
 		case c.Input.Choice == ChoiceApprove:
 			d.head.Approved = q.Subject
 		case c.Input.Choice == ChoiceReject:

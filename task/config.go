@@ -51,6 +51,12 @@ type Config struct {
 	Secrets *[]string `json:"secrets,omitempty"`
 	// Limits stop the run; ours, beside the official fields.
 	Limits *Limits `json:"limits,omitempty"`
+	// ProfileID names the agent profile; empty for none, with which the agent
+	// may do all that its tools can.
+	ProfileID string `json:"profile_id,omitempty"`
+	// Permissions are the profile's as of creation, or what the request said
+	// itself; then the profile's do not count.
+	Permissions *Permissions `json:"permissions,omitempty"`
 }
 
 // HarnessConfig chooses the coding agent (Oz API, Harness).

@@ -32,7 +32,7 @@ func (a *app) identityCommands() []*cobra.Command {
 		a.identityCreateCommand(), a.identityUpdateCommand(),
 		a.remove(removal{use: "delete <UID>", short: "Delete an agent identity, and its API keys with it", argument: "agent uid", noun: "agent",
 			path: "/agent/identities/%s", example: "  oz agent delete AGENT_UID --force"}),
-		a.skillsCommand(),
+		a.skillsCommand(), a.profileCommand(),
 	}
 }
 

@@ -44,7 +44,7 @@ func (l *localFlags) register(cmd *cobra.Command) {
 	f.StringVarP(&l.cwd, "cwd", "C", "", "working `directory` (default the current one)")
 	f.StringArrayVar(&l.share, "share", nil, "let others see the run: team, user@host or public, each with :view (default) or :edit; repeat")
 	f.Lookup("share").NoOptDefVal = shareSelf
-	f.StringVar(&l.profile, "profile", "", "agent profile `id`")
+	f.StringVar(&l.profile, "profile", "", "agent profile `id`: what the agent may do (default: all that its tools can)")
 	f.BoolVar(&l.strictMCP, "strict-mcp-startup", false, "fail when an MCP server does not start (default: go on without it)")
 	f.DurationVar(&l.mcpTimeout, "mcp-startup-timeout", 0, "longest time for the start of an MCP server (default 20s)")
 	l.registerHidden(cmd)
@@ -82,7 +82,12 @@ other: others can watch it and send it messages.
 
 The agent runs with your rights and without a sandbox: it can read your files,
 and among them the key that 'oz login' keeps. The server's model providers are
-used, through a gateway in this process.`,
+used, through a gateway in this process.
+
+With --profile it may do what that agent profile allows. What is prohibited is
+refused and ends the run as FAILED; what needs an approval ends it as BLOCKED,
+for nobody is asked here. Either makes the exit code 1. A profile judges the text
+of commands: it keeps an agent from mistakes, and is no sandbox.`,
 		Example: `  oz agent run --prompt 'Explain this repository'
   oz agent run -C ../app -p 'Fix the failing test' --output-format ndjson
   oz agent run -p 'Find the leak' --share team:edit --share ann@example.com`,
@@ -111,6 +116,7 @@ func (a *app) agentRun(cmd *cobra.Command, l *localFlags) error {
 	if err != nil {
 		return err
 	}
+	req.Config.ProfileID = l.profile
 	if l.bedrockRole != "" {
 		req.Config.InferenceProviders, err = json.Marshal(map[string]any{"aws": map[string]string{"role_arn": l.bedrockRole, "region": l.bedrockRegion}})
 		if err != nil {
@@ -146,7 +152,7 @@ func (l *localFlags) check(cmd *cobra.Command) error {
 		}
 	}
 	for flag, advice := range map[string]string{
-		"profile": "give --model, --mcp and --file", "gui": "leave it out", "skip-initial-turn": "leave it out",
+		"gui": "leave it out", "skip-initial-turn": "leave it out",
 		"configure-git-credentials-with-github": "the server gives its runs the credentials that it has",
 		"repository-head-override-json":         "name the branch or commit in the environment", "remove-repository-origins": "leave it out",
 	} {

@@ -255,7 +255,6 @@ func TestMistakes(t *testing.T) {
 func TestNotAvailable(t *testing.T) {
 	d := newDesk(t)
 	for args, want := range map[string]string{
-		"agent run -p x --profile p":                             "--profile is not available here yet",
 		"agent run -p x --gui":                                   "--gui is not available here yet",
 		"agent run -p x --remove-repository-origins":             "--remove-repository-origins is not available here yet",
 		"agent run -p x --configure-git-credentials-with-github": "is not available here yet",

@@ -25,6 +25,7 @@ oz agent get: --jq
 oz agent create: -n --name --description --prompt --secret --skill --base-model -e --environment --jq
 oz agent update: -n --name --description --remove-description --add-secret --remove-secret --remove-all-secrets --add-skill --remove-skill --remove-all-skills --base-model --remove-base-model -e --environment --remove-environment --prompt --remove-prompt --jq
 oz agent delete:
+oz agent profile list:
 oz run list: -L --limit --state --source --execution-location --creator --environment --skill --schedule --ancestor-run --name --model --artifact-type --created-after --created-before --updated-after -q --query --sort-by --sort-order --cursor --jq
 oz run get: --conversation --jq
 oz run conversation get: --jq

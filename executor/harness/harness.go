@@ -22,6 +22,7 @@ import (
 	"github.com/oz-platform/cloudagents/environment/skill/skilldir"
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/gateway"
+	"github.com/oz-platform/cloudagents/executor/harness/permit"
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -126,6 +127,9 @@ type Session struct {
 	// the first one ends the work, the harness need not know: the runner puts
 	// that outcome in the place of the harness's.
 	MCP []MCPServer
+	// Permit judges the agent's calls by the run's agent profile, before they are
+	// made; nil allows all.
+	Permit *permit.Guard
 	// Tools are the platform's and those of the run's MCP servers, for agents
 	// that can take them directly.
 	Tools []Tool

@@ -13,6 +13,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor/gateway"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/mcphost"
+	"github.com/oz-platform/cloudagents/executor/harness/permit"
 	"github.com/oz-platform/cloudagents/executor/harness/tools"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -53,6 +54,9 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	skills := x.skillsAtHand(ws)
 	s := x.session(ws, model, tools.SearchCodebase(indexed), tools.Skills(skills))
 	s.Skills = sessionSkills(skills)
+	if s.Permit, err = permit.New(s.Task.Config.Permissions, s.Task.Where); err != nil {
+		return x.reportError(ctx, err)
+	}
 	if s.Instructions, err = x.instructions(ctx, h, ws, toldSkills(h, skills)); err != nil {
 		return x.reportError(ctx, err)
 	}

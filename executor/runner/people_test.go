@@ -208,9 +208,12 @@ func TestStoppedWithoutWord(t *testing.T) {
 }
 
 // startHere starts a run that the caller carries out.
-func (r *rig) startHere() (task.ID, executor.Link) {
+func (r *rig) startHere() (task.ID, executor.Link) { return r.startHereWith(task.Config{}) }
+
+// startHereWith starts one with a configuration.
+func (r *rig) startHereWith(c task.Config) (task.ID, executor.Link) {
 	r.t.Helper()
-	run, h, err := r.StartLocal(r.t.Context(), oz.Request{Prompt: prompt})
+	run, h, err := r.StartLocal(r.t.Context(), oz.Request{Prompt: prompt, Config: c})
 	assert.NilError(r.t, err)
 	caller, err := r.Authenticate(r.t.Context(), h.Token.Reveal())
 	assert.NilError(r.t, err)

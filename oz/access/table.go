@@ -61,6 +61,9 @@ const (
 	RuleCreate        Action = "rule.create" // rules that all agents of an owner are told
 	RuleView          Action = "rule.view"
 	RuleManage        Action = "rule.manage"
+	ProfileCreate     Action = "agent_profile.create" // what agents may do
+	ProfileView       Action = "agent_profile.view"
+	ProfileManage     Action = "agent_profile.manage"
 	MemoryStoreCreate Action = "memory_store.create"
 	MemoryStoreManage Action = "memory_store.manage"
 	MemoryView        Action = "memory.view"   // memory stores and what they remember
@@ -168,6 +171,9 @@ func table() map[Action]rule {
 		RuleCreate:        {personal: true, team: members},
 		RuleView:          {personal: true, team: members, none: true},
 		RuleManage:        {personal: true, team: creator},
+		ProfileCreate:     {personal: true, team: members},
+		ProfileView:       {personal: true, team: members, none: true},
+		ProfileManage:     {personal: true, team: creator},
 		MemoryStoreCreate: {personal: true, team: members},
 		MemoryStoreManage: {personal: true, team: creator},
 		MemoryView:        {personal: true, team: members, none: true},

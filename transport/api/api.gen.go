@@ -873,6 +873,25 @@ type AgentMessage struct {
 	Subject     string     `json:"subject"`
 }
 
+// AgentProfileItem defines model for AgentProfileItem.
+type AgentProfileItem struct {
+	BaseModel string `json:"base_model,omitempty,omitzero"`
+
+	// BuiltIn It belongs to nobody, cannot be changed, and has neither scope nor times.
+	BuiltIn     bool         `json:"built_in,omitempty,omitzero"`
+	CreatedAt   *time.Time   `json:"created_at,omitempty"`
+	Creator     *UserProfile `json:"creator,omitempty"`
+	Description string       `json:"description,omitempty,omitzero"`
+	Name        string       `json:"name"`
+
+	// Permissions Ours: what an agent may do. Deny lists win over allow lists, those over levels. Patterns are regular expressions (RE2) that must match as a whole; commands are matched one by one, tools by name (mcp__SERVER__TOOL).
+	Permissions Permissions `json:"permissions"`
+	Revision    int64       `json:"revision,omitempty,omitzero"`
+	Scope       *Scope      `json:"scope,omitempty"`
+	Uid         string      `json:"uid"`
+	UpdatedAt   *time.Time  `json:"updated_at,omitempty"`
+}
+
 // AgentResponse defines model for AgentResponse.
 type AgentResponse struct {
 	AgentType *string `json:"agent_type,omitempty"`
@@ -932,7 +951,13 @@ type AmbientAgentConfig struct {
 	MemoryStores JSON   `json:"memory_stores,omitempty,omitzero"`
 	ModelId      string `json:"model_id,omitempty,omitzero"`
 	Name         string `json:"name,omitempty,omitzero"`
-	RunnerId     string `json:"runner_id,omitempty,omitzero"`
+
+	// Permissions Ours: those of the profile as of creation, or what a request says itself, over any profile.
+	Permissions *Permissions `json:"permissions,omitempty"`
+
+	// ProfileId Ours: the agent profile; none by default, with which the agent may do all that its tools can.
+	ProfileId string `json:"profile_id,omitempty,omitzero"`
+	RunnerId  string `json:"runner_id,omitempty,omitzero"`
 
 	// Secrets Ours: only these secrets; an empty list means none, absence all that the run may use.
 	Secrets *[]string `json:"secrets,omitempty"`
@@ -1221,6 +1246,17 @@ type CreateAPIKeyRequest struct {
 
 	// Type personal (default), team, agent or worker; a worker key connects workers and does nothing else.
 	Type string `json:"type,omitempty,omitzero"`
+}
+
+// CreateAgentProfileRequest defines model for CreateAgentProfileRequest.
+type CreateAgentProfileRequest struct {
+	BaseModel   string `json:"base_model,omitempty,omitzero"`
+	Description string `json:"description,omitempty,omitzero"`
+	Name        string `json:"name"`
+
+	// Permissions Ours: what an agent may do. Deny lists win over allow lists, those over levels. Patterns are regular expressions (RE2) that must match as a whole; commands are matched one by one, tools by name (mcp__SERVER__TOOL).
+	Permissions Permissions `json:"permissions,omitempty,omitzero"`
+	Team        *bool       `json:"team,omitempty"`
 }
 
 // CreateAgentRequest defines model for CreateAgentRequest.
@@ -1765,6 +1801,11 @@ type ListAgentIdentitiesResponse struct {
 	Agents []AgentResponse `json:"agents"`
 }
 
+// ListAgentProfilesResponse defines model for ListAgentProfilesResponse.
+type ListAgentProfilesResponse struct {
+	AgentProfiles []AgentProfileItem `json:"agent_profiles"`
+}
+
 // ListBudgetsResponse defines model for ListBudgetsResponse.
 type ListBudgetsResponse struct {
 	Budgets []BudgetItem `json:"budgets"`
@@ -2052,6 +2093,12 @@ type PageInfo struct {
 	HasNextPage bool   `json:"has_next_page"`
 	NextCursor  string `json:"next_cursor,omitempty,omitzero"`
 }
+
+// PermissionLevel agent_decides (default), always_allow, always_ask or never.
+type PermissionLevel = string
+
+// Permissions Ours: what an agent may do. Deny lists win over allow lists, those over levels. Patterns are regular expressions (RE2) that must match as a whole; commands are matched one by one, tools by name (mcp__SERVER__TOOL).
+type Permissions = task.Permissions
 
 // PlanArtifact defines model for PlanArtifact.
 type PlanArtifact struct {
@@ -2771,6 +2818,15 @@ type UnreachableRepository struct {
 
 // UnreadMessage defines model for UnreadMessage.
 type UnreadMessage = executor.Mail
+
+// UpdateAgentProfileRequest defines model for UpdateAgentProfileRequest.
+type UpdateAgentProfileRequest struct {
+	BaseModel   *string      `json:"base_model,omitempty"`
+	Description *string      `json:"description,omitempty"`
+	Name        *string      `json:"name,omitempty"`
+	Permissions *Permissions `json:"permissions,omitempty"`
+	Revision    int64        `json:"revision,omitempty,omitzero"`
+}
 
 // UpdateAgentRequest defines model for UpdateAgentRequest.
 type UpdateAgentRequest struct {
@@ -3530,6 +3586,12 @@ type UpdateScheduleJSONRequestBody = UpdateScheduledAgentRequest
 
 // CallMCPJSONRequestBody defines body for CallMCP for application/json ContentType.
 type CallMCPJSONRequestBody = JSON
+
+// CreateAgentProfileJSONRequestBody defines body for CreateAgentProfile for application/json ContentType.
+type CreateAgentProfileJSONRequestBody = CreateAgentProfileRequest
+
+// UpdateAgentProfileJSONRequestBody defines body for UpdateAgentProfile for application/json ContentType.
+type UpdateAgentProfileJSONRequestBody = UpdateAgentProfileRequest
 
 // CreateAPIKeyJSONRequestBody defines body for CreateAPIKey for application/json ContentType.
 type CreateAPIKeyJSONRequestBody = CreateAPIKeyRequest
@@ -4443,6 +4505,53 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /openapi.json (the `GetOpenAPI` operationId).
 	GetOpenAPI(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListAgentProfiles List agent profiles
+	//
+	// Corresponds with GET /oz/agent-profiles (the `ListAgentProfiles` operationId).
+	ListAgentProfiles(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAgentProfileWithBody Make an agent profile
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+	CreateAgentProfileWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAgentProfile Make an agent profile
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+	CreateAgentProfile(ctx context.Context, body CreateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteAgentProfile Delete an agent profile
+	//
+	// Corresponds with DELETE /oz/agent-profiles/{profileUid} (the `DeleteAgentProfile` operationId).
+	DeleteAgentProfile(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAgentProfile Get an agent profile
+	//
+	// Corresponds with GET /oz/agent-profiles/{profileUid} (the `GetAgentProfile` operationId).
+	GetAgentProfile(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateAgentProfileWithBody Change an agent profile
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+	UpdateAgentProfileWithBody(ctx context.Context, profileUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateAgentProfile Change an agent profile
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+	UpdateAgentProfile(ctx context.Context, profileUid string, body UpdateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListAPIKeys List API keys
 	//
@@ -6505,6 +6614,123 @@ func (c *Client) CallMCP(ctx context.Context, body CallMCPJSONRequestBody, reqEd
 // Corresponds with GET /openapi.json (the `GetOpenAPI` operationId).
 func (c *Client) GetOpenAPI(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetOpenAPIRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListAgentProfiles List agent profiles
+//
+// Corresponds with GET /oz/agent-profiles (the `ListAgentProfiles` operationId).
+func (c *Client) ListAgentProfiles(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAgentProfilesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAgentProfileWithBody Make an agent profile
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+func (c *Client) CreateAgentProfileWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAgentProfileRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAgentProfile Make an agent profile
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+func (c *Client) CreateAgentProfile(ctx context.Context, body CreateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAgentProfileRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteAgentProfile Delete an agent profile
+//
+// Corresponds with DELETE /oz/agent-profiles/{profileUid} (the `DeleteAgentProfile` operationId).
+func (c *Client) DeleteAgentProfile(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteAgentProfileRequest(c.Server, profileUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAgentProfile Get an agent profile
+//
+// Corresponds with GET /oz/agent-profiles/{profileUid} (the `GetAgentProfile` operationId).
+func (c *Client) GetAgentProfile(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAgentProfileRequest(c.Server, profileUid)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAgentProfileWithBody Change an agent profile
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+func (c *Client) UpdateAgentProfileWithBody(ctx context.Context, profileUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAgentProfileRequestWithBody(c.Server, profileUid, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAgentProfile Change an agent profile
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+func (c *Client) UpdateAgentProfile(ctx context.Context, profileUid string, body UpdateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAgentProfileRequest(c.Server, profileUid, body)
 	if err != nil {
 		return nil, err
 	}
@@ -11313,6 +11539,188 @@ func NewGetOpenAPIRequest(server string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewListAgentProfilesRequest constructs an http.Request for the ListAgentProfiles method
+func NewListAgentProfilesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/agent-profiles")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateAgentProfileRequest calls the generic CreateAgentProfile builder with application/json body
+func NewCreateAgentProfileRequest(server string, body CreateAgentProfileJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateAgentProfileRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateAgentProfileRequestWithBody constructs an http.Request for the CreateAgentProfile method, with any body, and a specified content type
+func NewCreateAgentProfileRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/agent-profiles")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteAgentProfileRequest constructs an http.Request for the DeleteAgentProfile method
+func NewDeleteAgentProfileRequest(server string, profileUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "profileUid", profileUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/agent-profiles/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetAgentProfileRequest constructs an http.Request for the GetAgentProfile method
+func NewGetAgentProfileRequest(server string, profileUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "profileUid", profileUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/agent-profiles/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateAgentProfileRequest calls the generic UpdateAgentProfile builder with application/json body
+func NewUpdateAgentProfileRequest(server string, profileUid string, body UpdateAgentProfileJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateAgentProfileRequestWithBody(server, profileUid, "application/json", bodyReader)
+}
+
+// NewUpdateAgentProfileRequestWithBody constructs an http.Request for the UpdateAgentProfile method, with any body, and a specified content type
+func NewUpdateAgentProfileRequestWithBody(server string, profileUid string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "profileUid", profileUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/agent-profiles/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -17190,6 +17598,59 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /openapi.json (the `GetOpenAPI` operationId).
 	GetOpenAPIWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetOpenAPIAnswer, error)
 
+	// ListAgentProfilesWithResponse List agent profiles
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/agent-profiles (the `ListAgentProfiles` operationId).
+	ListAgentProfilesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAgentProfilesAnswer, error)
+
+	// CreateAgentProfileWithBodyWithResponse Make an agent profile
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+	CreateAgentProfileWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateAgentProfileAnswer, error)
+
+	// CreateAgentProfileWithResponse Make an agent profile
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+	CreateAgentProfileWithResponse(ctx context.Context, body CreateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateAgentProfileAnswer, error)
+
+	// DeleteAgentProfileWithResponse Delete an agent profile
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /oz/agent-profiles/{profileUid} (the `DeleteAgentProfile` operationId).
+	DeleteAgentProfileWithResponse(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*DeleteAgentProfileAnswer, error)
+
+	// GetAgentProfileWithResponse Get an agent profile
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/agent-profiles/{profileUid} (the `GetAgentProfile` operationId).
+	GetAgentProfileWithResponse(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*GetAgentProfileAnswer, error)
+
+	// UpdateAgentProfileWithBodyWithResponse Change an agent profile
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+	UpdateAgentProfileWithBodyWithResponse(ctx context.Context, profileUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateAgentProfileAnswer, error)
+
+	// UpdateAgentProfileWithResponse Change an agent profile
+	//
+	// With `revision`, fails with 409 when someone else has changed it meanwhile.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+	UpdateAgentProfileWithResponse(ctx context.Context, profileUid string, body UpdateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateAgentProfileAnswer, error)
+
 	// ListAPIKeysWithResponse List API keys
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -20324,6 +20785,239 @@ func (r GetOpenAPIAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetOpenAPIAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListAgentProfilesAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListAgentProfilesResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAgentProfilesAnswer) GetJSON200() *ListAgentProfilesResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAgentProfilesAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAgentProfilesAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAgentProfilesAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAgentProfilesAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAgentProfilesAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateAgentProfileAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *AgentProfileItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateAgentProfileAnswer) GetJSON201() *AgentProfileItem {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateAgentProfileAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateAgentProfileAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateAgentProfileAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateAgentProfileAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateAgentProfileAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteAgentProfileAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteAgentProfileAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteAgentProfileAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteAgentProfileAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteAgentProfileAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteAgentProfileAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetAgentProfileAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AgentProfileItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAgentProfileAnswer) GetJSON200() *AgentProfileItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAgentProfileAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAgentProfileAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAgentProfileAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAgentProfileAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAgentProfileAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateAgentProfileAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AgentProfileItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateAgentProfileAnswer) GetJSON200() *AgentProfileItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateAgentProfileAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateAgentProfileAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateAgentProfileAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateAgentProfileAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateAgentProfileAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -27135,6 +27829,101 @@ func (c *ClientWithResponses) GetOpenAPIWithResponse(ctx context.Context, reqEdi
 	return ParseGetOpenAPIAnswer(rsp)
 }
 
+// ListAgentProfilesWithResponse List agent profiles
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/agent-profiles (the `ListAgentProfiles` operationId).
+func (c *ClientWithResponses) ListAgentProfilesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAgentProfilesAnswer, error) {
+	rsp, err := c.ListAgentProfiles(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAgentProfilesAnswer(rsp)
+}
+
+// CreateAgentProfileWithBodyWithResponse Make an agent profile
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+func (c *ClientWithResponses) CreateAgentProfileWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateAgentProfileAnswer, error) {
+	rsp, err := c.CreateAgentProfileWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateAgentProfileAnswer(rsp)
+}
+
+// CreateAgentProfileWithResponse Make an agent profile
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/agent-profiles (the `CreateAgentProfile` operationId).
+func (c *ClientWithResponses) CreateAgentProfileWithResponse(ctx context.Context, body CreateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateAgentProfileAnswer, error) {
+	rsp, err := c.CreateAgentProfile(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateAgentProfileAnswer(rsp)
+}
+
+// DeleteAgentProfileWithResponse Delete an agent profile
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /oz/agent-profiles/{profileUid} (the `DeleteAgentProfile` operationId).
+func (c *ClientWithResponses) DeleteAgentProfileWithResponse(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*DeleteAgentProfileAnswer, error) {
+	rsp, err := c.DeleteAgentProfile(ctx, profileUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteAgentProfileAnswer(rsp)
+}
+
+// GetAgentProfileWithResponse Get an agent profile
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/agent-profiles/{profileUid} (the `GetAgentProfile` operationId).
+func (c *ClientWithResponses) GetAgentProfileWithResponse(ctx context.Context, profileUid string, reqEditors ...RequestEditorFn) (*GetAgentProfileAnswer, error) {
+	rsp, err := c.GetAgentProfile(ctx, profileUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAgentProfileAnswer(rsp)
+}
+
+// UpdateAgentProfileWithBodyWithResponse Change an agent profile
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+func (c *ClientWithResponses) UpdateAgentProfileWithBodyWithResponse(ctx context.Context, profileUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateAgentProfileAnswer, error) {
+	rsp, err := c.UpdateAgentProfileWithBody(ctx, profileUid, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAgentProfileAnswer(rsp)
+}
+
+// UpdateAgentProfileWithResponse Change an agent profile
+//
+// With `revision`, fails with 409 when someone else has changed it meanwhile.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /oz/agent-profiles/{profileUid} (the `UpdateAgentProfile` operationId).
+func (c *ClientWithResponses) UpdateAgentProfileWithResponse(ctx context.Context, profileUid string, body UpdateAgentProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateAgentProfileAnswer, error) {
+	rsp, err := c.UpdateAgentProfile(ctx, profileUid, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAgentProfileAnswer(rsp)
+}
+
 // ListAPIKeysWithResponse List API keys
 //
 // Returns a wrapper object for the known response body format(s).
@@ -30809,6 +31598,167 @@ func ParseGetOpenAPIAnswer(rsp *http.Response) (*GetOpenAPIAnswer, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest map[string]interface{}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListAgentProfilesAnswer parses an HTTP response from a ListAgentProfilesWithResponse call
+func ParseListAgentProfilesAnswer(rsp *http.Response) (*ListAgentProfilesAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAgentProfilesAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListAgentProfilesResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateAgentProfileAnswer parses an HTTP response from a CreateAgentProfileWithResponse call
+func ParseCreateAgentProfileAnswer(rsp *http.Response) (*CreateAgentProfileAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateAgentProfileAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest AgentProfileItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteAgentProfileAnswer parses an HTTP response from a DeleteAgentProfileWithResponse call
+func ParseDeleteAgentProfileAnswer(rsp *http.Response) (*DeleteAgentProfileAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteAgentProfileAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetAgentProfileAnswer parses an HTTP response from a GetAgentProfileWithResponse call
+func ParseGetAgentProfileAnswer(rsp *http.Response) (*GetAgentProfileAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAgentProfileAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AgentProfileItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateAgentProfileAnswer parses an HTTP response from a UpdateAgentProfileWithResponse call
+func ParseUpdateAgentProfileAnswer(rsp *http.Response) (*UpdateAgentProfileAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateAgentProfileAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AgentProfileItem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -35198,6 +36148,21 @@ type ServerInterface interface {
 	// GetOpenAPI This document
 	// (GET /openapi.json)
 	GetOpenAPI(w http.ResponseWriter, r *http.Request)
+	// ListAgentProfiles List agent profiles
+	// (GET /oz/agent-profiles)
+	ListAgentProfiles(w http.ResponseWriter, r *http.Request)
+	// CreateAgentProfile Make an agent profile
+	// (POST /oz/agent-profiles)
+	CreateAgentProfile(w http.ResponseWriter, r *http.Request)
+	// DeleteAgentProfile Delete an agent profile
+	// (DELETE /oz/agent-profiles/{profileUid})
+	DeleteAgentProfile(w http.ResponseWriter, r *http.Request, profileUid string)
+	// GetAgentProfile Get an agent profile
+	// (GET /oz/agent-profiles/{profileUid})
+	GetAgentProfile(w http.ResponseWriter, r *http.Request, profileUid string)
+	// UpdateAgentProfile Change an agent profile
+	// (PUT /oz/agent-profiles/{profileUid})
+	UpdateAgentProfile(w http.ResponseWriter, r *http.Request, profileUid string)
 	// ListAPIKeys List API keys
 	// (GET /oz/api-keys)
 	ListAPIKeys(w http.ResponseWriter, r *http.Request)
@@ -37046,6 +38011,112 @@ func (siw *ServerInterfaceWrapper) GetOpenAPI(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetOpenAPI(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListAgentProfiles operation middleware
+func (siw *ServerInterfaceWrapper) ListAgentProfiles(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListAgentProfiles(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateAgentProfile operation middleware
+func (siw *ServerInterfaceWrapper) CreateAgentProfile(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateAgentProfile(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteAgentProfile operation middleware
+func (siw *ServerInterfaceWrapper) DeleteAgentProfile(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "profileUid" -------------
+	var profileUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "profileUid", r.PathValue("profileUid"), &profileUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "profileUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteAgentProfile(w, r, profileUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetAgentProfile operation middleware
+func (siw *ServerInterfaceWrapper) GetAgentProfile(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "profileUid" -------------
+	var profileUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "profileUid", r.PathValue("profileUid"), &profileUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "profileUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetAgentProfile(w, r, profileUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateAgentProfile operation middleware
+func (siw *ServerInterfaceWrapper) UpdateAgentProfile(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "profileUid" -------------
+	var profileUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "profileUid", r.PathValue("profileUid"), &profileUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "profileUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateAgentProfile(w, r, profileUid)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -40820,6 +41891,11 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/rules/{ruleUid}", wrapper.DeleteRule)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/rules/{ruleUid}", wrapper.GetRule)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/rules/{ruleUid}", wrapper.UpdateRule)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/agent-profiles", wrapper.ListAgentProfiles)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/agent-profiles", wrapper.CreateAgentProfile)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/agent-profiles/{profileUid}", wrapper.DeleteAgentProfile)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/agent-profiles/{profileUid}", wrapper.GetAgentProfile)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/agent-profiles/{profileUid}", wrapper.UpdateAgentProfile)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runners", wrapper.ListRunners)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runners", wrapper.CreateRunner)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/runners/{runnerUid}", wrapper.DeleteRunner)
@@ -42262,6 +43338,195 @@ type GetOpenAPIdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetOpenAPIdefaultApplicationProblemPlusJSONResponse) VisitGetOpenAPIResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAgentProfilesRequestObject struct {
+}
+
+type ListAgentProfilesResponseObject interface {
+	VisitListAgentProfilesResponse(w http.ResponseWriter) error
+}
+
+type ListAgentProfiles200JSONResponse ListAgentProfilesResponse
+
+func (response ListAgentProfiles200JSONResponse) VisitListAgentProfilesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAgentProfilesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAgentProfilesdefaultApplicationProblemPlusJSONResponse) VisitListAgentProfilesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAgentProfileRequestObject struct {
+	Body *CreateAgentProfileJSONRequestBody
+}
+
+type CreateAgentProfileResponseObject interface {
+	VisitCreateAgentProfileResponse(w http.ResponseWriter) error
+}
+
+type CreateAgentProfile201JSONResponse AgentProfileItem
+
+func (response CreateAgentProfile201JSONResponse) VisitCreateAgentProfileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAgentProfiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateAgentProfiledefaultApplicationProblemPlusJSONResponse) VisitCreateAgentProfileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteAgentProfileRequestObject struct {
+	ProfileUid string `json:"profileUid"`
+}
+
+type DeleteAgentProfileResponseObject interface {
+	VisitDeleteAgentProfileResponse(w http.ResponseWriter) error
+}
+
+type DeleteAgentProfile204Response struct {
+}
+
+func (response DeleteAgentProfile204Response) VisitDeleteAgentProfileResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteAgentProfiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteAgentProfiledefaultApplicationProblemPlusJSONResponse) VisitDeleteAgentProfileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAgentProfileRequestObject struct {
+	ProfileUid string `json:"profileUid"`
+}
+
+type GetAgentProfileResponseObject interface {
+	VisitGetAgentProfileResponse(w http.ResponseWriter) error
+}
+
+type GetAgentProfile200JSONResponse AgentProfileItem
+
+func (response GetAgentProfile200JSONResponse) VisitGetAgentProfileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAgentProfiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAgentProfiledefaultApplicationProblemPlusJSONResponse) VisitGetAgentProfileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAgentProfileRequestObject struct {
+	ProfileUid string `json:"profileUid"`
+	Body       *UpdateAgentProfileJSONRequestBody
+}
+
+type UpdateAgentProfileResponseObject interface {
+	VisitUpdateAgentProfileResponse(w http.ResponseWriter) error
+}
+
+type UpdateAgentProfile200JSONResponse AgentProfileItem
+
+func (response UpdateAgentProfile200JSONResponse) VisitUpdateAgentProfileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAgentProfiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateAgentProfiledefaultApplicationProblemPlusJSONResponse) VisitUpdateAgentProfileResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -47557,6 +48822,21 @@ type StrictServerInterface interface {
 	// GetOpenAPI This document
 	// (GET /openapi.json)
 	GetOpenAPI(ctx context.Context, request GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error)
+	// ListAgentProfiles List agent profiles
+	// (GET /oz/agent-profiles)
+	ListAgentProfiles(ctx context.Context, request ListAgentProfilesRequestObject) (ListAgentProfilesResponseObject, error)
+	// CreateAgentProfile Make an agent profile
+	// (POST /oz/agent-profiles)
+	CreateAgentProfile(ctx context.Context, request CreateAgentProfileRequestObject) (CreateAgentProfileResponseObject, error)
+	// DeleteAgentProfile Delete an agent profile
+	// (DELETE /oz/agent-profiles/{profileUid})
+	DeleteAgentProfile(ctx context.Context, request DeleteAgentProfileRequestObject) (DeleteAgentProfileResponseObject, error)
+	// GetAgentProfile Get an agent profile
+	// (GET /oz/agent-profiles/{profileUid})
+	GetAgentProfile(ctx context.Context, request GetAgentProfileRequestObject) (GetAgentProfileResponseObject, error)
+	// UpdateAgentProfile Change an agent profile
+	// (PUT /oz/agent-profiles/{profileUid})
+	UpdateAgentProfile(ctx context.Context, request UpdateAgentProfileRequestObject) (UpdateAgentProfileResponseObject, error)
 	// ListAPIKeys List API keys
 	// (GET /oz/api-keys)
 	ListAPIKeys(ctx context.Context, request ListAPIKeysRequestObject) (ListAPIKeysResponseObject, error)
@@ -48981,6 +50261,146 @@ func (sh *strictHandler) GetOpenAPI(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetOpenAPIResponseObject); ok {
 		if err := validResponse.VisitGetOpenAPIResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListAgentProfiles operation middleware
+func (sh *strictHandler) ListAgentProfiles(w http.ResponseWriter, r *http.Request) {
+	var request ListAgentProfilesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAgentProfiles(ctx, request.(ListAgentProfilesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAgentProfiles")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListAgentProfilesResponseObject); ok {
+		if err := validResponse.VisitListAgentProfilesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateAgentProfile operation middleware
+func (sh *strictHandler) CreateAgentProfile(w http.ResponseWriter, r *http.Request) {
+	var request CreateAgentProfileRequestObject
+
+	var body CreateAgentProfileJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateAgentProfile(ctx, request.(CreateAgentProfileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateAgentProfile")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateAgentProfileResponseObject); ok {
+		if err := validResponse.VisitCreateAgentProfileResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteAgentProfile operation middleware
+func (sh *strictHandler) DeleteAgentProfile(w http.ResponseWriter, r *http.Request, profileUid string) {
+	var request DeleteAgentProfileRequestObject
+
+	request.ProfileUid = profileUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteAgentProfile(ctx, request.(DeleteAgentProfileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteAgentProfile")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteAgentProfileResponseObject); ok {
+		if err := validResponse.VisitDeleteAgentProfileResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAgentProfile operation middleware
+func (sh *strictHandler) GetAgentProfile(w http.ResponseWriter, r *http.Request, profileUid string) {
+	var request GetAgentProfileRequestObject
+
+	request.ProfileUid = profileUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAgentProfile(ctx, request.(GetAgentProfileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAgentProfile")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetAgentProfileResponseObject); ok {
+		if err := validResponse.VisitGetAgentProfileResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateAgentProfile operation middleware
+func (sh *strictHandler) UpdateAgentProfile(w http.ResponseWriter, r *http.Request, profileUid string) {
+	var request UpdateAgentProfileRequestObject
+
+	request.ProfileUid = profileUid
+
+	var body UpdateAgentProfileJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateAgentProfile(ctx, request.(UpdateAgentProfileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateAgentProfile")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateAgentProfileResponseObject); ok {
+		if err := validResponse.VisitUpdateAgentProfileResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

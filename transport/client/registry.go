@@ -140,6 +140,51 @@ func (c *Client) DeleteRule(ctx context.Context, uid string) error {
 	return done(c.raw.DeleteRule(ctx, uid))
 }
 
+// Profiles lists the agent profiles that the caller may see, the built-in ones
+// first, then by name.
+func (c *Client) Profiles(ctx context.Context) ([]oz.Profile, error) {
+	answer, err := decode[api.ListAgentProfilesResponse](c.raw.ListAgentProfiles(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return wire.Each(answer.AgentProfiles, wire.ProfileOf), nil
+}
+
+// Profile returns one agent profile.
+func (c *Client) Profile(ctx context.Context, uid string) (oz.Profile, error) {
+	if err := checkID("agent profile uid", uid); err != nil {
+		return oz.Profile{}, err
+	}
+	p, err := decode[api.AgentProfileItem](c.raw.GetAgentProfile(ctx, uid))
+	return wire.ProfileOf(p), err
+}
+
+// CreateProfile makes an agent profile.
+func (c *Client) CreateProfile(ctx context.Context, in oz.ProfileInput) (oz.Profile, error) {
+	p, err := decode[api.AgentProfileItem](c.raw.CreateAgentProfile(ctx, api.CreateAgentProfileRequest{Name: in.Name, Description: in.Description,
+		BaseModel: in.Model, Permissions: in.Permissions, Team: in.Team}))
+	return wire.ProfileOf(p), err
+}
+
+// UpdateProfile changes an agent profile. It fails with task.ErrConflict when
+// change.Revision is not the stored one; 0 overwrites.
+func (c *Client) UpdateProfile(ctx context.Context, uid string, change oz.ProfileChange) (oz.Profile, error) {
+	if err := checkID("agent profile uid", uid); err != nil {
+		return oz.Profile{}, err
+	}
+	p, err := decode[api.AgentProfileItem](c.raw.UpdateAgentProfile(ctx, uid, api.UpdateAgentProfileRequest{Name: change.Name,
+		Description: change.Description, BaseModel: change.Model, Permissions: change.Permissions, Revision: change.Revision}))
+	return wire.ProfileOf(p), err
+}
+
+// DeleteProfile removes an agent profile.
+func (c *Client) DeleteProfile(ctx context.Context, uid string) error {
+	if err := checkID("agent profile uid", uid); err != nil {
+		return err
+	}
+	return done(c.raw.DeleteAgentProfile(ctx, uid))
+}
+
 // ModelEndpoints lists the model endpoints of the caller's teams, by name.
 func (c *Client) ModelEndpoints(ctx context.Context) ([]oz.ModelEndpoint, error) {
 	answer, err := decode[api.ListModelEndpointsResponse](c.raw.ListModelEndpoints(ctx))

@@ -81,11 +81,11 @@ func pendingOperations(t *testing.T) []string {
 
 // things are one of each kind, owned by the admin's team.
 type things struct {
-	run, environment, secret, artifact, key string
-	mcp, prompt, rule, runner, message      string
-	schedule, store, memory                 string
-	webhook, delivery, endpoint             string
-	subscription                            string
+	run, environment, secret, artifact, key     string
+	mcp, prompt, rule, profile, runner, message string
+	schedule, store, memory                     string
+	webhook, delivery, endpoint                 string
+	subscription                                string
 }
 
 func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
@@ -101,6 +101,8 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mcp, err := admin.CreateMCPServer(ctx, oz.MCPServerInput{Name: "tickets", Config: json.RawMessage(`{"url":"https://mcp.example.com"}`)})
 	assert.NilError(t, err)
 	prompt, err := admin.CreatePrompt(ctx, oz.PromptInput{Name: "triage", Prompt: "Triage what is new"})
+	assert.NilError(t, err)
+	profile, err := admin.CreateProfile(ctx, oz.ProfileInput{Name: "careful"})
 	assert.NilError(t, err)
 	rule, err := admin.CreateRule(ctx, oz.RuleInput{Name: "style", Rule: "Write plain English"})
 	assert.NilError(t, err)
@@ -131,14 +133,14 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	mails, err := admin.SendMail(ctx, task.Letter{From: run.ID, To: []task.ID{run.ID}, Subject: "note", Body: "confidential"})
 	assert.NilError(t, err)
 	return things{message: string(mails[0]), run: string(run.ID), environment: env.UID, secret: "DEPLOY_TOKEN", artifact: "report-1", key: key.UID,
-		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, store: store.UID, memory: memory.UID, runner: runner.UID, schedule: s.ID, webhook: w.UID, delivery: string(delivery), subscription: news.UID, endpoint: endpoint.UID}, link
+		mcp: mcp.UID, prompt: prompt.UID, rule: rule.UID, profile: profile.UID, store: store.UID, memory: memory.UID, runner: runner.UID, schedule: s.ID, webhook: w.UID, delivery: string(delivery), subscription: news.UID, endpoint: endpoint.UID}, link
 }
 
 // fill puts real ids into an operation's path.
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{endpointUid}", th.endpoint, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery, "{subscriptionUid}", th.subscription, "{subscriptionMessageId}", th.delivery, "{integrationUid}", th.webhook,
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{profileUid}", th.profile, "{endpointUid}", th.endpoint, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery, "{subscriptionUid}", th.subscription, "{subscriptionMessageId}", th.delivery, "{integrationUid}", th.webhook,
 		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
 		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
 	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x", "deleteLink": "?provider=slack&account=U1"}[op.ID]
@@ -161,7 +163,8 @@ func body(op operation, e *transporttest.Env) any {
 		"createMcpServer": map[string]any{"name": "x", "config": map[string]any{"command": "x"}}, "updateMcpServer": map[string]any{"description": "x"},
 		"createPrompt": map[string]any{"name": "x", "prompt": "x"}, "updatePrompt": map[string]any{"description": "x"},
 		"createModelEndpoint": map[string]any{"name": "x", "wire": "openai", "base_url": "https://models.example.com/v1", "models": []string{"x"}},
-		"createRule":          map[string]any{"name": "x", "rule": "x"}, "updateRule": map[string]any{"description": "x"},
+		"createAgentProfile":  map[string]any{"name": "x"}, "updateAgentProfile": map[string]any{"description": "x"},
+		"createRule": map[string]any{"name": "x", "rule": "x"}, "updateRule": map[string]any{"description": "x"},
 		"createMemoryStore": map[string]any{"name": "x"}, "updateMemoryStore": map[string]any{"description": "x"},
 		"createMemory": map[string]any{"content": "x", "reason": "x"}, "updateMemory": map[string]any{"content": "x", "reason": "x"},
 		"recallMemories": map[string]any{}, "rememberMemory": map[string]any{"key": "x", "content": "x"},

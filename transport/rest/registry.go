@@ -183,6 +183,52 @@ func (o operations) DeleteRule(ctx context.Context, r api.DeleteRuleRequestObjec
 	return api.DeleteRule204Response{}, nil
 }
 
+// ListAgentProfiles implements GET /oz/agent-profiles.
+func (o operations) ListAgentProfiles(ctx context.Context, _ api.ListAgentProfilesRequestObject) (api.ListAgentProfilesResponseObject, error) {
+	list, err := callOf(ctx).client.Profiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListAgentProfiles200JSONResponse{AgentProfiles: wire.Each(list, wire.Profile)}, nil
+}
+
+// CreateAgentProfile implements POST /oz/agent-profiles.
+func (o operations) CreateAgentProfile(ctx context.Context, r api.CreateAgentProfileRequestObject) (api.CreateAgentProfileResponseObject, error) {
+	p, err := callOf(ctx).client.CreateProfile(ctx, oz.ProfileInput{Name: r.Body.Name, Description: r.Body.Description,
+		Model: r.Body.BaseModel, Permissions: r.Body.Permissions, Team: r.Body.Team})
+	if err != nil {
+		return nil, err
+	}
+	return api.CreateAgentProfile201JSONResponse(wire.Profile(p)), nil
+}
+
+// GetAgentProfile implements GET /oz/agent-profiles/{profileUid}.
+func (o operations) GetAgentProfile(ctx context.Context, r api.GetAgentProfileRequestObject) (api.GetAgentProfileResponseObject, error) {
+	p, err := callOf(ctx).client.Profile(ctx, r.ProfileUid)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetAgentProfile200JSONResponse(wire.Profile(p)), nil
+}
+
+// UpdateAgentProfile implements PUT /oz/agent-profiles/{profileUid}.
+func (o operations) UpdateAgentProfile(ctx context.Context, r api.UpdateAgentProfileRequestObject) (api.UpdateAgentProfileResponseObject, error) {
+	p, err := callOf(ctx).client.UpdateProfile(ctx, r.ProfileUid, oz.ProfileChange{Name: r.Body.Name, Description: r.Body.Description,
+		Model: r.Body.BaseModel, Permissions: r.Body.Permissions, Revision: r.Body.Revision})
+	if err != nil {
+		return nil, err
+	}
+	return api.UpdateAgentProfile200JSONResponse(wire.Profile(p)), nil
+}
+
+// DeleteAgentProfile implements DELETE /oz/agent-profiles/{profileUid}.
+func (o operations) DeleteAgentProfile(ctx context.Context, r api.DeleteAgentProfileRequestObject) (api.DeleteAgentProfileResponseObject, error) {
+	if err := callOf(ctx).client.DeleteProfile(ctx, r.ProfileUid); err != nil {
+		return nil, err
+	}
+	return api.DeleteAgentProfile204Response{}, nil
+}
+
 // ListRunners implements GET /oz/runners.
 func (o operations) ListRunners(ctx context.Context, _ api.ListRunnersRequestObject) (api.ListRunnersResponseObject, error) {
 	list, err := callOf(ctx).client.Runners(ctx)

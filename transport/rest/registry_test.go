@@ -106,7 +106,8 @@ func TestRegistryRefusals(t *testing.T) {
 	made := map[string]string{}
 	for path, body := range map[string]string{
 		"/oz/mcp-servers": `{"name":"x","config":{"command":"x","env":{"A":"hidden-value"}}}`, "/oz/prompts": `{"name":"x","prompt":"x"}`, "/oz/runners": `{"name":"x"}`,
-		"/oz/rules": `{"name":"x","rule":"x"}`,
+		"/oz/rules":          `{"name":"x","rule":"x"}`,
+		"/oz/agent-profiles": `{"name":"x","permissions":{"command_denylist":["rm .*"],"read_files":"always_ask"}}`,
 	} {
 		a := e.Call(transporttest.AdminKey, http.MethodPost, path, body)
 		assert.Equal(t, a.Status, http.StatusCreated, "%s", a.Body)
@@ -142,6 +143,10 @@ func TestRegistryRefusals(t *testing.T) {
 		{"", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://x","models":["a"],"secret":"NOT_THERE"}`, 400, task.CodeInvalidRequest, "secret"},
 		{"", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://x","models":["a"],"prices":[{"models":["a"],"input":1}]}`, 400, task.CodeInvalidRequest, "prices"},
 		{"member", "POST", "/oz/model-endpoints", `{"name":"y","wire":"openai","base_url":"https://x","models":["a"]}`, 403, task.CodeNotAuthorized, ""},
+		{"", "POST", "/oz/agent-profiles", `{"name":"y","permissions":{"tool_denylist":["("]}}`, 400, task.CodeInvalidRequest, "permissions.tool_denylist[0]"},
+		{"member", "PUT", made["/oz/agent-profiles"], `{"name":"y"}`, 403, task.CodeNotAuthorized, ""},
+		{"outsider", "GET", made["/oz/agent-profiles"], ``, 404, task.CodeNotFound, ""},
+		{"", "PUT", "/oz/agent-profiles/default", `{"name":"y"}`, 400, task.CodeInvalidRequest, ""},
 		{"", "POST", "/oz/rules", `{"name":"y"}`, 400, task.CodeInvalidRequest, "rule"},
 		{"", "POST", "/oz/rules", `{"name":"y","rule":"` + long[:40_000] + `"}`, 400, task.CodeInvalidRequest, "rule"},
 		{"member", "PUT", made["/oz/rules"], `{"rule":"y"}`, 403, task.CodeNotAuthorized, ""},

@@ -145,6 +145,9 @@ func servers(l *cliagent.Launch) ([]string, error) {
 		return nil, err
 	}
 	args := []string{"--mcp-config", file, "--strict-mcp-config"}
+	if p := l.Session.Task.Config.Permissions; p != nil {
+		denied = append(denied, disallowed(*p)...)
+	}
 	if len(denied) > 0 {
 		args = append(append(args, "--disallowedTools"), denied...)
 	}

@@ -17,6 +17,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/oz-platform/cloudagents/executor/harness"
+	"github.com/oz-platform/cloudagents/executor/harness/permit"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -170,6 +171,9 @@ func (f *front) remoteServer(v *server) *sdk.Server {
 					return f.failed(err), nil
 				}
 				defer done()
+				if err := f.permitted(f.h.names[t], r.Params.Arguments); err != nil {
+					return f.failed(err), nil
+				}
 				res, err := v.call(ctx, t, r.Params.Arguments)
 				if err != nil {
 					return f.failed(err), nil
@@ -214,6 +218,9 @@ func (f *front) callPlatform(ctx context.Context, t harness.Tool, input json.Raw
 	if e, _ := f.state(); e != nil {
 		return f.failed(harness.Refuse("The work has ended. End your turn now.")), nil
 	}
+	if err := f.permitted(t.Name, input); err != nil {
+		return f.failed(err), nil
+	}
 	answer, err := t.Run(ctx, harness.ToolCall{Input: input})
 	if err != nil {
 		return f.failed(err), nil
@@ -229,6 +236,23 @@ func (f *front) callPlatform(ctx context.Context, t harness.Tool, input json.Raw
 		text = "Done."
 	}
 	return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: bounded(clean(f.h.s, text), f.h.opts.MaxTextBytes)}}}, nil
+}
+
+// permitted judges a call by the run's agent profile. One that is prohibited
+// ends the work where that is the rule. Nobody can be asked here: the agent does
+// not wait with a call, so that asking is refusing.
+func (f *front) permitted(tool string, input json.RawMessage) error {
+	switch v := f.h.s.Permit.Judge(tool, input); v.Decision {
+	case permit.Allow:
+		return nil
+	case permit.Prohibit:
+		if f.h.s.Permit.Fails() {
+			f.finish(&harness.Outcome{State: task.StateFailed, Status: task.Status{Message: v.Reason, ErrorCode: task.CodeNotAuthorized}}, nil)
+		}
+		return harness.Deny("%s Nothing was done. Do not try it in another way.", v.Reason)
+	default:
+		return harness.Deny("%s Nothing was done.", v.Reason)
+	}
 }
 
 // failed tells the agent of an error. One that is not its own ends the

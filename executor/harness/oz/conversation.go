@@ -45,6 +45,7 @@ type conversation struct {
 	adrift   []pushRecord
 	executed []executed      // commands, oldest first
 	edited   int             // how many commands had run at the last change of a file; -1 without change
+	approved map[string]bool // calls that were begun after a person's approval, by id
 	rebuilt  bool            // this execution has told the model that the workspace was made anew
 	novel    map[string]bool // call and result, to tell progress from repetition
 }
@@ -103,7 +104,7 @@ type executed struct {
 func newConversation(j harness.Journal, e task.ExecutionID, mode task.Mode) *conversation {
 	return &conversation{journal: j, execution: e, mode: mode, edited: -1,
 		calls: map[string]*call{}, inputs: map[int64]*task.Input{}, delivered: map[int64]bool{},
-		artifacts: map[string]bool{}, pushed: map[string]bool{}, novel: map[string]bool{}}
+		artifacts: map[string]bool{}, pushed: map[string]bool{}, approved: map[string]bool{}, novel: map[string]bool{}}
 }
 
 // catchUp folds in what the log has gained.
@@ -131,6 +132,9 @@ func (c *conversation) fold(e task.Event) {
 		if text, ok := strings.CutPrefix(p.Text, toAgent); ok {
 			c.items = append(c.items, item{text: text, seq: e.Seq})
 			c.rebuilt = c.rebuilt || text == workspaceRebuilt && e.ExecutionID == c.execution
+		}
+		if id, ok := strings.CutPrefix(p.Text, approvedCall); ok {
+			c.approved[id] = true
 		}
 	case *task.Handoff:
 		c.items = append(c.items, item{text: handedOver + p.Text, seq: e.Seq})

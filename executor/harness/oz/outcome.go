@@ -105,6 +105,10 @@ func (k *call) ending() *end {
 	if !ok {
 		return nil
 	}
+	if k.result.State == task.ToolDenied {
+		e := prohibitedEnd(f.Message)
+		return &e
+	}
 	e := end{task.StateBlocked, task.Status{Message: f.Message, Question: f.Question}}
 	switch f.Outcome {
 	case "success":
@@ -120,8 +124,8 @@ func (k *call) ending() *end {
 
 // finished reads what the call has left, if it ended the work.
 func (k *call) finished() (f finished, ok bool) {
-	if k.failed() || len(k.result.Output) == 0 {
-		return f, false
+	if k.result == nil || len(k.result.Output) == 0 || k.failed() && k.result.State != task.ToolDenied {
+		return f, false // a call that was denied ends the run where that is the rule
 	}
 	if k.name == toolFinish || k.name == toolAskUser {
 		if json.Unmarshal(k.result.Output, &f) == nil && f.Outcome != "" {

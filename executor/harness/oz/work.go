@@ -33,16 +33,16 @@ const nonsenseLimit = 3
 // work is the loop: it looks at the conversation and takes the next step,
 // until there is an end. Whatever a step does is in the log before the next.
 func (a *agent) work(ctx context.Context) (end, error) {
-	if err := a.begin(ctx); err != nil {
-		return end{}, err
+	if e, over, err := a.begin(ctx); over || err != nil {
+		return e, err
 	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return end{}, context.Cause(ctx)
 		}
 		if k := a.conv.pending(); k != nil {
-			if err := a.runCall(ctx, k, false); err != nil {
-				return end{}, err
+			if e, over, err := a.step(ctx, k); over || err != nil {
+				return e, err
 			}
 			continue
 		}
@@ -58,26 +58,35 @@ func (a *agent) work(ctx context.Context) (end, error) {
 	}
 }
 
-// begin folds in the log and settles what an earlier execution left.
-func (a *agent) begin(ctx context.Context) error {
+// begin folds in the log and settles what an earlier execution left: calls that
+// were cut off, and then those that had to wait for a person's approval.
+func (a *agent) begin(ctx context.Context) (end, bool, error) {
 	if err := a.conv.catchUp(ctx); err != nil {
-		return err
+		return end{}, true, err
 	}
+	waited := false
 	for k := a.conv.pending(); k != nil; k = a.conv.pending() {
-		if a.tools.repeatable(k.name) && !a.s.Rebuilt {
-			if err := a.runCall(ctx, k, true); err != nil {
-				return err
+		if waited = waited || a.waits(k); waited { // nor were those behind it begun
+			if e, over, err := a.step(ctx, k); over || err != nil {
+				return e, true, err
 			}
-			continue
-		}
-		if err := a.settle(ctx, k, resultFailed(outcomeUnknown), 0); err != nil {
-			return err
+		} else if err := a.resume(ctx, k); err != nil {
+			return end{}, true, err
 		}
 	}
 	if a.s.Rebuilt && a.conv.turns > 0 && !a.conv.rebuilt {
-		return a.tell(ctx, workspaceRebuilt)
+		return end{}, false, a.tell(ctx, workspaceRebuilt)
 	}
-	return nil
+	return end{}, false, nil
+}
+
+// resume makes a call that was cut off again, if it may be, or gives it a result
+// that says so.
+func (a *agent) resume(ctx context.Context, k *call) error {
+	if a.tools.repeatable(k.name) && !a.s.Rebuilt {
+		return a.runCall(ctx, k, true)
+	}
+	return a.settle(ctx, k, resultFailed(outcomeUnknown), 0)
 }
 
 // settleCutOff gives every call without result the same one.

@@ -18,7 +18,7 @@ func Config(c task.Config) api.AmbientAgentConfig {
 		WorkerHost: c.WorkerHost, WorkerLabels: slices.Clone(c.WorkerLabels), RunnerId: c.RunnerID,
 		Harness: harness(c.Harness), HarnessAuthSecrets: maps.Clone(c.HarnessAuthSecrets),
 		InferenceProviders: c.InferenceProviders, MemoryStores: c.MemoryStores, SessionSharing: c.SessionSharing,
-		Secrets: cloneList(c.Secrets), Limits: limits(c.Limits),
+		Secrets: cloneList(c.Secrets), Limits: limits(c.Limits), ProfileId: c.ProfileID, Permissions: clone(c.Permissions),
 	}
 }
 
@@ -33,7 +33,7 @@ func ConfigOf(c api.AmbientAgentConfig) task.Config {
 		WorkerHost: c.WorkerHost, WorkerLabels: slices.Clone(c.WorkerLabels), RunnerID: c.RunnerId,
 		Harness: harnessOf(c.Harness), HarnessAuthSecrets: maps.Clone(c.HarnessAuthSecrets),
 		InferenceProviders: given(c.InferenceProviders), MemoryStores: given(c.MemoryStores), SessionSharing: given(c.SessionSharing),
-		Secrets: cloneList(c.Secrets), Limits: limitsOf(c.Limits),
+		Secrets: cloneList(c.Secrets), Limits: limitsOf(c.Limits), ProfileID: c.ProfileId, Permissions: clone(c.Permissions),
 	}
 	if h := c.Harness; h != nil && h.AuthSecretName != "" {
 		key := h.Type + "_auth_secret_name"

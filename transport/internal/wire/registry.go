@@ -67,6 +67,28 @@ func RuleOf(p api.RuleItem) oz.Rule {
 		Owner: scopeOf(&p.Scope), Creator: principal(p.Creator), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Revision: p.Revision}}
 }
 
+// Profile gives an agent profile as the wire has it.
+func Profile(p oz.Profile) api.AgentProfileItem {
+	item := api.AgentProfileItem{Uid: p.UID, Name: p.Name, Description: p.Description, BaseModel: p.Model, Permissions: p.Permissions, BuiltIn: p.BuiltIn}
+	if p.BuiltIn {
+		return item
+	}
+	owner, created, updated := scope(p.Owner), p.CreatedAt.UTC(), p.UpdatedAt.UTC()
+	item.Scope, item.Creator, item.CreatedAt, item.UpdatedAt, item.Revision = &owner, profile(p.Creator), &created, &updated, p.Revision
+	return item
+}
+
+// ProfileOf reads an agent profile.
+func ProfileOf(p api.AgentProfileItem) oz.Profile {
+	out := oz.Profile{Model: p.BaseModel, Permissions: p.Permissions, BuiltIn: p.BuiltIn,
+		Registered: oz.Registered{UID: p.Uid, Name: p.Name, Description: p.Description, Revision: p.Revision}}
+	if p.BuiltIn || p.Scope == nil || p.CreatedAt == nil || p.UpdatedAt == nil {
+		return out
+	}
+	out.Owner, out.Creator, out.CreatedAt, out.UpdatedAt = scopeOf(p.Scope), principal(p.Creator), *p.CreatedAt, *p.UpdatedAt
+	return out
+}
+
 // MemoryStore gives a memory store as the wire has it.
 func MemoryStore(s oz.MemoryStore) api.MemoryStoreItem {
 	return api.MemoryStoreItem{Uid: s.UID, Name: s.Name, Description: s.Description, Scope: scope(s.Owner),
