@@ -69,6 +69,26 @@ type LocalWorkerOptions struct {
 	// long as the run asks for.
 	IdleLimit time.Duration
 
+	// FailureLimit bounds how long the workspace of a failed run is kept for
+	// inspection, whatever its environment asks for. Negative keeps none beyond
+	// IdleLimit. Default: as long as the environment asks for.
+	FailureLimit time.Duration
+
+	// MaxKept bounds how many workspaces of ended runs are kept, of whatever
+	// kind; NoLimit is as many as there are. The one whose run ended first gives
+	// way, those of failed runs that are kept for inspection last. It holds
+	// within about a second. Default 100.
+	MaxKept int
+
+	// FreeDisk tells how many bytes are free where workspaces are. While it is
+	// less than MinFreeDisk, kept workspaces give way, as beyond MaxKept; it is
+	// looked at each half minute and at the start and end of executions. It must
+	// be quick. Default: not known, and MinFreeDisk does not hold.
+	FreeDisk func() (int64, error)
+
+	// MinFreeDisk is in bytes; negative is no bound. Default 2 GiB.
+	MinFreeDisk int64
+
 	// Clock tells the time. Default: the machine's.
 	Clock task.Clock
 
@@ -83,6 +103,7 @@ func (o *LocalWorkerOptions) withDefaults() (LocalWorkerOptions, error) {
 	r := *o
 	r.ID = cmp.Or(r.ID, "local")
 	r.Capacity = cmp.Or(r.Capacity, max(4, runtime.NumCPU()))
+	r.MaxKept, r.MinFreeDisk = cmp.Or(r.MaxKept, defaultMaxKept), cmp.Or(r.MinFreeDisk, defaultMinFreeDisk)
 	r.StopGrace = cmp.Or(r.StopGrace, 10*time.Second)
 	r.StartTimeout = cmp.Or(r.StartTimeout, 10*time.Minute)
 	r.Command, r.Env = slices.Clone(r.Command), slices.Clone(r.Env)
@@ -99,6 +120,9 @@ func (o *LocalWorkerOptions) withDefaults() (LocalWorkerOptions, error) {
 		}
 		r.Command = []string{self, "agent", "run"}
 	}
+	if r.MaxKept < NoLimit {
+		return r, task.Invalid("MaxKept", "is %d; it must be at least 1, or NoLimit", r.MaxKept)
+	}
 	if r.Capacity < NoLimit || r.StopGrace < 0 || r.StartTimeout < 0 {
 		return r, task.Invalid("Capacity", "StopGrace and StartTimeout may not be negative, but for Capacity NoLimit")
 	}
@@ -113,8 +137,12 @@ type LocalWorker struct {
 	opts   LocalWorkerOptions
 	offers chan Assignment // taken by Run
 
+	crowded chan struct{} // asks the sweep to look
+
 	mu    sync.Mutex
 	taken map[task.ExecutionID]*place
+	kept  KeptWorkspaces // as of the last look
+	left  int            // executions that have left since
 }
 
 // place is one of the worker's places, taken from the yes to an offer until
@@ -136,14 +164,16 @@ func NewLocalWorker(ex executor.Executor, opts *LocalWorkerOptions) (*LocalWorke
 	if err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
-	return &LocalWorker{ex: ex, opts: o, offers: make(chan Assignment), taken: map[task.ExecutionID]*place{}}, nil
+	return &LocalWorker{ex: ex, opts: o, offers: make(chan Assignment), crowded: make(chan struct{}, 1),
+		taken: map[task.ExecutionID]*place{}}, nil
 }
 
 // Info implements Worker.
 func (w *LocalWorker) Info() WorkerInfo {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return WorkerInfo{ID: w.opts.ID, Capacity: max(0, w.opts.Capacity), Busy: len(w.taken)}
+	return WorkerInfo{ID: w.opts.ID, Capacity: max(0, w.opts.Capacity), Busy: len(w.taken),
+		Idle: w.kept.Idle, Retained: w.kept.Retained}
 }
 
 // Offer implements Worker.

@@ -141,7 +141,10 @@ func runnerMain(mode string) int {
 		r.say("waiting")
 		r.wait("finish")
 	}
-	return r.end()
+	if strings.HasPrefix(b.Task.Prompt, "fail") {
+		return r.end(task.End{State: task.StateFailed, Status: task.Status{Message: "no luck", ErrorCode: task.CodeEnvironmentSetupFailed}})
+	}
+	return r.end(task.End{State: task.StateSucceeded})
 }
 
 // wait sends heartbeats until the file is there.
@@ -165,13 +168,14 @@ func (r *runner) say(text string) {
 	r.appended++
 }
 
-func (r *runner) end() int {
+func (r *runner) end(end task.End) int {
 	for {
 		var beat executor.Heartbeat
 		if err := r.call("/heartbeat", nil, &beat); err != nil {
 			return 5
 		}
-		if r.call("/end", task.End{State: task.StateSucceeded, SeenInput: beat.LastInput}, nil) == nil {
+		end.SeenInput = beat.LastInput
+		if r.call("/end", end, nil) == nil {
 			return 0
 		}
 	}

@@ -81,6 +81,9 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	announced.Go(func() { // beside the start, which must not wait for it
 		s.phase(ctx, e, &task.Phase{Name: task.PhaseSandbox, Status: task.PhaseStarted})
 	})
+	if s.diskFull() {
+		s.askForRoom()
+	}
 	crashpoint.Hit(crashpoint.SandboxStart)
 	starting, cancel := context.WithTimeout(ctx, s.opts.StartTimeout)
 	defer cancel()
@@ -378,6 +381,7 @@ func (s *supervisor) remove(ctx context.Context, e task.Execution, sandbox execu
 func (s *supervisor) leave(id task.ExecutionID) {
 	s.vacate(id)
 	s.host.Changed()
+	s.crowd()
 }
 
 // settling gives a context for what must be done even while the worker stops.

@@ -73,6 +73,9 @@ type WorkerInfo struct {
 	// Busy is how many places are taken now, those included whose execution
 	// has ended but whose processes still run.
 	Busy int
+	// Idle and Retained are how many workspaces of ended runs it keeps, see
+	// KeptWorkspaces. They take no places; 0 also where it is not known.
+	Idle, Retained int
 	// Labels are what runs ask for with worker_labels.
 	Labels []string
 	// Dedicated workers take only runs that name them, or one of their labels.
@@ -174,8 +177,8 @@ type WorkerHost interface {
 	// for the platform takes back what it could not record.
 	Granted(ctx context.Context, e task.Execution) error
 
-	// Task returns a run; behind a connection only its ID, State, UpdatedAt
-	// and Config.IdleTimeoutMinutes. It fails with task.ErrNotFound.
+	// Task returns a run; behind a connection only what ForWorker leaves of it.
+	// It fails with task.ErrNotFound.
 	Task(ctx context.Context, id task.ID) (task.Task, error)
 
 	// Execution returns an execution. It fails with task.ErrNotFound.

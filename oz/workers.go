@@ -21,6 +21,9 @@ type WorkerStatus struct {
 	Ready, Draining bool
 	// Active is how many of its places are taken.
 	Active int
+	// Idle and Retained are how many workspaces of ended runs it keeps besides,
+	// for follow-ups, and of failed runs for inspection.
+	Idle, Retained int
 	// Capacity is how many executions it takes at once; 0 is no limit.
 	Capacity int
 	// Labels are what runs ask for with worker_labels.
@@ -80,7 +83,7 @@ func (c *Client) WorkerList(ctx context.Context) ([]WorkerStatus, error) {
 
 // statusOf is a worker for people.
 func statusOf(w WorkerInfo, ready bool) WorkerStatus {
-	return WorkerStatus{ID: cmp.Or(w.Host, w.ID), Instance: w.Instance, Owner: w.Owner, Ready: ready, Draining: w.Draining, Active: w.Busy,
+	return WorkerStatus{ID: cmp.Or(w.Host, w.ID), Instance: w.Instance, Owner: w.Owner, Ready: ready, Draining: w.Draining, Active: w.Busy, Idle: w.Idle, Retained: w.Retained,
 		Capacity: w.Capacity, Labels: slices.Clone(w.Labels), Dedicated: w.Dedicated, Remote: w.Remote, Version: w.Version,
 		Backend: w.Backend, Platform: w.Platform, Since: w.Since}
 }

@@ -104,7 +104,10 @@ func (d *decision) move(to State, status Status, reason string) error {
 	if !from.CanBecome(to) {
 		return Errorf(CodeConflict, "a run that is %s cannot become %s", from, to)
 	}
-	d.head.State, d.head.Status, d.head.UpdatedAt = to, status, d.now
+	d.head.State, d.head.Status, d.head.UpdatedAt, d.head.EndedAt = to, status, d.now, time.Time{}
+	if to.Ended() {
+		d.head.EndedAt = d.now
+	}
 	d.emit("", d.now, &StateChanged{From: from, To: to, Status: status, Worker: d.exec.Worker, Reason: reason})
 	return nil
 }

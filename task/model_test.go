@@ -255,6 +255,7 @@ func invariants(rt *rapid.T, h *history, before history, execs map[task.Executio
 	assert.Equal(rt, walk(rt, "", h.log), h.head.State)
 	assert.Assert(rt, h.head.Execution == "" || h.head.ReadyAt.IsZero(), "it has a worker and waits for one")
 	assert.Assert(rt, !h.head.State.Ended() || (h.head.Execution == "" && h.head.ReadyAt.IsZero() && h.head.BegunAt.IsZero()))
+	assert.Equal(rt, h.head.State.Ended(), !h.head.EndedAt.IsZero(), "the time of the end")
 	assert.Assert(rt, !h.head.BegunAt.IsZero() || h.head.Execution == "" || h.execs[h.head.Execution].State != task.ExecutionWorking)
 }
 

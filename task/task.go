@@ -155,6 +155,9 @@ type Head struct {
 	Usage     Usage     `json:"usage"`      // of models, so far
 	CreatedAt time.Time `json:"created_at"` // never changes
 	UpdatedAt time.Time `json:"updated_at"` // of the last change
+	// EndedAt is when the run came to its present end; zero while it has not
+	// ended. Runs that ended before it was recorded have none either.
+	EndedAt time.Time `json:"ended_at,omitzero"`
 	// StartedAt is the first moment of work; zero before.
 	StartedAt time.Time `json:"started_at,omitzero"`
 	// RunTime is the total of the ended executions' working time; BegunAt is

@@ -118,6 +118,7 @@ func (a *app) showRuns(raw json.RawMessage) error {
 // runLines show one run (Oz API, RunItem).
 var runLines = []column{
 	{"Run", ".run_id"}, {"Title", ".title"}, {"State", ".state"}, {"Message", ".status_message.message"}, {"Error code", ".status_message.error_code"},
+	{"Kept", `.status_message.session_debug_until | if . then "for inspection, until " + . + " at the latest" else null end`},
 	{"Question", `.status_message.question | if . then .text + (if .choices then " (" + (.choices | join(", ")) + ")" else "" end) + (if .expires_at then ", until " + .expires_at else "" end) else null end`},
 	{"Creator", ".creator.display_name"}, {"Executed as", "if .executor.uid != .creator.uid then .executor.display_name else null end"},
 	{"Source", `.source + " (" + .execution_location + ")"`}, {"Schedule", ".schedule.schedule_name"}, {"Created", ".created_at"}, {"Work time", spanExpr},

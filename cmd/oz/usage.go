@@ -189,7 +189,7 @@ func (a *app) workerGetCommand() *cobra.Command {
 func workerItems(list []oz.WorkerStatus) []map[string]any {
 	items := make([]map[string]any, len(list))
 	for i, w := range list {
-		items[i] = map[string]any{"id": w.ID, "instance": w.Instance, "team": w.Owner.UID, "ready": w.Ready, "draining": w.Draining, "active": w.Active,
+		items[i] = map[string]any{"id": w.ID, "instance": w.Instance, "team": w.Owner.UID, "ready": w.Ready, "draining": w.Draining, "active": w.Active, "idle": w.Idle, "retained": w.Retained,
 			"capacity": w.Capacity, "labels": w.Labels, "dedicated": w.Dedicated, "remote": w.Remote, "version": w.Version, "backend": w.Backend,
 			"platform": w.Platform, "connected_since": w.Since, "executions": w.Executions}
 	}
@@ -208,6 +208,9 @@ func (a *app) sayWorker(w oz.WorkerStatus) {
 		capacity = strconv.Itoa(w.Capacity)
 	}
 	a.say("%s %s: %s, %d of %s places taken", w.ID, w.Instance, state, w.Active, capacity)
+	if w.Idle+w.Retained > 0 {
+		a.say("  %-10s %d workspaces for follow-ups, %d of failed runs for inspection", "Keeps", w.Idle, w.Retained)
+	}
 	for _, line := range [][2]string{{"Backend", w.Backend}, {"Version", w.Version}, {"Platform", w.Platform}, {"Labels", strings.Join(w.Labels, ", ")}} {
 		if line[1] != "" {
 			a.say("  %-10s %s", line[0], line[1])

@@ -104,7 +104,7 @@ func present(t time.Time) time.Time {
 
 func timeless(h task.Head) task.Head {
 	h.ReadyAt, h.CreatedAt, h.UpdatedAt = present(h.ReadyAt), present(h.CreatedAt), present(h.UpdatedAt)
-	h.StartedAt, h.BegunAt, h.RunTime = present(h.StartedAt), present(h.BegunAt), 0
+	h.StartedAt, h.BegunAt, h.EndedAt, h.RunTime = present(h.StartedAt), present(h.BegunAt), present(h.EndedAt), 0
 	return h
 }
 

@@ -2430,6 +2430,9 @@ type RunExtension struct {
 	// ChildKey What the agent of the parent calls the run.
 	ChildKey string `json:"child_key,omitempty,omitzero"`
 
+	// EndedAt When the run came to its present end.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
 	// Environment Stored and given back as it came.
 	Environment JSON `json:"environment,omitempty,omitzero"`
 
@@ -2527,6 +2530,9 @@ type RunStatusMessage struct {
 
 	// Retryable Set on terminal errors.
 	Retryable *bool `json:"retryable,omitempty"`
+
+	// SessionDebugUntil Until when, at the latest, the workspace of a failed run is kept for inspection; absent when its environment has no failure_session_retention_minutes.
+	SessionDebugUntil *time.Time `json:"session_debug_until,omitempty"`
 }
 
 // RunnerConfig A compute profile. What a worker cannot enforce it ignores.
@@ -3137,6 +3143,9 @@ type WorkerItem struct {
 	// Id What runs name as worker_host; several workers may share it.
 	Id string `json:"id"`
 
+	// Idle Workspaces of ended runs that are kept for follow-ups. They take no place.
+	Idle int `json:"idle,omitempty,omitzero"`
+
 	// Instance Tells workers of one id apart.
 	Instance string   `json:"instance,omitempty,omitzero"`
 	Labels   []string `json:"labels,omitempty,omitzero"`
@@ -3149,6 +3158,9 @@ type WorkerItem struct {
 
 	// Remote Runs on another host than the server.
 	Remote bool `json:"remote,omitempty,omitzero"`
+
+	// Retained Workspaces of failed runs that are kept for inspection. They take no place.
+	Retained int `json:"retained,omitempty,omitzero"`
 
 	// Team The uid of the team whose runs alone it takes; absent for workers of all.
 	Team    string `json:"team,omitempty,omitzero"`

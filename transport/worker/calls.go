@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -133,8 +134,10 @@ func (s *session) readTask(ctx context.Context, id task.ID) (r result, err error
 	if t.Owner != s.peer.Owner {
 		return r, task.Errorf(task.CodeNotFound, "there is no such run")
 	}
-	known := task.Task{ID: t.ID, Head: task.Head{State: t.State, UpdatedAt: t.UpdatedAt}}
-	known.Config.IdleTimeoutMinutes = t.Config.IdleTimeoutMinutes
+	known, err := oz.ForWorker(t)
+	if err != nil {
+		return r, err
+	}
 	r.Task = &known
 	return r, nil
 }

@@ -195,10 +195,17 @@ type info struct {
 	Draining bool `json:"draining"`
 	Capacity int  `json:"capacity"`
 	Busy     int  `json:"busy"`
+	// Idle and Retained are the workspaces that it keeps.
+	Idle     int `json:"idle,omitempty"`
+	Retained int `json:"retained,omitempty"`
 }
 
 // maxExecutions bounds the list in a hello.
 const maxExecutions = 10_000
+
+// maxKept bounds what a worker says of the workspaces that it keeps. It says no
+// more itself: workspaces are cheap, and a number for people must not cost the link.
+const maxKept = 1_000_000
 
 func parseHello(data []byte) (hello, error) {
 	var h hello
@@ -238,6 +245,9 @@ func oneOf(instance, process string) error {
 func (i info) check() error {
 	if i.Capacity < 0 || i.Busy < 0 || i.Capacity > maxExecutions || i.Busy > 2*maxExecutions {
 		return task.Invalid("data.capacity", "and busy must be 0 to %d", maxExecutions)
+	}
+	if i.Idle < 0 || i.Retained < 0 || i.Idle > maxKept || i.Retained > maxKept {
+		return task.Invalid("data.idle", "and retained must be 0 to %d", maxKept)
 	}
 	return nil
 }

@@ -103,8 +103,8 @@ type Status struct {
 	Ready bool
 	// Draining says that nothing new is taken.
 	Draining bool
-	// Capacity and Busy are those of oz.WorkerInfo.
-	Capacity, Busy int
+	// Capacity, Busy, Idle and Retained are those of oz.WorkerInfo.
+	Capacity, Busy, Idle, Retained int
 	// Unsent is how many reports wait for the server.
 	Unsent int
 }

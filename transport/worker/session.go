@@ -205,7 +205,7 @@ func (s *session) Info() oz.WorkerInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.hello
-	return oz.WorkerInfo{ID: s.id, Host: s.peer.WorkerID, Owner: s.peer.Owner, Capacity: h.Capacity, Busy: h.Busy, Labels: h.Labels,
+	return oz.WorkerInfo{ID: s.id, Host: s.peer.WorkerID, Owner: s.peer.Owner, Capacity: h.Capacity, Busy: h.Busy, Idle: h.Idle, Retained: h.Retained, Labels: h.Labels,
 		Dedicated: h.Dedicated, Remote: true, Paused: !s.welcomed || !h.Ready || h.Draining, Draining: h.Draining,
 		Instance: h.Instance, Version: h.Version, Backend: h.Backend, Platform: h.Platform, Since: s.since}
 }

@@ -161,7 +161,7 @@ func (w *Worker) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return Status{ID: info.ID, Instance: w.instance, Connected: w.conn != nil, Since: w.since, LastError: w.lastErr,
-		Ready: w.ready, Draining: draining, Capacity: info.Capacity, Busy: info.Busy, Unsent: len(w.calls)}
+		Ready: w.ready, Draining: draining, Capacity: info.Capacity, Busy: info.Busy, Idle: info.Idle, Retained: info.Retained, Unsent: len(w.calls)}
 }
 
 // keepLink connects until ctx ends: soon after an end, later and later when
@@ -271,7 +271,8 @@ func (w *Worker) info() info {
 	now, draining := w.local.Info(), w.draining()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return info{Ready: w.ready && !now.Paused, Draining: draining, Capacity: now.Capacity, Busy: now.Busy}
+	return info{Ready: w.ready && !now.Paused, Draining: draining, Capacity: now.Capacity, Busy: now.Busy,
+		Idle: min(now.Idle, maxKept), Retained: min(now.Retained, maxKept)}
 }
 
 // tell says how busy the worker is, if it is connected: else its next hello does.

@@ -127,7 +127,7 @@ func RunnerConfigOf(c api.RunnerConfig) oz.RunnerConfig {
 
 // Worker gives a worker as the wire has it.
 func Worker(w oz.WorkerStatus) api.WorkerItem {
-	item := api.WorkerItem{Id: w.ID, Instance: w.Instance, Ready: w.Ready, Draining: w.Draining, Active: w.Active, Capacity: w.Capacity,
+	item := api.WorkerItem{Id: w.ID, Instance: w.Instance, Ready: w.Ready, Draining: w.Draining, Active: w.Active, Idle: w.Idle, Retained: w.Retained, Capacity: w.Capacity,
 		Labels: slices.Clone(w.Labels), Dedicated: w.Dedicated, Remote: w.Remote, Version: w.Version, Backend: w.Backend, Platform: w.Platform,
 		ConnectedSince: optionalTime(w.Since)}
 	if w.Owner.Type == task.ScopeTeam {
@@ -141,7 +141,7 @@ func Worker(w oz.WorkerStatus) api.WorkerItem {
 
 // WorkerOf reads a worker.
 func WorkerOf(w api.WorkerItem) oz.WorkerStatus {
-	s := oz.WorkerStatus{ID: w.Id, Instance: w.Instance, Ready: w.Ready, Draining: w.Draining, Active: w.Active, Capacity: w.Capacity,
+	s := oz.WorkerStatus{ID: w.Id, Instance: w.Instance, Ready: w.Ready, Draining: w.Draining, Active: w.Active, Idle: w.Idle, Retained: w.Retained, Capacity: w.Capacity,
 		Labels: slices.Clone(w.Labels), Dedicated: w.Dedicated, Remote: w.Remote, Version: w.Version, Backend: w.Backend, Platform: w.Platform,
 		Since: timeOf(w.ConnectedSince)}
 	if w.Team != "" {

@@ -40,7 +40,7 @@ func RunItem(t task.Task, v RunView) (api.RunItem, error) {
 		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), StartedAt: optionalTime(t.StartedAt),
 		RunTime:           runTime(t.Head, v.Now),
 		ExecutionLocation: api.ExecutionLocation(t.Where), Source: api.RunSourceType(t.Source),
-		StatusMessage: statusMessage(t.Status),
+		StatusMessage: runStatus(t),
 		Schedule:      scheduleInfo(t.Metadata),
 		SessionLink:   sessionLink(v.PublicURL, id), TriggerUrl: t.TriggerURL,
 		Creator: profile(t.Creator), Executor: profile(t.Executor), Scope: optionalScope(t.Owner),
@@ -79,6 +79,7 @@ func Task(r api.RunItem) (task.Task, error) {
 func extend(t *task.Task, x api.RunExtension) {
 	t.LastSeq, t.LastInput, t.PrunedTo, t.Executions, t.Attempts = x.LastSeq, x.LastInput, x.PrunedTo, x.Executions, x.Attempts
 	t.RunTime, t.BegunAt, t.ReadyAt = time.Duration(x.RunTimeMs)*time.Millisecond, timeOf(x.BegunAt), timeOf(x.ReadyAt)
+	t.EndedAt = timeOf(x.EndedAt)
 	t.Execution, t.Mode, t.Interactive = task.ExecutionID(x.ExecutionId), task.Mode(x.Mode), x.Interactive
 	t.Requester = principal(x.Requester)
 	t.ChildKey, t.Approved, t.ModeNow = x.ChildKey, x.Approved, task.Mode(x.ModeNow)
@@ -100,7 +101,7 @@ func Created(t task.Task) api.RunAgentResponse {
 func extension(t task.Task) *api.RunExtension {
 	x := api.RunExtension{
 		LastSeq: t.LastSeq, LastInput: t.LastInput, PrunedTo: t.PrunedTo, Executions: t.Executions, Attempts: t.Attempts,
-		RunTimeMs: t.RunTime.Milliseconds(), BegunAt: optionalTime(t.BegunAt), ReadyAt: optionalTime(t.ReadyAt),
+		RunTimeMs: t.RunTime.Milliseconds(), BegunAt: optionalTime(t.BegunAt), EndedAt: optionalTime(t.EndedAt), ReadyAt: optionalTime(t.ReadyAt),
 		ExecutionId: string(t.Execution), Mode: api.RunMode(t.Mode), Interactive: t.Interactive,
 		Origins: maps.Clone(t.Origins), Environment: slices.Clone(t.Environment), Sharing: optionalSharing(t), Requester: profile(t.Requester),
 		ChildKey: t.ChildKey, Approved: t.Approved, ModeNow: api.RunMode(t.ModeNow),
@@ -114,6 +115,15 @@ func extension(t task.Task) *api.RunExtension {
 			WebSearches: m.WebSearches, WebSearchCostUsd: m.WebSearchUSD, CustomEndpoint: m.Custom})
 	}
 	return &x
+}
+
+// runStatus is statusMessage with what depends on the rest of the run.
+func runStatus(t task.Task) *api.RunStatusMessage {
+	m := statusMessage(t.Status)
+	if m != nil {
+		m.SessionDebugUntil = optionalTime(oz.DebugUntil(t))
+	}
+	return m
 }
 
 func statusMessage(s task.Status) *api.RunStatusMessage {

@@ -116,7 +116,7 @@ func tasks() *rapid.Generator[task.Task] {
 			Status:     optional(rapid.Just(task.Status{Message: "m", ErrorCode: task.CodeInternal, Retryable: true})).Draw(t, "status"),
 			Executions: 3, Attempts: 2, LastSeq: rapid.Int64Min(0).Draw(t, "seq"), LastInput: 4, PrunedTo: rapid.Int64Min(0).Draw(t, "pruned"), SandboxRunning: rapid.Bool().Draw(t, "sandbox"),
 			CreatedAt: moments().Draw(t, "created"), UpdatedAt: moments().Draw(t, "updated"),
-			ReadyAt: optional(moments()).Draw(t, "ready"), StartedAt: optional(moments()).Draw(t, "started"), BegunAt: optional(moments()).Draw(t, "begun"),
+			ReadyAt: optional(moments()).Draw(t, "ready"), StartedAt: optional(moments()).Draw(t, "started"), BegunAt: optional(moments()).Draw(t, "begun"), EndedAt: optional(moments()).Draw(t, "ended"),
 			RunTime: time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "ms")) * time.Millisecond,
 			Usage: task.Usage{Models: optional(rapid.Just([]task.ModelUsage{
 				{Category: "agent", Model: "m", Calls: 2, Tokens: task.TokenCount{Input: 1, CacheRead: 2, CacheWrite: 3, Output: 4}, Cost: task.CostUSD{Input: .1, CacheRead: .2, CacheWrite: .3, Output: .4}},
