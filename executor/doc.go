@@ -24,6 +24,14 @@
 // host, not to the process that started them: they go on when a worker dies, and the next worker finds them with List
 // and Open.
 //
+// # What is kept of an ended run
+//
+// The workspace alone: its directory, for follow-ups within idle_timeout_minutes and, of a run that failed, for
+// inspection within its environment's failure_session_retention_minutes. No process, home, temporary file or, with
+// containers, layer of the root file system outlives the sandbox. A kept workspace takes no place of a worker; beyond a
+// number, or when the disk is nearly full, the one whose run ended first is removed before its time. See
+// oz.LocalWorkerOptions.
+//
 // # Errors
 //
 // [ErrNotFound], [ErrInvalidSpec], [ErrInUse] and [ErrUnsupportedSignal] are found with errors.Is. Everything else is a

@@ -303,7 +303,9 @@ func TestDebugUntil(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Assert(t, oz.DebugUntil(far).Equal(c.want), "%s, behind a connection", name)
 	}
-	far, err := oz.ForWorker(run(func(r *task.Task) { r.Environment = []byte(`{"setup_commands":["echo hunter2"],"failure_session_retention_minutes":7}`) }))
+	far, err := oz.ForWorker(run(func(r *task.Task) {
+		r.Environment = []byte(`{"setup_commands":["echo hunter2"],"failure_session_retention_minutes":7}`)
+	}))
 	assert.NilError(t, err)
 	assert.Equal(t, string(far.Environment), `{"failure_session_retention_minutes":7}`)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor/hooks"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/keptworkspaces"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/oz"
 )
@@ -186,5 +187,6 @@ func (c *config) worker(b *backend, log *zap.Logger) (*oz.LocalWorker, error) {
 		mirrors = "" // of no use where its files are others
 	}
 	return oz.NewLocalWorker(b.executor, &oz.LocalWorkerOptions{ID: c.WorkerID, Capacity: c.capacity(), Command: b.command, Env: b.env, Limits: b.limits,
-		ServerURL: c.Server, CacheDir: mirrors, StopGrace: stopGrace, StopOnShutdown: c.StopOnShutdown, IdleLimit: c.idleLimit(), Logger: log})
+		ServerURL: c.Server, CacheDir: mirrors, StopGrace: stopGrace, StopOnShutdown: c.StopOnShutdown, IdleLimit: c.idleLimit(), FailureLimit: c.failureLimit(),
+		MaxKept: c.maxKept(), MinFreeDisk: c.minFreeDisk(), FreeDisk: keptworkspaces.FreeDisk(b.root), Logger: log})
 }

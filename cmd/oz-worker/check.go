@@ -21,6 +21,25 @@ import (
 	"github.com/oz-platform/cloudagents/transport/worker"
 )
 
+// checkKept checks what says how long and how much is kept of ended runs.
+func (c *config) checkKept() error {
+	for _, w := range []struct{ field, value string }{{"idle_on_complete", c.IdleOnComplete}, {"idle_on_fail", c.IdleOnFail}} {
+		if w.value == "" {
+			continue
+		}
+		if d, err := time.ParseDuration(w.value); err != nil || d < 0 {
+			return fmt.Errorf("%s: %q is no time such as 45m, or 0s", w.field, w.value)
+		}
+	}
+	if c.MaxKeptWorkspaces < 0 {
+		return fmt.Errorf("max_kept_workspaces: %d, must not be negative; 0 is no limit", c.MaxKeptWorkspaces)
+	}
+	if !(c.MinFreeDiskGB >= 0 && c.MinFreeDiskGB <= 1<<20) {
+		return fmt.Errorf("min_free_disk_gb: %v, must be 0 to %d; 0 is no bound", c.MinFreeDiskGB, 1<<20)
+	}
+	return nil
+}
+
 // check names the first setting that cannot be, and fills in what depends on
 // others.
 func (c *config) check(env modelenv.Lookup) error {
@@ -42,10 +61,8 @@ func (c *config) check(env modelenv.Lookup) error {
 	if err := worker.CheckLabels("labels", c.Labels); err != nil {
 		return err
 	}
-	if c.IdleOnComplete != "" {
-		if d, err := time.ParseDuration(c.IdleOnComplete); err != nil || d < 0 {
-			return fmt.Errorf("idle_on_complete: %q is no time such as 45m, or 0s", c.IdleOnComplete)
-		}
+	if err := c.checkKept(); err != nil {
+		return err
 	}
 	if c.Listen == "" && env("OTEL_METRICS_EXPORTER") == "prometheus" { // as the official worker does
 		c.Listen = net.JoinHostPort(cmp.Or(env("OTEL_EXPORTER_PROMETHEUS_HOST"), "localhost"), cmp.Or(env("OTEL_EXPORTER_PROMETHEUS_PORT"), "9464"))

@@ -34,6 +34,14 @@ type config struct {
 	// IdleOnComplete bounds how long what a run has left is kept for a
 	// follow-up, as a duration; empty is as long as the run asks for.
 	IdleOnComplete string `yaml:"idle_on_complete"`
+	// IdleOnFail bounds how long what a failed run has left is kept for
+	// inspection, as a duration; empty is as long as its environment asks for.
+	IdleOnFail string `yaml:"idle_on_fail"`
+	// MaxKeptWorkspaces bounds how many workspaces of ended runs are kept; 0 is
+	// no limit.
+	MaxKeptWorkspaces int `yaml:"max_kept_workspaces"`
+	// MinFreeDiskGB is how much of the disk stays free of them; 0 is no bound.
+	MinFreeDiskGB float64 `yaml:"min_free_disk_gb"`
 	// StateDir holds what the worker must remember.
 	StateDir string `yaml:"state_dir"`
 	// Listen is the address of /healthz and /metrics; empty for none.
@@ -62,7 +70,8 @@ type config struct {
 }
 
 func defaultConfig() config {
-	return config{Server: "http://127.0.0.1:8080", Cleanup: true, LogLevel: "info", LogFormat: "json", DrainTimeout: 30 * time.Second}
+	return config{Server: "http://127.0.0.1:8080", Cleanup: true, LogLevel: "info", LogFormat: "json", DrainTimeout: 30 * time.Second,
+		MaxKeptWorkspaces: 100, MinFreeDiskGB: 2}
 }
 
 // variables names the environment variable of each flag that has one.
@@ -93,6 +102,8 @@ func (c *config) register(f *pflag.FlagSet) {
 	f.StringVar(&c.flagBackend, "backend", "", "how agents run: direct, local or command; default that of the file, or direct")
 	f.IntVar(&c.MaxConcurrentTasks, "max-concurrent-tasks", 0, "how many runs work at once; 0 is no limit")
 	f.StringVar(&c.IdleOnComplete, "idle-on-complete", "", "longest `time` that the workspace of an ended run is kept, such as 45m; 0s keeps none; default as the run says")
+	f.StringVar(&c.IdleOnFail, "idle-on-fail", "", "longest `time` that the workspace of a failed run is kept for inspection; 0s keeps none for that; default as its environment says")
+	f.IntVar(&c.MaxKeptWorkspaces, "max-kept-workspaces", c.MaxKeptWorkspaces, "how many workspaces of ended runs are kept; the oldest gives way; 0 is no limit")
 	f.Bool("no-cleanup", false, "keep workspaces of runs that are over, and run no teardown command")
 	f.StringVar(&c.targetDir, "target-dir", "", "`directory` in which all agents work (direct)")
 	f.StringArrayVarP(&c.volumes, "volumes", "v", nil, "`HOST:CONTAINER[:ro]` (back-ends with containers only); repeat")
@@ -228,11 +239,33 @@ func (c *config) capacity() int {
 }
 
 // idleLimit is IdleOnComplete as oz.LocalWorkerOptions.IdleLimit has it.
-func (c *config) idleLimit() time.Duration {
-	if c.IdleOnComplete == "" {
+func (c *config) idleLimit() time.Duration { return limitOf(c.IdleOnComplete) }
+
+// failureLimit is IdleOnFail as oz.LocalWorkerOptions.FailureLimit has it.
+func (c *config) failureLimit() time.Duration { return limitOf(c.IdleOnFail) }
+
+// maxKept is MaxKeptWorkspaces as oz.LocalWorkerOptions.MaxKept has it.
+func (c *config) maxKept() int {
+	if c.MaxKeptWorkspaces == 0 {
+		return oz.NoLimit
+	}
+	return c.MaxKeptWorkspaces
+}
+
+// minFreeDisk is MinFreeDiskGB as oz.LocalWorkerOptions.MinFreeDisk has it.
+func (c *config) minFreeDisk() int64 {
+	if c.MinFreeDiskGB == 0 {
+		return -1
+	}
+	return int64(c.MinFreeDiskGB * (1 << 30))
+}
+
+// limitOf is a duration that was checked, where 0s is none and empty no limit.
+func limitOf(s string) time.Duration {
+	if s == "" {
 		return 0
 	}
-	limit, _ := time.ParseDuration(c.IdleOnComplete) // was checked
+	limit, _ := time.ParseDuration(s)
 	if limit == 0 {
 		return -1
 	}

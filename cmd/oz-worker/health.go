@@ -37,6 +37,8 @@ type health struct {
 	Draining  bool      `json:"draining"`
 	Capacity  int       `json:"capacity"` // 0 is no limit
 	Busy      int       `json:"busy"`
+	Idle      int       `json:"idle_workspaces"`     // of ended runs, for follow-ups; they take no place
+	Retained  int       `json:"retained_workspaces"` // of failed runs, for inspection
 	Unsent    int       `json:"unsent_reports"`
 }
 
@@ -52,7 +54,7 @@ type checkup struct {
 func (c *checkup) look(ctx context.Context) health {
 	s := c.status()
 	h := health{Status: "ok", Reasons: []string{}, WorkerID: s.ID, Instance: s.Instance, Backend: c.backend, Version: version.Number,
-		Connected: s.Connected, Since: s.Since, Draining: s.Draining, Capacity: s.Capacity, Busy: s.Busy, Unsent: s.Unsent}
+		Connected: s.Connected, Since: s.Since, Draining: s.Draining, Capacity: s.Capacity, Busy: s.Busy, Idle: s.Idle, Retained: s.Retained, Unsent: s.Unsent}
 	say := func(format string, args ...any) { h.Reasons = append(h.Reasons, fmt.Sprintf(format, args...)) }
 	switch {
 	case !s.Connected && s.LastError != "":

@@ -46,6 +46,9 @@ All settings of the file, with their defaults:
     cleanup: true                 # remove workspaces, and run teardown commands
     max_concurrent_tasks: 0       # runs at work; 0 is no limit
     idle_on_complete: ""          # longest time that a workspace is kept for follow-ups, such as 45m; "" is as the run says
+    idle_on_fail: ""              # longest time that one of a failed run is kept for inspection; "" is as its environment says
+    max_kept_workspaces: 100      # how many are kept at once; the oldest gives way, those of failed runs last; 0 is no limit
+    min_free_disk_gb: 2           # while less of the disk is free, they give way, too; 0 is no bound
     state_dir: ""                 # what the worker must remember; see --state-dir
     listen: ""                    # address of /healthz and /metrics
     log_level: info               # debug, info, warn or error

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/oz-platform/cloudagents/internal/keptworkspaces"
 	"github.com/oz-platform/cloudagents/internal/version"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
@@ -76,11 +77,11 @@ func newMetrics(workerID, backend string) *metrics {
 }
 
 // watch adds what the worker knows at each scrape.
-func (m *metrics) watch(status func() worker.Status, healthy func() bool) {
+func (m *metrics) watch(status func() worker.Status, kept func() oz.KeptWorkspaces, healthy func() bool) {
 	gauge := func(name, help string, value func(worker.Status) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "oz_worker_" + name, Help: help}, func() float64 { return value(status()) })
 	}
-	m.registry.MustRegister(
+	m.registry.MustRegister(keptworkspaces.Collector("oz_worker_", kept),
 		gauge("connected", "1 while the server has this worker.", func(s worker.Status) float64 { return number(s.Connected) }),
 		gauge("draining", "1 while nothing new is taken.", func(s worker.Status) float64 { return number(s.Draining) }),
 		gauge("tasks_active", "Places that are taken.", func(s worker.Status) float64 { return float64(s.Busy) }),

@@ -45,7 +45,7 @@ func serve(ctx context.Context, signals <-chan os.Signal, c config, env modelenv
 		return err
 	}
 	check := &checkup{backend: c.backend, exec: b.executor, root: b.root, status: w.Status}
-	m.watch(w.Status, check.healthy)
+	m.watch(w.Status, local.Kept, check.healthy)
 	ln, err := c.listen()
 	if err != nil {
 		return err

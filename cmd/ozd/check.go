@@ -102,6 +102,12 @@ func (w workerConfig) check() error {
 	if strings.ContainsAny(w.SidecarImage, " \t\n") {
 		return errors.New("worker.sidecar_image: must be the name of an image, without spaces")
 	}
+	if w.MaxKeptWorkspaces < 0 {
+		return fmt.Errorf("worker.max_kept_workspaces: %d, must not be negative; 0 is no limit", w.MaxKeptWorkspaces)
+	}
+	if !(w.MinFreeDiskGB >= 0 && w.MinFreeDiskGB <= 1<<20) {
+		return fmt.Errorf("worker.min_free_disk_gb: %v, must be 0 to %d; 0 is no bound", w.MinFreeDiskGB, 1<<20)
+	}
 	switch w.Executor {
 	case "", executorLocal, executorContainerd:
 	default:

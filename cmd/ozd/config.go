@@ -155,6 +155,10 @@ type workerConfig struct {
 	// SidecarImage is where workers of other hosts take the agent from, for runs
 	// in containers.
 	SidecarImage string `yaml:"sidecar_image"`
+	// MaxKeptWorkspaces bounds how many workspaces of ended runs are kept, and
+	// MinFreeDiskGB how much of the disk stays free of them; 0 is no bound.
+	MaxKeptWorkspaces int     `yaml:"max_kept_workspaces"`
+	MinFreeDiskGB     float64 `yaml:"min_free_disk_gb"`
 	// Executor is what makes its sandboxes: local, the default, or containerd.
 	Executor string `yaml:"executor"`
 	// Isolation says whether the local executor's sandboxes get namespaces of
@@ -166,7 +170,8 @@ type workerConfig struct {
 
 func defaultConfig() config {
 	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", StoreWait: 2 * time.Minute, MaxConcurrent: 4, MaxWaiting: 10_000,
-		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120}, Worker: workerConfig{Executor: executorLocal, Isolation: string(local.IsolationAuto)}}
+		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120},
+		Worker: workerConfig{Executor: executorLocal, Isolation: string(local.IsolationAuto), MaxKeptWorkspaces: 100, MinFreeDiskGB: 2}}
 }
 
 // variables names the environment variable of each flag.

@@ -13,6 +13,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/keptworkspaces"
 	"github.com/oz-platform/cloudagents/oz"
 )
 
@@ -28,6 +29,8 @@ func (s *server) openExecutor(ctx context.Context) (executor.Executor, *oz.Local
 	opts := &oz.LocalWorkerOptions{Capacity: s.config.MaxConcurrent, ServerURL: cmp.Or(s.config.Worker.ServerURL, s.address),
 		Env: s.config.sandboxEnv(s.env), Logger: s.log}
 	root := filepath.Join(s.config.Data, "run")
+	opts.FreeDisk = keptworkspaces.FreeDisk(root)
+	opts.MaxKept, opts.MinFreeDisk = s.config.Worker.kept()
 	if s.config.Worker.Executor == executorContainerd {
 		ex, command, err := s.config.Worker.Containerd.Open(ctx, root, s.env, s.log)
 		if err != nil {
@@ -78,4 +81,16 @@ func (c *config) private() []string {
 		}
 	}
 	return paths
+}
+
+// kept gives the bounds of kept workspaces as oz.LocalWorkerOptions has them.
+func (w workerConfig) kept() (most int, minFree int64) {
+	most, minFree = w.MaxKeptWorkspaces, int64(w.MinFreeDiskGB*(1<<30))
+	if most == 0 {
+		most = oz.NoLimit
+	}
+	if minFree == 0 {
+		minFree = -1
+	}
+	return most, minFree
 }

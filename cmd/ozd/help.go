@@ -67,6 +67,8 @@ All settings of the file, with their defaults:
       env: []                     # variables of every sandbox: NAME=value, or NAME to pass it on
       server_url: ""              # where sandboxes reach the API; default the address above
       sidecar_image: ""           # image with the agent, for official workers with containers
+      max_kept_workspaces: 100    # workspaces of ended runs; the oldest gives way, those of failed runs last; 0 is no limit
+      min_free_disk_gb: 2         # while less of the disk is free, they give way, too; 0 is no bound
       executor: local             # what makes its sandboxes: local (processes of this host) or containerd
       isolation: auto             # namespaces around local sandboxes: auto (where the host can), require (or do not start), off
       containerd: {}              # see the example

@@ -23,6 +23,7 @@ import (
 	"github.com/oz-platform/cloudagents/environment/skill/bundled"
 	"github.com/oz-platform/cloudagents/environment/skill/gitskills"
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/internal/keptworkspaces"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -266,7 +267,11 @@ func (s *server) worker() (*oz.LocalWorker, error) {
 		return nil, err
 	}
 	s.runners.ID = id
-	return oz.NewLocalWorker(s.executor, s.runners)
+	w, err := oz.NewLocalWorker(s.executor, s.runners)
+	if err == nil {
+		s.metrics.registry.MustRegister(keptworkspaces.Collector("oz_", w.Kept))
+	}
+	return w, err
 }
 
 // run lets the platform work until ctx ends, then lets requests under way

@@ -37,6 +37,14 @@
 //	<root>/workspaces/<key>/           workspace
 //	<root>/network/                    addresses of the bridge
 //
+// Of a run that has ended the workspace alone is kept, for follow-ups or for the
+// inspection of what failed, and by the same rules as everywhere (see package
+// executor): an operator finds it at <root>/workspaces/<run id>. The container,
+// its writable layer (packages that the agent installed, files outside of
+// /workspace) and its processes are gone: a follow-up gets a new container from
+// the image, in the old workspace. There are no idle containers, and nobody can
+// exec into a failed one.
+//
 // Each sandbox starts cold, from its bare image: Spec.Warm is ignored.
 //
 // # Limits

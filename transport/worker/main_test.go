@@ -56,7 +56,7 @@ func runnerMain(mode string) int {
 	return 0
 }
 
-// carryOut works by mode: "succeed" at once, "crash", or "until FILE" exists.
+// carryOut works by mode: "succeed" or "fail" at once, "crash", or "until FILE" exists.
 func carryOut(ctx context.Context, link executor.Link, mode string) error {
 	if _, err := link.Heartbeat(ctx); err != nil {
 		return err
@@ -83,13 +83,16 @@ func carryOut(ctx context.Context, link executor.Link, mode string) error {
 			return err
 		}
 		seen = beat.LastInput
-		if _, err := os.Stat(mode); mode == "succeed" || err == nil {
+		if _, err := os.Stat(mode); mode == "succeed" || mode == "fail" || err == nil {
 			break
 		}
 		if err := say(fmt.Sprint("still here ", n)); err != nil {
 			return err
 		}
 		time.Sleep(50 * time.Millisecond) // the agent's own pace
+	}
+	if mode == "fail" {
+		return link.End(ctx, task.End{State: task.StateFailed, Status: task.Status{Message: "no luck", ErrorCode: task.CodeEnvironmentSetupFailed}, SeenInput: seen})
 	}
 	return link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: seen})
 }

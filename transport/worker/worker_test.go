@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
@@ -405,3 +407,48 @@ func TestRefusedWorker(t *testing.T) {
 	time.Sleep(time.Second)
 	assert.Equal(t, h.seen.count(worker.EventDialFailed), 1)
 }
+
+// TestFailedWorkspaceIsKeptOverTheLink: a worker of another host learns for how
+// long the workspace of a failed run is to be kept, also after a restart, and the
+// server learns what it keeps.
+func TestFailedWorkspaceIsKeptOverTheLink(t *testing.T) {
+	e := start(t, nil)
+	h := newHost(t, e)
+	minutes, idle := 30, 1
+	env, err := e.Platform.CreateEnvironment(t.Context(), environment.Config{Name: "kept", FailureSessionRetentionMinutes: &minutes}, nil)
+	assert.NilError(t, err)
+	_, stop := h.run("fail", nil)
+	kept := submit(t, e, task.Config{EnvironmentID: env.UID, IdleTimeoutMinutes: &idle})
+	other := submit(t, e, task.Config{IdleTimeoutMinutes: &idle})
+	got := reaches(t, e, kept.ID, task.StateFailed)
+	reaches(t, e, other.ID, task.StateFailed)
+	assert.Assert(t, oz.DebugUntil(got).Equal(got.EndedAt.Add(30*time.Minute)))
+	eventually(t, "nothing runs", func() bool { return len(h.sandboxes()) == 0 })
+	stop()
+
+	at := func(by time.Duration) func(*worker.Options, *oz.LocalWorkerOptions) {
+		return func(_ *worker.Options, lo *oz.LocalWorkerOptions) { lo.Clock = ahead{by} }
+	}
+	w, stop := h.run("fail", at(28*time.Minute))
+	eventually(t, "one is left", func() bool { return w.Status().Retained == 1 && w.Status().Idle == 0 })
+	keys, err := h.exec.Workspaces(t.Context())
+	assert.NilError(t, err)
+	assert.DeepEqual(t, keys, []string{string(kept.ID)})
+	eventually(t, "the server knows", func() bool {
+		list, err := e.Platform.WorkerList(t.Context())
+		return err == nil && slices.ContainsFunc(list, func(s oz.WorkerStatus) bool { return s.ID == "build-1" && s.Retained == 1 && s.Active == 0 })
+	})
+	stop()
+
+	w, _ = h.run("fail", at(31*time.Minute))
+	eventually(t, "none is left", func() bool {
+		keys, err := h.exec.Workspaces(t.Context())
+		return err == nil && len(keys) == 0 && w.Status().Retained == 0
+	})
+}
+
+// ahead is the machine's clock, set forward.
+type ahead struct{ by time.Duration }
+
+func (a ahead) Now() time.Time                         { return time.Now().Add(a.by) }
+func (a ahead) After(d time.Duration) <-chan time.Time { return time.After(d) }
