@@ -202,7 +202,7 @@ func TestMistakes(t *testing.T) {
 		{`--sort-order: "up" is neither asc nor desc`, "api-key list --sort-order up"},
 		{"--name and --cron are needed", "schedule create -p x"},
 		{"--name and --cron are needed", "schedule --name x"},
-		{"--prompt or --skill is needed", "schedule create --name x --cron y"},
+		{"--prompt, --saved-prompt or --skill is needed", "schedule create --name x --cron y"},
 		{"name something to change", "schedule update ID"},
 		{"--environment and --no-environment exclude each other", "schedule create --name n --cron c -p x -e e --no-environment"},
 		{"--to is needed", "run message send --subject s --body b --sender-run-id r"},
