@@ -169,6 +169,26 @@ func TestLinks(t *testing.T) {
 	assert.ErrorContains(t, err, "was good until")
 }
 
+// TestFirstLinksAtOnce: codes that are the first of a server, and made at the
+// same time, are all good.
+func TestFirstLinksAtOnce(t *testing.T) {
+	s, ctx := newStore(t, integration.Options{}), t.Context()
+	var all sync.WaitGroup
+	codes := make([]string, 8)
+	for i := range codes {
+		all.Go(func() {
+			code, err := s.LinkCode(ctx, integration.Slack, "U1", "bob")
+			assert.Check(t, err)
+			codes[i] = code
+		})
+	}
+	all.Wait()
+	for _, code := range codes {
+		_, err := s.AcceptLink(ctx, code, ann)
+		assert.NilError(t, err)
+	}
+}
+
 func FuzzAcceptLink(f *testing.F) {
 	f.Add("e30.AAAA")
 	f.Add("..")

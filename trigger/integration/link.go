@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -187,22 +189,37 @@ func (s *Store) readOffer(ctx context.Context, code string) (o offer, err error)
 	return o, nil
 }
 
+// kindLinkKey is the record that names the key of offers: of several replicas
+// that make one at once, the first counts.
+const kindLinkKey = "integration.linkkey"
+
 // linkKey is what offers are signed with, the same on all replicas.
 func (s *Store) linkKey(ctx context.Context) ([]byte, error) {
 	if s.vault == nil {
 		return nil, task.Errorf(task.CodeFeatureNotAvailable, "this server keeps no secrets, so that accounts cannot be linked")
 	}
 	owner := task.Scope{Type: task.ScopeTeam, UID: "server"}
-	key, err := s.vault.Kept(ctx, owner, "integration-links")
-	if !errors.Is(err, task.ErrNotFound) {
-		return key, err
+	for {
+		rec, err := s.records.Record(ctx, kindLinkKey, "name")
+		if err == nil {
+			return s.vault.Kept(ctx, owner, string(rec.Data))
+		}
+		if !errors.Is(err, task.ErrNotFound) {
+			return nil, err
+		}
+		key, name := make([]byte, 32), "integration-links-"+uuid.NewString()
+		_, _ = rand.Read(key) // never fails
+		if err := s.vault.Keep(ctx, owner, name, key); err != nil {
+			return nil, err
+		}
+		_, err = s.records.PutRecord(ctx, task.Record{Kind: kindLinkKey, Key: "name", Data: []byte(name), UpdatedAt: s.now()})
+		if err == nil {
+			return key, nil
+		}
+		if dropErr := s.vault.Drop(ctx, owner, name); dropErr != nil || !errors.Is(err, task.ErrConflict) {
+			return nil, errors.Join(err, dropErr)
+		}
 	}
-	key = make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	if err := s.vault.Keep(ctx, owner, "integration-links", key); err != nil {
-		return nil, err
-	}
-	return s.vault.Kept(ctx, owner, "integration-links") // of two that were made at once, the last counts
 }
 
 func sign(key, body []byte) []byte {
