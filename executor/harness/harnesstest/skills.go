@@ -34,13 +34,14 @@ func RunSkills(t *testing.T, h Harness, root string, reads ...string) {
 	assert.NilError(t, os.Symlink("/etc/passwd", filepath.Join(home, ".agents/skills/ritual/link")))
 	finder := skilldir.New(skilldir.Root{Dir: home})
 
+	agent := h.New() // one: each asks its program for the version, which is slow
 	s := lab.Session(t)
 	one, err := finder.Find("Release Ritual")
 	assert.NilError(t, err)
 	s.Skills = []skilldir.Found{one}
 	s.StateDir = filepath.Join(t.TempDir(), "state")
 	lab.Log.Say("Hello.")
-	o, err := h.New().Run(t.Context(), s)
+	o, err := agent.Run(t.Context(), s)
 	assert.NilError(t, err)
 	assert.Equal(t, o.State, task.StateSucceeded, "%v", o.Status)
 	assert.Assert(t, strings.Contains(string(lab.Server.Requests()[0].Body), known), "the program did not tell the model of the skill")
@@ -64,7 +65,7 @@ func RunSkills(t *testing.T, h Harness, root string, reads ...string) {
 		s.Skills = append(s.Skills, own)
 	}
 	lab.Log.Say("Hello again.")
-	o, err = h.New().Run(t.Context(), s)
+	o, err = agent.Run(t.Context(), s)
 	assert.NilError(t, err)
 	assert.Equal(t, o.State, task.StateSucceeded, "%v", o.Status)
 	_, err = os.Lstat(dir)
