@@ -87,6 +87,7 @@ type Executor struct {
 	changing  map[string]chan struct{} // by ID: being started, found or removed; closed when that is done
 	workspace map[string]int           // by key: Starts in progress, or removing
 	reserve   *helper                  // nil: none
+	spawning  sync.Mutex               // held while an isolated helper is started
 
 	// Settled by New.
 	isolate bool

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/assert/cmp"
 
@@ -38,7 +39,12 @@ func TestIsolatedViewOfRoot(t *testing.T) {
 func TestIsolatedViewOfUser(t *testing.T) {
 	canIsolate(t)
 	if asNobody(t) {
+		// A server hides its memory, and goes on doing so.
+		assert.NilError(t, unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 		testView(t)
+		hidden, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		assert.NilError(t, err)
+		assert.Equal(t, hidden, 0)
 		t.Run("CannotBeTakenOff", testTakenOff)
 	}
 }
