@@ -59,7 +59,7 @@ func (e *Executor) spawn() (*helper, error) {
 // cannot see it anyway.
 func showMemory() (hide func()) {
 	hidden, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	if os.Geteuid() == 0 || err != nil || hidden != 0 || unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) != nil {
+	if os.Geteuid() == 0 || err != nil || hidden == 1 || unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) != nil {
 		return func() {}
 	}
 	return func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
