@@ -75,6 +75,16 @@ type Question struct {
 	OnExpiry Expiry `json:"on_expiry,omitempty"`
 }
 
+// Clone copies a question and what it refers to. That of nil is nil.
+func (q *Question) Clone() *Question {
+	if q == nil {
+		return nil
+	}
+	c := *q
+	c.Choices, c.Detail, c.Runs = slices.Clone(q.Choices), slices.Clone(q.Detail), slices.Clone(q.Runs)
+	return &c
+}
+
 // Validate judges a question as an execution asks it. It fails with ErrInvalid.
 func (q *Question) Validate() error {
 	switch {

@@ -30,7 +30,7 @@ func (s *Store) Do(ctx context.Context, id task.ID, c task.Command) (task.Head, 
 
 // unsharedHead copies what a head refers to.
 func unsharedHead(h task.Head) task.Head {
-	h.Usage.Models, h.Sharing = slices.Clone(h.Usage.Models), h.Sharing.Clone()
+	h.Usage.Models, h.Sharing, h.Status.Question = slices.Clone(h.Usage.Models), h.Sharing.Clone(), h.Status.Question.Clone()
 	return h
 }
 

@@ -59,6 +59,10 @@ func fill(t *testing.T, text string, v reflect.Value) {
 		v.Set(reflect.ValueOf(time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)))
 		return
 	}
+	if v.Type() == reflect.TypeFor[json.RawMessage]() {
+		v.SetBytes([]byte(`{"a":1}`))
+		return
+	}
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
@@ -70,6 +74,9 @@ func fill(t *testing.T, text string, v reflect.Value) {
 		v.SetUint(7)
 	case reflect.Float64:
 		v.SetFloat(0.25)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, text, v.Elem())
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(t, text, v.Index(0))
@@ -128,6 +135,12 @@ func checkUnshared(t *testing.T, name string, a, b reflect.Value) {
 		for i := range a.Len() {
 			checkUnshared(t, name, a.Index(i), b.Index(i))
 		}
+	case reflect.Pointer:
+		if a.IsNil() {
+			return
+		}
+		assert.Assert(t, a.Pointer() != b.Pointer(), "%s is shared", name)
+		checkUnshared(t, name, a.Elem(), b.Elem())
 	case reflect.Struct:
 		if a.Type() == reflect.TypeFor[time.Time]() {
 			return
