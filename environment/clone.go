@@ -50,6 +50,9 @@ func (r *preparation) cloneOne(ctx context.Context, repo Repo, staging string) (
 	switch info, err := os.Stat(c.Dir); {
 	case err == nil && info.IsDir():
 		c.From = FromExisting
+		if r.warm {
+			c.From = FromWarm
+		}
 		return r.existing(ctx, c)
 	case err == nil:
 		return c, fmt.Errorf("%s is in the way and is not a directory", c.Dir)

@@ -30,6 +30,18 @@
 // Linux), and a prepared workspace returns at once. What it has done stands in
 // Options.Dir/.oz.
 //
+// # Kept states
+//
+// With Options.Keep the workspace is one that runs start from, as a copy at the
+// same path. Keep goes without secrets, and its Git should have no credentials,
+// so that none can be in it. The Prepare of a run asks each remote with the
+// run's own credentials, fetches what is new, and runs the setup commands again
+// if a repository stands at another commit, if the run has secrets, or if it
+// brings back earlier work; otherwise they are done. Setup commands had the
+// repositories in hand, so none of their configuration and hooks is used beside
+// credentials. A state that cannot be used is removed, and the workspace
+// prepared as if there had been none.
+//
 // # The cache
 //
 // A Cache keeps bare mirrors and finished checkouts ("spares") on a disk that

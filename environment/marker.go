@@ -33,6 +33,10 @@ type marker struct {
 	// Running tags the processes of the setup command that was started last
 	// and has not finished.
 	Running string `json:"running,omitempty"`
+	// Warm says that this is the workspace of a kept state, in which no run has
+	// worked; Updating, that one has begun to bring it up to date.
+	Warm     bool `json:"warm,omitempty"`
+	Updating bool `json:"updating,omitempty"`
 	// Workspace is set when all is done.
 	Workspace *Workspace `json:"workspace,omitempty"`
 }
@@ -69,7 +73,7 @@ func loadMarker(dir, key string) (*marker, error) {
 	if json.Unmarshal(data, &found) != nil {
 		return m, nil
 	}
-	m.Running = found.Running
+	m.Running, m.Warm = found.Running, found.Warm
 	if found.Key == key {
 		found.path, found.SetupDone = m.path, max(found.SetupDone, 0)
 		return &found, nil

@@ -68,6 +68,11 @@ type Options struct {
 	Secrets map[string]string
 	// StripRemotes removes "origin" from the repositories after the setup.
 	StripRemotes bool
+	// Keep makes the workspace one that others start from, as a copy at the
+	// same place: the next Prepare without Keep there fetches what is new, and
+	// runs the setup commands again if a repository has moved, if it has
+	// Secrets, or if it has a Restore. Keep goes with neither of these two.
+	Keep bool
 	// Restore is called for each repository that was cloned, before the setup
 	// commands, to bring back what an earlier run of the same has left. It may
 	// be called again when the preparation was cut off. A failure fails the
@@ -102,6 +107,9 @@ func (o Options) normalised() (Options, error) {
 	if err := errors.Join(o.Config.validateRepos(), o.Config.validateCommands()); err != nil {
 		return o, err
 	}
+	if o.Keep && (len(o.Secrets) > 0 || o.Restore != nil) {
+		return o, task.Invalid("keep", "goes with neither secrets nor restore: a kept state is for others to start from")
+	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return o, err
@@ -132,6 +140,7 @@ type preparation struct {
 	o      Options
 	report *reporter
 	marker *marker
+	warm   bool // the repositories are those of a kept state
 }
 
 func (p *Preparer) prepare(ctx context.Context, o Options) (Workspace, error) {
@@ -153,6 +162,12 @@ func (p *Preparer) prepare(ctx context.Context, o Options) (Workspace, error) {
 		return Workspace{}, err
 	}
 	run := &preparation{Preparer: p, o: o, report: &reporter{report: o.Report}, marker: m}
+	if m.Warm && !o.Keep {
+		if err := run.fromWarm(ctx); err != nil {
+			return Workspace{}, err
+		}
+		return run.all(ctx)
+	}
 	if m.Workspace != nil && run.trust(m.Workspace) {
 		return *m.Workspace, isWorkingDir(m.Workspace.WorkingDir)
 	}
@@ -191,7 +206,7 @@ func (r *preparation) all(ctx context.Context) (Workspace, error) {
 	if err := r.finish(ctx, &ws); err != nil {
 		return Workspace{}, err
 	}
-	r.marker.Workspace = &ws
+	r.marker.Workspace, r.marker.Warm = &ws, r.o.Keep
 	return ws, r.marker.save()
 }
 

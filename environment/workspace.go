@@ -34,5 +34,6 @@ const (
 	FromRemote   Origin = "remote"   // cloned
 	FromMirror   Origin = "mirror"   // copied from the cache's mirror
 	FromSpare    Origin = "spare"    // the cache's finished checkout
+	FromWarm     Origin = "warm"     // a kept state, brought up to date
 	FromExisting Origin = "existing" // a directory of that name was there
 )

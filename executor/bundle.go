@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 
@@ -154,6 +155,15 @@ type Reserved struct {
 	// calls under way used less than they may. Ask again after that time, in
 	// milliseconds.
 	WaitMS int64 `json:"wait_ms,omitempty"`
+}
+
+// Preparation is what a runner needs to prepare a workspace that runs start
+// from, see Warm. It holds no secret and no token.
+type Preparation struct {
+	// Environment has the repositories and the setup commands.
+	Environment json.RawMessage `json:"environment"`
+	// RepositoryBase is that of the Bundle.
+	RepositoryBase string `json:"repository_base"`
 }
 
 // Handshake is what a worker gives the runner on its standard input, so that

@@ -87,7 +87,8 @@ type Warm struct {
 	// Prepare is the command that makes the state: it ends with status 0 when all is ready. Required.
 	Prepare []string
 
-	// Stdin is what Prepare reads from its standard input. It must not leave any of it in a file. Default empty.
+	// Stdin is what Prepare reads from its standard input. No secret may be in it, nor in the Spec's Env, which Prepare
+	// has too: whatever Prepare writes is kept. Default empty.
 	Stdin []byte
 }
 

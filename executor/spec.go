@@ -23,7 +23,8 @@ const (
 
 // Names of variables that the driver gives to the main command. A Spec cannot set them.
 const (
-	// EnvHome is the sandbox's own, empty home directory. It is removed with the sandbox.
+	// EnvHome is the sandbox's own home directory, empty or as the state of Spec.Warm has it. It is removed with the
+	// sandbox.
 	EnvHome = "HOME"
 	// EnvTempDir is the sandbox's own directory for temporary files. It is removed with the sandbox.
 	EnvTempDir = "TMPDIR"

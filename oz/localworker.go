@@ -36,6 +36,16 @@ type LocalWorkerOptions struct {
 	// executable with "agent", "run".
 	Command []string
 
+	// Prepare is the command that makes a state for later runs to start from:
+	// it reads an executor.Preparation as JSON from its standard input. Default:
+	// none, every run starts cold.
+	Prepare []string
+
+	// RepositoryBase is the platform's, for Prepare. Default
+	// "https://github.com". With another one than the platform's, kept states
+	// of repositories without a URL of their own are of no use.
+	RepositoryBase string
+
 	// Env is the environment of the runner, as NAME=value, besides what the
 	// executor sets. Default: none.
 	Env []string
@@ -106,7 +116,8 @@ func (o *LocalWorkerOptions) withDefaults() (LocalWorkerOptions, error) {
 	r.MaxKept, r.MinFreeDisk = cmp.Or(r.MaxKept, defaultMaxKept), cmp.Or(r.MinFreeDisk, defaultMinFreeDisk)
 	r.StopGrace = cmp.Or(r.StopGrace, 10*time.Second)
 	r.StartTimeout = cmp.Or(r.StartTimeout, 10*time.Minute)
-	r.Command, r.Env = slices.Clone(r.Command), slices.Clone(r.Env)
+	r.RepositoryBase = cmp.Or(r.RepositoryBase, defaultRepositoryBase)
+	r.Command, r.Env, r.Prepare = slices.Clone(r.Command), slices.Clone(r.Env), slices.Clone(r.Prepare)
 	if r.Clock == nil {
 		r.Clock = task.SystemClock()
 	}

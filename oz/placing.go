@@ -38,6 +38,7 @@ func (s *supervisor) spec(a Assignment, stdin []byte) (spec executor.Spec, unmet
 	} else if image.Reference != "" {
 		unmet = fmt.Sprintf("The environment names the image %s, which this worker does not use: it runs agents as processes of its host.", image.Reference)
 	}
+	spec.Warm = s.warm(a.Task)
 	return spec, unmet
 }
 
@@ -51,11 +52,13 @@ func startFault(err error) task.Code {
 }
 
 // describe says in a run's record from what its sandbox was started and what
-// keeps it apart from its host.
-func describe(sandbox executor.Sandbox) string {
+// keeps it apart from its host. warm says that a prepared state was asked for.
+func describe(sandbox executor.Sandbox, warm bool) string {
 	var parts []string
 	if origin := executor.OriginOf(sandbox); origin != executor.OriginCold {
 		parts = append(parts, "from a prepared state ("+string(origin)+")")
+	} else if warm {
+		parts = append(parts, "from the bare image ("+string(origin)+")")
 	}
 	if isolation := executor.IsolationOf(sandbox); isolation != "" {
 		parts = append(parts, "isolation: "+isolation)

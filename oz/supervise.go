@@ -97,7 +97,7 @@ func (s *supervisor) start(ctx context.Context, a Assignment) (executor.Sandbox,
 	if err != nil {
 		done.Status = task.PhaseFailed
 	} else {
-		done.Detail = describe(sandbox)
+		done.Detail = describe(sandbox, spec.Warm != nil)
 	}
 	announced.Wait()
 	s.phase(ctx, e, done)

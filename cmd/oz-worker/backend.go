@@ -14,6 +14,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor/hooks"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/containers"
 	"github.com/oz-platform/cloudagents/internal/keptworkspaces"
 	"github.com/oz-platform/cloudagents/internal/modelenv"
 	"github.com/oz-platform/cloudagents/oz"
@@ -24,6 +25,8 @@ type backend struct {
 	executor executor.Executor
 	// command starts the agent runner in a sandbox.
 	command []string
+	// prepare makes states for runs to start from; nil for none.
+	prepare []string
 	env     []string
 	limits  executor.Limits
 	// root is the directory whose disk fills.
@@ -115,7 +118,7 @@ func (c *config) openContainerd(ctx context.Context, env modelenv.Lookup, log *z
 		return nil, fmt.Errorf("backend.containerd: %w", err)
 	}
 	limits := executor.Limits{Memory: int64(d.MemoryGB * (1 << 30)), CPUs: d.CPUs, Processes: d.Processes, Disk: int64(d.DiskGB * (1 << 30))}
-	return &backend{executor: exec, command: run, env: c.agentEnv(d.Environment, env), limits: limits, root: root, contained: true, close: exec.Close}, nil
+	return &backend{executor: exec, command: run, prepare: containers.Prepare(), env: c.agentEnv(d.Environment, env), limits: limits, root: root, contained: true, close: exec.Close}, nil
 }
 
 // isolation is the setting of the back-end, empty where it has none.
@@ -186,7 +189,7 @@ func (c *config) worker(b *backend, log *zap.Logger) (*oz.LocalWorker, error) {
 	if executor.CapabilitiesOf(b.executor).OwnFiles {
 		mirrors = "" // of no use where its files are others
 	}
-	return oz.NewLocalWorker(b.executor, &oz.LocalWorkerOptions{ID: c.WorkerID, Capacity: c.capacity(), Command: b.command, Env: b.env, Limits: b.limits,
+	return oz.NewLocalWorker(b.executor, &oz.LocalWorkerOptions{ID: c.WorkerID, Capacity: c.capacity(), Command: b.command, Prepare: b.prepare, Env: b.env, Limits: b.limits,
 		ServerURL: c.Server, CacheDir: mirrors, StopGrace: stopGrace, StopOnShutdown: c.StopOnShutdown, IdleLimit: c.idleLimit(), FailureLimit: c.failureLimit(),
 		MaxKept: c.maxKept(), MinFreeDisk: c.minFreeDisk(), FreeDisk: keptworkspaces.FreeDisk(b.root), Logger: log})
 }

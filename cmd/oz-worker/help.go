@@ -105,6 +105,8 @@ An example with containers (Linux, root, containerd, a worker built with CGO_ENA
         import: [/srv/images/team.tar]           # archives of images, taken in at each start
         network: bridge           # or host, where the server is on this host's loopback
         subnet: 10.90.0.0/16      # of the bridge
+        warm_states: 8            # prepared states (repositories, setup) kept for later runs to start from; 0: none
+        warm_disk_gb: 20          # that they may take together
         root_user: false          # whether root stays where an image says so
         runner: ""                # a static build of this program; default this one
         memory_gb: 8

@@ -13,6 +13,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/executor/runner"
+	"github.com/oz-platform/cloudagents/internal/containers"
 	"github.com/oz-platform/cloudagents/internal/keptworkspaces"
 	"github.com/oz-platform/cloudagents/oz"
 )
@@ -36,7 +37,7 @@ func (s *server) openExecutor(ctx context.Context) (executor.Executor, *oz.Local
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("worker.containerd: %w", err)
 		}
-		opts.Command = command
+		opts.Command, opts.Prepare, opts.RepositoryBase = command, containers.Prepare(), s.config.RepositoryBase
 		return ex, opts, ex, nil
 	}
 	mirrors := filepath.Join(s.config.Data, "mirrors")

@@ -135,6 +135,8 @@ An example with providers and a git host:
         address: /run/containerd/containerd.sock
         image: debian:12          # of runs whose environment names none; it needs git
         network: host             # or bridge, with server_url an address that containers reach
+        warm_states: 8            # prepared states (repositories, setup) kept for later runs to start from; 0: none
+        warm_disk_gb: 20          # that they may take together
         mounts: ["/srv/cache:/cache", "/srv/scratch:/scratch:rw"]
         import: [/srv/images/team.tar]           # archives of images, taken in at each start
         registries:

@@ -53,6 +53,7 @@ type plan struct {
 	limits  executor.Limits // those that will be enforced
 	dir     string          // the workspace on the host
 	labels  map[string]string
+	parent  string // snapshot of a kept state; empty: that of the image
 }
 
 // box is a container whose first process waits for its job.
@@ -132,7 +133,7 @@ func (b *box) create(ctx context.Context) error {
 		return err
 	}
 	labels := map[string]string{labelOwner: b.e.root, gcRoot: time.Now().UTC().Format(time.RFC3339)}
-	if _, err := b.e.client.SnapshotService(sn).Prepare(ctx, b.name, b.plan.image.chain, snapshots.WithLabels(labels)); err != nil {
+	if _, err := b.e.client.SnapshotService(sn).Prepare(ctx, b.name, cmp.Or(b.plan.parent, b.plan.image.chain), snapshots.WithLabels(labels)); err != nil {
 		return fmt.Errorf("make the container's file system: %w", err)
 	}
 	own := map[string]string{labelOwner: b.e.root}

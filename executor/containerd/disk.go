@@ -42,16 +42,7 @@ func (s *sandbox) measure(ctx context.Context) {
 
 // used is what the sandbox has added to its image, and what is in its workspace.
 func (s *sandbox) used(ctx context.Context) (int64, error) {
-	sn, err := s.e.snapshotter(ctx)
-	if err != nil {
-		return 0, err
-	}
-	usage, err := s.e.client.SnapshotService(sn).Usage(ctx, s.state.Box)
-	if err != nil {
-		return 0, err
-	}
-	n, err := diskUsage(ctx, s.e.workspaceDir(s.state.Workspace))
-	return usage.Size + n, err
+	return s.e.usage(ctx, s.state.Box, s.e.workspaceDir(s.state.Workspace))
 }
 
 // diskUsage counts the blocks below dir, those of a file with several names once for each. It follows no link. What

@@ -37,15 +37,33 @@
 //	<root>/workspaces/<key>/           workspace
 //	<root>/network/                    addresses of the bridge
 //
+//	<root>/warm/<name>/                kept states: workspace, and state.json once whole
+//
 // Of a run that has ended the workspace alone is kept, for follow-ups or for the
 // inspection of what failed, and by the same rules as everywhere (see package
 // executor): an operator finds it at <root>/workspaces/<run id>. The container,
 // its writable layer (packages that the agent installed, files outside of
 // /workspace) and its processes are gone: a follow-up gets a new container from
-// the image, in the old workspace. There are no idle containers, and nobody can
+// the image (or from a kept state), in the old workspace. There are no idle containers, and nobody can
 // exec into a failed one.
 //
-// Each sandbox starts cold, from its bare image: Spec.Warm is ignored.
+// # Warm starts
+//
+// With Options.WarmStates a Spec.Warm is honoured: the first Start of its kind
+// starts cold and has a state prepared in the background, in a container of its
+// own with the same image, user, network, mounts and environment. When that ends
+// well, its files are kept as a snapshot, and its workspace as a directory.
+// Later sandboxes start from the snapshot, and a new workspace begins as a copy
+// (without extended attributes); one that exists stays as it is. A state stands
+// for its key, the image's content and all else that made it. States are made
+// one at a time, anew when they are old, and bounded in number and disk: the
+// least recently used gives way. One that failed is not tried again for 10
+// minutes. What a killed process left half-made is removed by Open.
+//
+// The preparation sees nothing of a run: not its standard input, and so not its
+// token, secrets and credentials, see executor.Warm. Spec.Env is for both, so a
+// caller must have no secret there. What needs secrets in its preparation fails
+// there, and starts cold.
 //
 // # Limits
 //

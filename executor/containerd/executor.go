@@ -22,6 +22,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
+	"go.uber.org/zap"
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/containerd/pid1"
@@ -64,6 +65,9 @@ type Executor struct {
 	known     map[string]*sandbox // by ID
 	sn        string              // containerd's own snapshotter, once asked for
 	workspace map[string]int      // by key: Starts in progress, or removing
+	preparing preparer
+
+	warmTidy sync.Mutex // one at a time removes kept states
 }
 
 // removing is the value in Executor.workspace of a workspace that is being deleted.
@@ -94,7 +98,7 @@ func open(ctx context.Context, root string, opts *Options) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if root, err = tree.PrepareRoot(root, sandboxesDir, workspacesDir, boxesDir, networkDir); err != nil {
+	if root, err = tree.PrepareRoot(root, sandboxesDir, workspacesDir, boxesDir, networkDir, warmDir); err != nil {
 		return nil, err
 	}
 	ns := cmp.Or(o.Namespace, namespaceOf(root))
@@ -103,6 +107,7 @@ func open(ctx context.Context, root string, opts *Options) (*Executor, error) {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", o.Address, err)
 	}
 	e := &Executor{root: root, ns: ns, opts: o, client: client, known: map[string]*sandbox{}, workspace: map[string]int{}}
+	e.preparing = preparer{under: map[string]bool{}, failed: map[string]time.Time{}, turn: make(chan struct{}, 1)}
 	e.ctx, e.cancel = context.WithCancel(e.with(context.Background()))
 	e.images = images{client: client, http: &http.Client{Transport: docker.DefaultHTTPTransport(nil)}, lock: filepath.Join(root, "pull.lock"), opts: &e.opts}
 	e.net = newBridge(filepath.Join(root, networkDir), ns, &e.opts)
@@ -120,12 +125,23 @@ func namespaceOf(root string) string {
 
 // begin asks whether containerd is there, and clears up.
 func (e *Executor) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(e.with(ctx), dialPatience)
+	ctx = e.with(ctx)
+	quick, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
-	if _, err := e.client.Version(ctx); err != nil {
+	if _, err := e.client.Version(quick); err != nil {
 		return fmt.Errorf("no answer from containerd at %s; is it running, and may this process use it: %w", e.opts.Address, err)
 	}
-	return e.sweep(ctx)
+	if err := e.sweep(quick); err != nil {
+		return err
+	}
+	// After the containers, which may stand on states. What is left over there stands in nobody's way.
+	if err := errors.Join(e.tidyWarm(ctx), e.sweepWorkspaces(ctx)); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		e.opts.Logger.Warn("remove what is left of kept states", zap.Error(err))
+	}
+	return nil
 }
 
 // with gives ctx the namespace, and containerd's client nothing to print on: what it has to say is in its errors.
@@ -161,7 +177,7 @@ func (e *Executor) goes(f func()) bool {
 // Capabilities implements executor.Capable.
 func (e *Executor) Capabilities() executor.Capabilities {
 	return executor.Capabilities{
-		Images: true, Mounts: true, Users: true, Exec: true, OwnFiles: true,
+		Images: true, Mounts: true, Users: true, Exec: true, OwnFiles: true, Warm: e.opts.WarmStates > 0,
 		Networks: []executor.NetworkMode{executor.NetworkHost, executor.NetworkNone, executor.NetworkBridge},
 	}
 }

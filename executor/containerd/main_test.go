@@ -84,11 +84,17 @@ func newRoot(t testing.TB, d *containerdtest.Daemon) string {
 	t.Helper()
 	root, err := os.MkdirTemp(d.Dir(), "r")
 	assert.NilError(t, err)
+	load(t, d, root, archiveOf(t))
+	return root
+}
+
+// archiveOf gives the archive of the test image.
+func archiveOf(t testing.TB) []byte {
+	t.Helper()
 	archive.once.Do(func() {
 		archive.data = containerdtest.Archive(t, testImage, containerdtest.Image(t, containerdtest.Busybox(t), nil))
 	})
-	load(t, d, root, archive.data)
-	return root
+	return archive.data
 }
 
 func load(t testing.TB, d *containerdtest.Daemon, root string, archive []byte) {

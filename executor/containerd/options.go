@@ -26,6 +26,9 @@ const (
 	defaultPluginDir   = "/usr/lib/cni"
 	defaultOutputLimit = 64 << 20
 	defaultDiskPeriod  = 5 * time.Second
+	defaultWarmDisk    = 20 << 30
+	defaultWarmRefresh = 6 * time.Hour
+	defaultWarmTimeout = time.Hour
 )
 
 // Options holds what an Executor can do without. The zero value is ready to use.
@@ -78,6 +81,20 @@ type Options struct {
 	// DiskPeriod is how often Limits.Disk is measured. Default 5 s; longer where measuring takes long.
 	DiskPeriod time.Duration
 
+	// WarmStates is how many prepared states are kept for Spec.Warm, the least recently used give way. Default 0: none,
+	// and Spec.Warm is ignored.
+	WarmStates int
+
+	// WarmDisk bounds what they have on disk together, in bytes; while a new one is made, that one comes on top. Default
+	// 20 GiB.
+	WarmDisk int64
+
+	// WarmRefresh is the age beyond which a state that is used is made anew in the background. Default 6 h.
+	WarmRefresh time.Duration
+
+	// WarmTimeout bounds the making of a state. Default 1 h.
+	WarmTimeout time.Duration
+
 	// Logger receives what nobody is there to return to. Default: none.
 	Logger *zap.Logger
 }
@@ -108,6 +125,9 @@ func (o *Options) withDefaults() (Options, error) {
 	opts.Subnet = cmp.Or(opts.Subnet, defaultSubnet)
 	opts.OutputLimit = cmp.Or(opts.OutputLimit, defaultOutputLimit)
 	opts.DiskPeriod = cmp.Or(opts.DiskPeriod, defaultDiskPeriod)
+	opts.WarmDisk = cmp.Or(opts.WarmDisk, defaultWarmDisk)
+	opts.WarmRefresh = cmp.Or(opts.WarmRefresh, defaultWarmRefresh)
+	opts.WarmTimeout = cmp.Or(opts.WarmTimeout, defaultWarmTimeout)
 	opts.Mounts = slices.Clone(opts.Mounts)
 	if opts.Logger == nil {
 		opts.Logger = zap.NewNop()
@@ -130,6 +150,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("the OutputLimit is %d bytes, must be at least %d", o.OutputLimit, outlog.MinLimit)
 	case o.DiskPeriod < 0:
 		return errors.New("the DiskPeriod may not be negative")
+	case o.WarmStates < 0 || o.WarmDisk < 0 || o.WarmRefresh < 0 || o.WarmTimeout < 0:
+		return errors.New("WarmStates, WarmDisk, WarmRefresh and WarmTimeout may not be negative")
 	}
 	if _, _, err := net.ParseCIDR(o.Subnet); err != nil {
 		return fmt.Errorf("the Subnet: %w", err)

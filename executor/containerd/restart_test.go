@@ -111,7 +111,7 @@ func TestWorkerProcess(t *testing.T) {
 		t.Skip("started by other tests")
 	}
 	e, err := containerd.Open(t.Context(), os.Getenv("OZ_TEST_ROOT"),
-		&containerd.Options{Address: os.Getenv("OZ_TEST_ADDRESS"), Runner: os.Getenv("OZ_TEST_RUNNER"), Image: testImage})
+		&containerd.Options{Address: os.Getenv("OZ_TEST_ADDRESS"), Runner: os.Getenv("OZ_TEST_RUNNER"), Image: testImage, WarmStates: 2})
 	assert.NilError(t, err)
 	if mode == "one" {
 		_, err = e.Start(newContext(t), script("x", counting))
@@ -121,7 +121,12 @@ func TestWorkerProcess(t *testing.T) {
 	}
 	fmt.Println("ready")
 	for i := 0; ; i++ {
-		s, err := e.Start(newContext(t), script("x"+strconv.Itoa(i), "true"))
+		spec := script("x"+strconv.Itoa(i), "true")
+		if mode == "warm" {
+			spec = warmSpec(spec.ID, "cat n m 2>/dev/null; exit 0", "echo 1 > n; echo 2 > m")
+			spec.Warm.Key = fmt.Sprintf("%032x", i/4)
+		}
+		s, err := e.Start(newContext(t), spec)
 		assert.NilError(t, err)
 		if i%2 == 0 {
 			assert.NilError(t, s.Remove(newContext(t)))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"go.uber.org/zap"
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/containerd/pid1"
@@ -112,11 +113,16 @@ func (e *Executor) launch(ctx context.Context, spec executor.Spec) (*sandbox, er
 	if err != nil {
 		return nil, err
 	}
+	origin, release, err := e.originOf(ctx, spec, &p)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if err := e.makeWorkspace(spec.Workspace); err != nil {
 		return nil, err
 	}
 	st := state{Version: stateVersion, Workspace: spec.Workspace, Box: newBoxName(), Output: e.opts.OutputLimit,
-		Origin: executor.OriginCold, Enforced: p.limits, Bridge: p.network == executor.NetworkBridge}
+		Origin: origin, Enforced: p.limits, Bridge: p.network == executor.NetworkBridge}
 	// Before there is a container: one that no sandbox names is an orphan.
 	if err := writeFile(filepath.Join(e.sandboxDir(spec.ID), stateFile), st); err != nil {
 		return nil, err
@@ -131,6 +137,25 @@ func (e *Executor) launch(ctx context.Context, spec executor.Spec) (*sandbox, er
 		return nil, errors.Join(err, e.scrap(ctx, st.Box, st.Bridge))
 	}
 	return e.take(spec.ID, st, b)
+}
+
+// originOf finds out from what the sandbox starts, and makes its workspace from a kept state. Where that fails, it starts
+// cold. release ends the use of the state.
+func (e *Executor) originOf(ctx context.Context, spec executor.Spec, p *plan) (origin executor.Origin, release func(), err error) {
+	w := e.warmFor(ctx, spec, *p)
+	if w == nil {
+		return executor.OriginCold, func() {}, nil
+	}
+	if err := e.workspaceFrom(ctx, spec.Workspace, w); err != nil {
+		_ = w.lock.Close()
+		if ctx.Err() != nil {
+			return "", nil, context.Cause(ctx)
+		}
+		e.opts.Logger.Warn("a kept state cannot be used", zap.String("sandbox", spec.ID), zap.Error(err))
+		return executor.OriginCold, func() {}, nil
+	}
+	p.parent = warmPrefix + w.name
+	return executor.OriginWarm, func() { _ = w.lock.Close() }, nil
 }
 
 // plan decides what a Spec leaves open.

@@ -26,6 +26,15 @@ const maxHandshakeBytes = 1 << 20
 // as a runner.
 func Command(binary string) []string { return []string{binary, invocation} }
 
+// preparer is the first argument of a process that prepares a workspace for
+// runs to start from.
+const preparer = "oz-agent-prepare"
+
+// PrepareCommand is the argument list that makes such a binary prepare the
+// current directory as the executor.Preparation on its standard input says, as
+// a state for runs to start from. The exit code is 0 when it may be kept.
+func PrepareCommand(binary string) []string { return []string{binary, preparer} }
+
 // Dial makes the link to the platform that a handshake names. client.NewLink
 // of package transport/client is one.
 type Dial func(executor.Handshake) (executor.Link, error)
@@ -37,16 +46,23 @@ type Dial func(executor.Handshake) (executor.Link, error)
 //		os.Exit(code)
 //	}
 //
-// ok is false when the process was not started by Command. The workspace is
+// ok is false when the process was not started by Command or PrepareCommand. The workspace is
 // the current directory, the handshake comes on standard input. The exit code
 // is 0 when the outcome, good or bad, was reported.
 func Main(dial Dial, harnesses map[string]harness.Harness) (code int, ok bool) {
-	if len(os.Args) < 2 || os.Args[1] != invocation {
+	if len(os.Args) < 2 || os.Args[1] != invocation && os.Args[1] != preparer {
 		return 0, false
 	}
 	HideMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	if os.Args[1] == preparer {
+		if err := prepareState(ctx, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "prepare:", err)
+			return 1, true
+		}
+		return 0, true
+	}
 	if err := serve(ctx, os.Stdin, dial, harnesses); err != nil {
 		fmt.Fprintln(os.Stderr, "runner:", err)
 		return 1, true

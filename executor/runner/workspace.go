@@ -132,8 +132,10 @@ func (x *execution) fill(ctx context.Context, ws *workspace, config environment.
 	}
 	preparer := environment.NewPreparer(ws.git, opts)
 	wanted := environment.Options{Dir: x.opts.Root, Config: config, Owner: x.bundle.Task.Owner,
-		Env: ws.env, Secrets: x.variables(), Report: steps.report,
-		Restore: func(ctx context.Context, c environment.Checkout) error { return x.restore(ctx, ws.git, c) }}
+		Env: ws.env, Secrets: x.variables(), Report: steps.report}
+	if x.bundle.Snapshot != nil {
+		wanted.Restore = func(ctx context.Context, c environment.Checkout) error { return x.restore(ctx, ws.git, c) }
+	}
 	prepared, err := preparer.Prepare(ctx, wanted)
 	steps.finish(err)
 	if err != nil {

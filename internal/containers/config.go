@@ -31,6 +31,11 @@ type Config struct {
 	RootUser bool `yaml:"root_user"`
 	// Runner is a static build of this program; default this one.
 	Runner string `yaml:"runner"`
+	// WarmStates is how many prepared states are kept for later runs to start
+	// from; 0 keeps none.
+	WarmStates int `yaml:"warm_states"`
+	// WarmDiskGB bounds what they have on disk together.
+	WarmDiskGB float64 `yaml:"warm_disk_gb"`
 	// Mounts are in every sandbox: source:target, or source:target:rw.
 	Mounts []string `yaml:"mounts"`
 	// Registries that need more than their name, by host.
@@ -47,12 +52,23 @@ type Registry struct {
 	Mirrors      []string `yaml:"mirrors"`
 }
 
+const (
+	maxWarmStates = 1000
+	maxWarmDiskGB = 1 << 20
+)
+
 // Check looks at what the executor cannot see. Its errors name fields.
 func (c Config) Check() error {
 	for i, m := range c.Mounts {
 		if _, err := parseMount(m); err != nil {
 			return fmt.Errorf("mounts[%d]: %w", i, err)
 		}
+	}
+	if c.WarmStates < 0 || c.WarmStates > maxWarmStates {
+		return fmt.Errorf("warm_states: %d is not between 0 and %d", c.WarmStates, maxWarmStates)
+	}
+	if !(c.WarmDiskGB >= 0 && c.WarmDiskGB <= maxWarmDiskGB) {
+		return fmt.Errorf("warm_disk_gb: %g is not between 0 and %d", c.WarmDiskGB, maxWarmDiskGB)
 	}
 	if c.Network != "" && !slices.Contains([]string{"host", "bridge", "none"}, c.Network) {
 		return fmt.Errorf("network: %q is none of host, bridge, none", c.Network)

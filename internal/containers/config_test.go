@@ -17,6 +17,10 @@ func TestSettings(t *testing.T) {
 		{"{mounts: [/only]}", "mounts[0]"},
 		{"{mounts: ['/a:/b:rwx']}", "mounts[0]"},
 		{"{network: internet}", "network"},
+		{"{warm_states: -1}", "warm_states"},
+		{"{warm_states: 1001}", "warm_states"},
+		{"{warm_disk_gb: -0.5}", "warm_disk_gb"},
+		{"{warm_disk_gb: .nan}", "warm_disk_gb"},
 		{"{registries: {ghcr.io: {password_env: A, password_file: B}}}", "registries.ghcr.io"},
 	} {
 		var c Config

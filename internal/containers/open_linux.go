@@ -22,12 +22,17 @@ type Executor interface {
 	io.Closer
 }
 
+// Prepare is the command that makes states for runs to start from in a
+// sandbox of Open.
+func Prepare() []string { return runner.PrepareCommand(pid1.Binary) }
+
 // Open opens the executor for containers, and says how a runner is
 // started in one: this binary is mounted there. Mirrors of repositories are not
 // shared with containers, whose agents could change them for each other.
 func (c Config) Open(ctx context.Context, root string, env modelenv.Lookup, log *zap.Logger) (Executor, []string, error) {
 	opts := containerd.Options{Address: c.Address, Namespace: c.Namespace, Image: c.Image, Network: executor.NetworkMode(c.Network),
-		Subnet: c.Subnet, RootUser: c.RootUser, Runner: c.Runner, Registries: map[string]containerd.Registry{}, Logger: log}
+		Subnet: c.Subnet, RootUser: c.RootUser, Runner: c.Runner, WarmStates: c.WarmStates, WarmDisk: int64(c.WarmDiskGB * (1 << 30)),
+		Registries: map[string]containerd.Registry{}, Logger: log}
 	for _, m := range c.Mounts {
 		mount, err := parseMount(m)
 		if err != nil {

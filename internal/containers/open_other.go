@@ -19,6 +19,9 @@ type Executor interface {
 	io.Closer
 }
 
+// Prepare is nothing here.
+func Prepare() []string { return nil }
+
 // Open fails: containers need Linux.
 func (Config) Open(context.Context, string, modelenv.Lookup, *zap.Logger) (Executor, []string, error) {
 	return nil, nil, errors.New("containers need Linux")

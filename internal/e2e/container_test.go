@@ -4,9 +4,11 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -21,8 +23,8 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// containerRig is a rig whose runs work in containers of a private containerd.
-func containerRig(t *testing.T, script scripted.Script) (*rig, *containerdtest.Daemon) {
+// containerRig is a rig whose runs work in containers of a private containerd. settings are added to the worker's.
+func containerRig(t *testing.T, script scripted.Script, settings ...string) (*rig, *containerdtest.Daemon) {
 	t.Helper()
 	d := containerdtest.New(t)
 	r := newRig(t, script)
@@ -45,7 +47,8 @@ worker:
     image: tools:1
     import: [%s]
     mounts: ["%s:%s:rw"]
-`, d.Address(), archive, r.remote, r.remote))
+    %s
+`, d.Address(), archive, r.remote, r.remote, strings.Join(settings, "\n    ")))
 	return r, d
 }
 
@@ -96,6 +99,143 @@ func TestContainerSurvivesServer(t *testing.T) {
 	}
 	assert.Equal(t, len(executions), 1, "the same agent went on")
 	r.checkContainersGone(ctx, d)
+}
+
+// TestSetupFailsInContainer: the run fails and says which command failed how; nothing of it is left.
+func TestSetupFailsInContainer(t *testing.T) {
+	t.Parallel()
+	r, d := containerRig(t, mender(), "warm_states: 2")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r.serve()
+	id := r.submit(ctx, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: r.environment(ctx,
+		"(setsid sleep 1000 &); echo the tool is missing; exit 7")}})
+	run, events := r.await(ctx, id)
+	assert.Equal(t, run.State, task.StateFailed, "%s", describe(events))
+	assert.Equal(t, run.Head.Status.ErrorCode, task.CodeEnvironmentSetupFailed)
+	assert.Assert(t, is.Contains(run.Head.Status.Message, "failed with exit code 7"))
+	assert.Assert(t, is.Contains(run.Head.Status.Message, "the tool is missing"))
+	r.checkContainersGone(ctx, d)
+	for { // the preparation beside the run ends by itself
+		states, err := filepath.Glob(filepath.Join(r.dir, "data/run/warm/*"))
+		assert.NilError(t, err)
+		if len(states) == 0 {
+			break
+		}
+		assert.NilError(t, ctx.Err(), "%q", states)
+		time.Sleep(20 * time.Millisecond)
+	}
+	r.checkContainersGone(ctx, d)
+}
+
+// TestSetupLeavesProcess: a state could not have the process that a setup command leaves running, so none is kept.
+func TestSetupLeavesProcess(t *testing.T) {
+	t.Parallel()
+	r, d := containerRig(t, mender(), "warm_states: 2")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r.serve()
+	run, events := r.await(ctx, r.submit(ctx, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: r.environment(ctx,
+		"(setsid sleep 1000 >/dev/null 2>&1 &)")}}))
+	assert.Equal(t, run.State, task.StateSucceeded, "%s", describe(events))
+	for !strings.Contains(r.log.String(), "left processes running, which a state cannot keep: sleep") {
+		assert.NilError(t, ctx.Err(), r.log.String())
+		time.Sleep(20 * time.Millisecond)
+	}
+	r.checkContainersGone(ctx, d)
+	states, err := filepath.Glob(filepath.Join(r.dir, "data/run/warm/*/state.json"))
+	assert.NilError(t, err)
+	assert.Equal(t, len(states), 0)
+}
+
+// sandboxDetail is what the log says of how a run's sandbox was started.
+func sandboxDetail(events []task.Event) string {
+	for _, e := range events {
+		if p, ok := e.Payload.(*task.Phase); ok && p.Name == task.PhaseSandbox && p.Status == task.PhaseDone {
+			return p.Detail
+		}
+	}
+	return ""
+}
+
+// TestWarmRun: the second run of an environment starts from what the first one's preparation left: its setup is not run
+// again, and its log says so. With secrets the setup runs again, with them, and no state ever has them.
+func TestWarmRun(t *testing.T) {
+	t.Parallel()
+	const canary = "cnry-warm-run-5c1f"
+	r, d := containerRig(t, mender(), "warm_states: 2")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r.serve()
+	trace := filepath.Join(r.remote, "setups")
+	env := r.environment(ctx, fmt.Sprintf(`echo "secret:$CANARY" >> %s; echo "$CANARY" > ~/mine; echo "$CANARY" > ../mine; touch ~/prepared`, trace))
+	runs := 0
+	do := func() []task.Event {
+		t.Helper()
+		runs++
+		run, events := r.await(ctx, r.submit(ctx, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: env}, IdempotencyKey: fmt.Sprintf("warm %d", runs)}))
+		assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s\n%s", run.Head.Status.Message, describe(events), r.log.String())
+		assert.Equal(t, gitAs(t, r.remote, "show", branch+":greeting.txt"), "hello world")
+		gitAs(t, r.remote, "branch", "-D", branch)
+		return events
+	}
+	setups := func() string {
+		t.Helper()
+		text, err := os.ReadFile(trace)
+		assert.NilError(t, err)
+		return string(text)
+	}
+	assert.Assert(t, is.Contains(sandboxDetail(do()), "from the bare image (cold)"))
+	for {
+		states, err := filepath.Glob(filepath.Join(r.dir, "data/run/warm/*/state.json"))
+		assert.NilError(t, err)
+		if len(states) == 1 {
+			break
+		}
+		assert.NilError(t, ctx.Err(), r.log.String())
+		time.Sleep(20 * time.Millisecond)
+	}
+	assert.Equal(t, setups(), "secret:\nsecret:\n", "the run's and the preparation's")
+	assert.Assert(t, is.Contains(sandboxDetail(do()), "from a prepared state (warm)"))
+	assert.Equal(t, setups(), "secret:\nsecret:\n", "nothing was done again")
+
+	_, err := r.client.CreateSecret(ctx, oz.SecretInput{Name: "CANARY", Value: canary})
+	assert.NilError(t, err)
+	assert.Assert(t, is.Contains(sandboxDetail(do()), "from a prepared state (warm)"))
+	assert.Equal(t, setups(), "secret:\nsecret:\nsecret:"+canary+"\n")
+	r.checkContainersGone(ctx, d)
+	for {
+		found := holds(t, canary, filepath.Join(r.dir, "data/run/warm"), filepath.Join(d.Dir(), "root"))
+		if len(found) == 0 {
+			break // containerd takes a moment to remove the files of a container
+		}
+		assert.NilError(t, ctx.Err(), "%q", found)
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// holds names the files below dirs that have text in them.
+func holds(t *testing.T, text string, dirs ...string) (found []string) {
+	t.Helper()
+	for _, dir := range dirs {
+		assert.NilError(t, filepath.WalkDir(dir, func(path string, f os.DirEntry, err error) error {
+			if errors.Is(err, os.ErrNotExist) || err == nil && !f.Type().IsRegular() {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err == nil && strings.Contains(string(data), text) {
+				found = append(found, path)
+			}
+			if errors.Is(err, os.ErrNotExist) {
+				return nil
+			}
+			return err
+		}))
+	}
+	return found
 }
 
 // TestImageMissing: a run whose image is not there fails at once, and says what the user can do.

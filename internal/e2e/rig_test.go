@@ -243,7 +243,9 @@ func (r *rig) insist(ctx context.Context, do func() error) {
 // submit asks for a run, over a crash too.
 func (r *rig) submit(ctx context.Context, req oz.Request) task.ID {
 	r.t.Helper()
-	req.IdempotencyKey = "submit of " + r.t.Name()
+	if req.IdempotencyKey == "" {
+		req.IdempotencyKey = "submit of " + r.t.Name()
+	}
 	var id task.ID
 	r.insist(ctx, func() error {
 		t, err := r.client.Submit(ctx, req)

@@ -1,0 +1,73 @@
+//go:build linux
+
+package containerd_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/executor/containerd"
+	"github.com/oz-platform/cloudagents/internal/containerdtest"
+)
+
+// smallRoot is a root on a disk of 24 MiB.
+func smallRoot(t *testing.T, d *containerdtest.Daemon) string {
+	t.Helper()
+	root, err := os.MkdirTemp(d.Dir(), "full")
+	assert.NilError(t, err)
+	assert.NilError(t, unix.Mount("tmpfs", root, "tmpfs", 0, "size=24m,mode=700"))
+	t.Cleanup(func() { assert.Check(t, unix.Unmount(root, unix.MNT_DETACH)) })
+	load(t, d, root, archiveOf(t))
+	return root
+}
+
+// TestDiskFull: on a full disk a running sandbox sees what a process sees there, a new one fails with an error that says
+// so, a kept state is not copied, and nothing is left. With room again all is as before.
+func TestDiskFull(t *testing.T) {
+	d := containerdtest.Shared(t)
+	root := smallRoot(t, d)
+	e := open(t, d, root, containerd.Options{WarmStates: 2})
+	const prepare = "head -c 6000000 /dev/zero > file"
+	start(t, e, warmSpec("first", "true", prepare))
+	states(t, root, 1)
+	hog := start(t, e, script("hog", "echo begin; dd if=/dev/zero of=fill bs=64k 2>&1 | grep -o 'No space.*'; rm fill; head -c 14000000 /dev/zero > fill; echo end; exit 3"))
+	assert.Equal(t, output(t, hog), "begin\nNo space left on device\nend\n")
+	assert.Equal(t, wait(t, hog), executor.Exit{Code: 3})
+
+	// No room for a copy: the sandbox starts cold.
+	s := start(t, e, warmSpec("second", "ls", prepare))
+	assert.Equal(t, executor.OriginOf(s), executor.OriginCold)
+	assert.Equal(t, output(t, s), "")
+
+	fill := filepath.Join(root, "workspaces/w-hog/more")
+	f, err := os.Create(fill)
+	assert.NilError(t, err)
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	assert.NilError(t, f.Close())
+	_, err = e.Start(newContext(t), script("none", "echo hello"))
+	assert.ErrorContains(t, err, "no space left on device")
+	ids, err := e.List(newContext(t))
+	assert.NilError(t, err)
+	assert.DeepEqual(t, ids, []string{"first", "hog", "second"})
+
+	assert.NilError(t, hog.Remove(newContext(t)))
+	assert.NilError(t, e.RemoveWorkspace(newContext(t), "w-hog"))
+	assert.Equal(t, output(t, start(t, e, script("none", "echo hello"))), "hello\n")
+	assert.Equal(t, executor.OriginOf(start(t, e, warmSpec("third", "ls", prepare))), executor.OriginWarm)
+	for _, id := range []string{"first", "second", "none", "third"} {
+		s, err := e.Open(newContext(t), id)
+		assert.NilError(t, err)
+		wait(t, s)
+		assert.NilError(t, s.Remove(newContext(t)))
+	}
+	settled(t, d, e, root)
+}
