@@ -21,10 +21,16 @@ const attachmentDir = ".oz/attachments"
 // function.
 func (x *execution) attach(ctx context.Context, ws *workspace) (remove func(), err error) {
 	remove = func() {}
+	dir := filepath.Join(x.opts.Root, attachmentDir)
+	if !x.opts.InPlace { // later messages may bring files, too
+		ws.attachments = dir
+		x.journal.fetch = func(ctx context.Context, a task.Attachment) error {
+			return x.fetchAttachment(ctx, a, attachmentPath(dir, a))
+		}
+	}
 	if len(x.bundle.Task.Attachments) == 0 {
 		return remove, nil
 	}
-	dir := filepath.Join(x.opts.Root, attachmentDir)
 	if x.opts.InPlace {
 		if dir, err = os.MkdirTemp("", "oz-attachments-"); err != nil {
 			return remove, err
@@ -32,13 +38,18 @@ func (x *execution) attach(ctx context.Context, ws *workspace) (remove func(), e
 		remove = func() { _ = os.RemoveAll(dir) }
 	}
 	for _, a := range x.bundle.Task.Attachments {
-		if err := x.fetchAttachment(ctx, a, filepath.Join(dir, path.Base(a.Blob), a.FileName)); err != nil {
+		if err := x.fetchAttachment(ctx, a, attachmentPath(dir, a)); err != nil {
 			remove()
 			return nil, fmt.Errorf("fetch attachment %q: %w", a.FileName, err)
 		}
 	}
 	ws.attachments = dir
 	return remove, nil
+}
+
+// attachmentPath is where an agent finds a file (see harness.Session).
+func attachmentPath(dir string, a task.Attachment) string {
+	return filepath.Join(dir, path.Base(a.Blob), a.FileName)
 }
 
 // fetchAttachment stores one file, unless an earlier execution has.

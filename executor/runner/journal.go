@@ -43,6 +43,10 @@ type journal struct {
 	err     error // why appending has ended for good
 	closed  bool
 
+	// fetch brings a file that came with a message to where the agent looks for
+	// it. Set before the agent begins; nil: nowhere.
+	fetch func(context.Context, task.Attachment) error
+
 	scanning sync.Mutex // guards the two below
 	scanned  int64      // log position up to which inputs is complete
 	inputs   []task.Event
@@ -253,13 +257,30 @@ func (j *journal) Inputs(ctx context.Context, after int64) ([]task.Event, error)
 		if err != nil {
 			return nil, err
 		}
-		j.scanned = e.Seq
-		if _, ok := e.Payload.(*task.Input); ok {
+		if in, ok := e.Payload.(*task.Input); ok {
+			if err := j.fetchAll(ctx, in.Attachments); err != nil {
+				return nil, err
+			}
 			j.inputs = append(j.inputs, e)
 		}
+		j.scanned = e.Seq
 	}
 	first, _ := slices.BinarySearchFunc(j.inputs, after+1, func(e task.Event, seq int64) int { return cmp.Compare(e.Seq, seq) })
 	return slices.Clone(j.inputs[first:]), nil
+}
+
+// fetchAll brings the files of a message before the agent hears of them. Those
+// that are there are left alone.
+func (j *journal) fetchAll(ctx context.Context, files []task.Attachment) error {
+	if j.fetch == nil {
+		return nil
+	}
+	for _, a := range files {
+		if err := j.fetch(ctx, a); err != nil {
+			return fmt.Errorf("fetch %q, which came with a message: %w", a.FileName, err)
+		}
+	}
+	return nil
 }
 
 // phase posts the begin of a phase and returns what posts its end.
