@@ -319,7 +319,7 @@ var unaudited = regexp.MustCompile(`^(Allow|Caller|Entitled|Get|List|Events|Exec
 	`Environments?|Secrets|Skills|Conversation|Artifact|PlanVersions|HandoffFiles|OpenHandoffFile|AddFile|` +
 	`MemoryStores?|MemoryStoreAgents|Memories|MemoryVersions|Webhooks?|WebhookDeliveries|TestWebhook|Deliver(y|ies)|RehearseDelivery|` +
 	`Integrations?|IntegrationDeliveries|Links|Subscriptions?|SubscriptionMessages|` +
-	`MCPServers?|Prompts?|Rules?|Runners?|Agents?|MayManageAgent|Sharing|Keys|CreateKey|RevokeKey|Teams?|CreateTeam|RenameTeam|AddMember|SetRole|RemoveMember|` +
+	`MCPServers?|Prompts?|Profiles?|Rules?|Runners?|Agents?|MayManageAgent|Sharing|Keys|CreateKey|RevokeKey|Teams?|CreateTeam|RenameTeam|AddMember|SetRole|RemoveMember|` +
 	`Schedules?|ScheduleTicks|SendMail|Mails|ReadMail|MailDelivered|Signals|ReportSignal|AuditLog|AuditEntries)$`)
 
 // TestEveryActIsAudited reads the source: a method that is added to Client is
