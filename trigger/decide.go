@@ -32,21 +32,30 @@ func (e *Engine) decideArrivals(ctx context.Context) {
 // decideLeftovers decides what nobody has decided in time: another replica
 // died, or the decision was put off.
 func (e *Engine) decideLeftovers(ctx context.Context) {
-	for ok := true; ok; ok = e.wait(ctx, e.opts.Poll) {
-		for {
-			list, err := e.store.Undecided(ctx, e.now().Add(-e.opts.Grace), backlog)
-			e.report(ctx, "look for deliveries that wait", err)
-			group := errgroup.Group{}
-			group.SetLimit(max(1, e.opts.Parallel))
-			for _, d := range list {
-				group.Go(func() error { e.decideLeftover(ctx, d.ID); return nil })
-			}
-			_ = group.Wait()
-			if len(list) < backlog || ctx.Err() != nil {
-				break
-			}
+	pace := e.pace(idleLeftovers)
+	for ok := true; ok; {
+		found := e.decideWaiting(ctx)
+		ok = e.wait(ctx, pace.after(found))
+	}
+}
+
+// decideWaiting decides all that waits now, and says whether there was any.
+func (e *Engine) decideWaiting(ctx context.Context) (found bool) {
+	for ctx.Err() == nil {
+		list, err := e.store.Undecided(ctx, e.now().Add(-e.opts.Grace), backlog)
+		e.report(ctx, "look for deliveries that wait", err)
+		group := errgroup.Group{}
+		group.SetLimit(max(1, e.opts.Parallel))
+		for _, d := range list {
+			group.Go(func() error { e.decideLeftover(ctx, d.ID); return nil })
+		}
+		_ = group.Wait()
+		found = found || len(list) > 0
+		if len(list) < backlog {
+			break
 		}
 	}
+	return found
 }
 
 // decideLeftover decides what is still undecided, unless somebody here does.

@@ -37,8 +37,9 @@ func (e *Engine) deliver(ctx context.Context) {
 	group := errgroup.Group{}
 	group.SetLimit(max(1, e.opts.Parallel))
 	defer func() { _ = group.Wait() }()
+	pace := e.pace(idleOutbox)
 	for ctx.Err() == nil {
-		list, err := e.take(ctx)
+		list, next, err := e.take(ctx)
 		e.report(ctx, "take what is to be told", err)
 		for _, o := range list {
 			group.Go(func() error { e.send(ctx, o); return nil })
@@ -46,22 +47,28 @@ func (e *Engine) deliver(ctx context.Context) {
 		if len(list) == e.opts.Parallel {
 			continue
 		}
+		wait := pace.after(len(list) > 0)
+		if !next.IsZero() { // of those that are known, none is sent late
+			wait = max(e.opts.Poll, min(wait, next.Sub(e.now())))
+		}
 		select {
 		case <-e.outbox:
-		case <-e.opts.Clock.After(e.opts.Poll):
+		case <-e.opts.Clock.After(wait):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// take gets what is to be sent now. It writes only when there is something.
-func (e *Engine) take(ctx context.Context) ([]task.Outgoing, error) {
+// take gets what is to be sent now, and says when something is. It writes only
+// when there is something.
+func (e *Engine) take(ctx context.Context) (list []task.Outgoing, next time.Time, err error) {
 	now := e.now()
-	next, err := e.store.NextOutgoing(ctx)
+	next, err = e.store.NextOutgoing(ctx)
 	if err != nil || next.IsZero() || next.After(now) {
-		return nil, err
+		return nil, next, err
 	}
-	return e.store.TakeOutgoing(ctx, e.holder, now, now.Add(e.opts.Lease), e.opts.Parallel)
+	list, err = e.store.TakeOutgoing(ctx, e.holder, now, now.Add(e.opts.Lease), e.opts.Parallel)
+	return list, next, err
 }
 
 // send makes one attempt and settles it.

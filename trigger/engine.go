@@ -210,6 +210,29 @@ func (e *Engine) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// Idle loops look less often, up to so many times Options.Poll: what happens
+// here wakes them.
+const (
+	idleLeftovers = 30
+	idleNews      = 5
+	idleOutbox    = 30
+)
+
+// pace is how long a loop waits between two looks: longer and longer while it
+// finds nothing.
+type pace struct{ least, most, now time.Duration }
+
+func (e *Engine) pace(most int) *pace {
+	return &pace{least: e.opts.Poll, most: time.Duration(most) * e.opts.Poll}
+}
+
+func (p *pace) after(found bool) time.Duration {
+	if p.now = min(2*p.now, p.most); found || p.now == 0 {
+		p.now = p.least
+	}
+	return p.now
+}
+
 // wait lets some time pass. It reports false when ctx has ended.
 func (e *Engine) wait(ctx context.Context, d time.Duration) bool {
 	select {

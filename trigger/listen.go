@@ -28,38 +28,59 @@ func (e *Engine) listen(ctx context.Context) {
 	if len(e.senders) == 0 {
 		return
 	}
-	for ok := true; ok; ok = e.wait(ctx, e.opts.Poll) {
-		for more := true; more && ctx.Err() == nil; {
-			var err error
-			if more, err = e.hear(ctx); err != nil {
-				e.report(ctx, "hear what happened to runs", err)
-				break
-			}
+	var changed <-chan struct{}
+	if s, ok := e.store.(interface {
+		Subscribe(task.ID) (<-chan struct{}, func())
+	}); ok { // hears when runs are made and end here
+		wake, cancel := s.Subscribe("")
+		defer cancel()
+		changed = wake
+	}
+	pace := e.pace(idleNews)
+	for ctx.Err() == nil {
+		found := e.hearAll(ctx)
+		select {
+		case <-changed:
+		case <-e.opts.Clock.After(pace.after(found)):
+		case <-ctx.Done():
 		}
 	}
 }
 
+// hearAll hears all that is new, and says whether there was any.
+func (e *Engine) hearAll(ctx context.Context) (found bool) {
+	for more := true; more && ctx.Err() == nil; {
+		n, err := e.hear(ctx)
+		if err != nil {
+			e.report(ctx, "hear what happened to runs", err)
+			return found
+		}
+		found, more = found || n > 0, n == feedBatch
+	}
+	return found
+}
+
 // hear takes one batch of signals. Replicas that take the same one write the
 // same down, under the same keys.
-func (e *Engine) hear(ctx context.Context) (more bool, err error) {
+func (e *Engine) hear(ctx context.Context) (heardNow int, err error) {
 	rec, err := e.store.Record(ctx, kindFeed, feedKey)
 	if err != nil && !errors.Is(err, task.ErrNotFound) {
-		return false, err
+		return 0, err
 	}
 	after, err := heard(rec)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	signals, err := e.store.Feed(ctx, after, feedBatch)
 	if err != nil || len(signals) == 0 {
-		return false, err
+		return 0, err
 	}
 	for _, s := range signals {
 		if s.Time.Before(e.since(rec)) {
 			continue
 		}
 		if err := e.tellSignal(ctx, s); err != nil {
-			return false, err
+			return 0, err
 		}
 	}
 	crashpoint.Hit(crashpoint.TriggerHeard)
@@ -68,7 +89,7 @@ func (e *Engine) hear(ctx context.Context) (more bool, err error) {
 	if errors.Is(err, task.ErrConflict) { // another replica was faster
 		err = nil
 	}
-	return len(signals) == feedBatch, err
+	return len(signals), err
 }
 
 // since is from when on news are told: whoever listens for the first time hears
