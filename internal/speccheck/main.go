@@ -56,7 +56,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 const module = "github.com/oz-platform/cloudagents/"
 
 // promiseRE finds `path/of/package.TestName` in SPECIFICATION.md.
-var promiseRE = regexp.MustCompile("`([a-z0-9/_]+)\\.((?:Test|Fuzz|Example)[A-Za-z0-9_]+)`")
+var promiseRE = regexp.MustCompile("`([a-z0-9/_-]+)\\.((?:Test|Fuzz|Example)[A-Za-z0-9_]+)`")
 
 // promises lists the tests that the specification names, as "package.Test".
 // Every line of a list must name at least one.
