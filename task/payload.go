@@ -245,29 +245,71 @@ type ErrorReported struct {
 	Fatal bool `json:"fatal,omitempty"`
 }
 
-// Type implements Payload; so do the methods of the same name below.
-func (*StateChanged) Type() EventType     { return TypeState }
-func (*Phase) Type() EventType            { return TypePhase }
-func (*Input) Type() EventType            { return TypeInput }
-func (*Delivered) Type() EventType        { return TypeDelivered }
-func (*TurnStarted) Type() EventType      { return TypeTurnStart }
-func (*TurnEnded) Type() EventType        { return TypeTurnEnd }
-func (*Message) Type() EventType          { return TypeMessage }
-func (*Reasoning) Type() EventType        { return TypeReasoning }
-func (*ToolCall) Type() EventType         { return TypeToolCall }
-func (*ToolOutput) Type() EventType       { return TypeToolOutput }
-func (*ToolResult) Type() EventType       { return TypeToolResult }
-func (*Todos) Type() EventType            { return TypeTodos }
-func (*UsageReport) Type() EventType      { return TypeUsage }
+// Type implements Payload.
+func (*StateChanged) Type() EventType { return TypeState }
+
+// Type implements Payload.
+func (*Phase) Type() EventType { return TypePhase }
+
+// Type implements Payload.
+func (*Input) Type() EventType { return TypeInput }
+
+// Type implements Payload.
+func (*Delivered) Type() EventType { return TypeDelivered }
+
+// Type implements Payload.
+func (*TurnStarted) Type() EventType { return TypeTurnStart }
+
+// Type implements Payload.
+func (*TurnEnded) Type() EventType { return TypeTurnEnd }
+
+// Type implements Payload.
+func (*Message) Type() EventType { return TypeMessage }
+
+// Type implements Payload.
+func (*Reasoning) Type() EventType { return TypeReasoning }
+
+// Type implements Payload.
+func (*ToolCall) Type() EventType { return TypeToolCall }
+
+// Type implements Payload.
+func (*ToolOutput) Type() EventType { return TypeToolOutput }
+
+// Type implements Payload.
+func (*ToolResult) Type() EventType { return TypeToolResult }
+
+// Type implements Payload.
+func (*Todos) Type() EventType { return TypeTodos }
+
+// Type implements Payload.
+func (*UsageReport) Type() EventType { return TypeUsage }
+
+// Type implements Payload.
 func (*ArtifactReported) Type() EventType { return TypeArtifact }
-func (*Effect) Type() EventType           { return TypeEffect }
-func (*Compaction) Type() EventType       { return TypeCompaction }
-func (*Notice) Type() EventType           { return TypeNotice }
-func (*ErrorReported) Type() EventType    { return TypeError }
-func (*Pruned) Type() EventType           { return TypePruned }
-func (*SnapshotTaken) Type() EventType    { return TypeSnapshot }
-func (*Handoff) Type() EventType          { return TypeHandoff }
-func (*AgentSession) Type() EventType     { return TypeAgent }
+
+// Type implements Payload.
+func (*Effect) Type() EventType { return TypeEffect }
+
+// Type implements Payload.
+func (*Compaction) Type() EventType { return TypeCompaction }
+
+// Type implements Payload.
+func (*Notice) Type() EventType { return TypeNotice }
+
+// Type implements Payload.
+func (*ErrorReported) Type() EventType { return TypeError }
+
+// Type implements Payload.
+func (*Pruned) Type() EventType { return TypePruned }
+
+// Type implements Payload.
+func (*SnapshotTaken) Type() EventType { return TypeSnapshot }
+
+// Type implements Payload.
+func (*Handoff) Type() EventType { return TypeHandoff }
+
+// Type implements Payload.
+func (*AgentSession) Type() EventType { return TypeAgent }
 
 func (*StateChanged) platformOnly() bool     { return true }
 func (*Input) platformOnly() bool            { return true }
