@@ -46,7 +46,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p.Status = http.StatusServiceUnavailable
 	}
 	p.Type = h.opts.ErrorTypeBase + string(p.ErrorCode)
-	p.Instance = r.URL.EscapedPath()
+	p.Instance = shownPath(r)
 	p.RequestId = w.Header().Get("X-Request-Id")
 	if p.Status >= http.StatusInternalServerError && p.ErrorCode == api.ErrorCode(task.CodeInternal) {
 		h.logFailure(r, p.RequestId, err)
@@ -91,7 +91,7 @@ func (h *Handler) logFailure(r *http.Request, id string, err error) {
 		return // the client went away
 	}
 	h.opts.Logger.Error("request failed", zap.String("request_id", id), zap.String("method", r.Method),
-		zap.String("path", r.URL.EscapedPath()), zap.Error(err))
+		zap.String("path", shownPath(r)), zap.Error(err))
 }
 
 // recovered turns a panic of a handler into a problem and a line in the log.
@@ -104,11 +104,22 @@ func (h *Handler) recovered(w *response, r *http.Request) {
 		panic(v)
 	}
 	h.opts.Logger.Error("handler panicked", zap.String("request_id", w.id), zap.String("method", r.Method),
-		zap.String("path", r.URL.EscapedPath()), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		zap.String("path", shownPath(r)), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 	if w.wrote {
 		panic(http.ErrAbortHandler)
 	}
 	h.fail(w, r, task.Errorf(task.CodeInternal, "something went wrong; the server's log has it under request %s", w.id))
+}
+
+// shownPath is the path of a request as answers and logs have it: the address
+// of a webhook may end in a secret (Oz platform, WHK-3).
+func shownPath(r *http.Request) string {
+	path := r.URL.EscapedPath()
+	if rest, ok := strings.CutPrefix(path, "/webhooks/"); ok {
+		origin, _, _ := strings.Cut(rest, "/")
+		return "/webhooks/" + origin
+	}
+	return path
 }
 
 // badRequest answers for a request that the generated code could not read.

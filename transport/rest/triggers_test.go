@@ -206,10 +206,13 @@ func TestWebhookRefusals(t *testing.T) {
 		assert.Equal(t, status, c.want, "%s %.40s: %s", c.path, c.body, answer)
 		assert.Assert(t, !strings.Contains(answer, token.Secret) && !strings.Contains(answer, address.Secret))
 	}
-	resp, err := http.Get(e.URL + token.URL)
+	resp, err := http.Get(e.URL + address.URL)
 	assert.NilError(t, err)
+	answer, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
+	assert.NilError(t, err)
 	assert.Equal(t, resp.StatusCode, http.StatusMethodNotAllowed)
+	assert.Assert(t, !strings.Contains(string(answer), address.Secret), "%s", answer)
 
 	lines, err := c.WebhookDeliveries(ctx, token.UID, task.DeliveryQuery{Outcomes: []task.Outcome{task.OutcomeRejected}})
 	assert.NilError(t, err)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -23,8 +22,6 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(access.WithOrigin(r.Context(), access.Origin{RequestID: w.Header().Get("X-Request-Id"), Remote: remote(r)}))
 	reply, err := h.receive(w, r)
 	if err != nil {
-		// An address may end in a secret: no answer and no log says more of it.
-		r.URL = &url.URL{Path: "/webhooks/" + r.PathValue("origin")}
 		h.fail(w, r, err)
 		return
 	}
