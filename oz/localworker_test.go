@@ -419,5 +419,6 @@ func TestWorkerStartsWhileTheStoreIsAway(t *testing.T) {
 	got := y.get(p, run.ID)
 	assert.Equal(t, got.State, task.StateSucceeded)
 	assert.Equal(t, got.Executions, 1)
-	assert.Assert(t, away.left.Load() < 0, "it was away")
+	// The runner reports its end by itself; the worker may still be waiting for the store.
+	eventually(t, "the worker asks until the store is back", func() bool { return away.left.Load() < 0 })
 }
