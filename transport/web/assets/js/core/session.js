@@ -1,0 +1,13 @@
+// Who is signed in.
+import { api } from './api.js';
+import { createContext, useContext } from './html.js';
+
+export const Session = createContext(null);
+
+// useSession gives {me, signOut}: me is what GET /oz/whoami answers.
+export const useSession = () => useContext(Session);
+
+export const whoami = () => api.get('/oz/whoami');
+
+// leads tells whether the person may manage the team.
+export const leads = (me, team) => (me.teams ?? []).some((t) => (!team || t.uid === team) && ['owner', 'admin'].includes(String(t.role).toLowerCase()));
