@@ -10,11 +10,38 @@ import { Button, Empty, Failure, Icon, Loading, Toasts } from './core/ui.js';
 // it is first opened: a component of {params, query}.
 const routes = [
   { path: '/', load: () => import('./pages/dashboard.js'), nav: 'dashboard' },
+  { path: '/runs', load: () => import('./pages/runs.js'), nav: 'runs' },
+  { path: '/runs/:id', load: () => import('./pages/run.js'), nav: 'runs' },
+  { path: '/artifacts/:uid', load: () => import('./pages/artifact.js'), nav: 'runs' },
+  { path: '/agents', load: () => import('./pages/agents.js'), nav: 'agents' },
+  { path: '/skills', load: () => import('./pages/skills.js'), nav: 'agents' },
+  { path: '/schedules', load: () => import('./pages/schedules.js'), nav: 'schedules' },
+  { path: '/schedules/:id', load: () => import('./pages/schedule.js'), nav: 'schedules' },
+  { path: '/environments', load: () => import('./pages/environments.js'), nav: 'environments' },
+  { path: '/integrations', load: () => import('./pages/integrations.js'), nav: 'integrations' },
+  { path: '/integrations/:kind/:uid', load: () => import('./pages/integration.js'), nav: 'integrations' },
+  { path: '/secrets', load: () => import('./pages/secrets.js'), nav: 'secrets' },
+  { path: '/workers', load: () => import('./pages/workers.js'), nav: 'workers' },
+  { path: '/usage', load: () => import('./pages/usage.js'), nav: 'usage' },
+  { path: '/settings', load: () => import('./pages/settings.js'), nav: 'settings' },
+  { path: '/settings/:tab', load: () => import('./pages/settings.js'), nav: 'settings' },
+  { path: '/notifications', load: () => import('./pages/notifications.js'), nav: 'notifications' },
+  { path: '/welcome', load: () => import('./pages/welcome.js'), nav: 'dashboard' },
 ];
 
 // entries of the navigation, in order.
 const entries = [
   { id: 'dashboard', path: '/', name: 'Dashboard' },
+  { id: 'runs', path: '/runs', name: 'Runs' },
+  { id: 'agents', path: '/agents', name: 'Agents' },
+  { id: 'schedules', path: '/schedules', name: 'Schedules' },
+  { id: 'environments', path: '/environments', name: 'Environments' },
+  { id: 'integrations', path: '/integrations', name: 'Integrations' },
+  { id: 'secrets', path: '/secrets', name: 'Secrets' },
+  { id: 'workers', path: '/workers', name: 'Workers' },
+  { id: 'usage', path: '/usage', name: 'Usage' },
+  { id: 'notifications', path: '/notifications', name: 'Notifications', icon: 'bell' },
+  { id: 'settings', path: '/settings', name: 'Settings' },
 ];
 
 function Nav({ current, open, close, foot }) {
