@@ -8,7 +8,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
-	"html/template"
+	"html"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -197,10 +197,6 @@ func (all *files) render(o Options) ([]byte, error) {
 	if index == nil {
 		return nil, fmt.Errorf("index.html: %w", fs.ErrNotExist)
 	}
-	t, err := template.New("index.html").Parse(string(index.data))
-	if err != nil {
-		return nil, err
-	}
 	var preload []string
 	for name := range all.byName {
 		if strings.HasPrefix(name, "js/core/") || name == "js/app.js" || slices.Contains(eager, name) {
@@ -208,9 +204,15 @@ func (all *files) render(o Options) ([]byte, error) {
 		}
 	}
 	slices.Sort(preload)
-	var page bytes.Buffer
-	err = t.Execute(&page, map[string]any{"Base": o.Prefix, "API": o.API, "Title": o.Title, "Assets": o.Prefix + "/assets/" + all.version, "Preload": preload})
-	return page.Bytes(), err
+	assets := o.Prefix + "/assets/" + all.version
+	var links strings.Builder
+	for _, name := range preload {
+		fmt.Fprintf(&links, "<link rel=\"modulepreload\" href=\"%s/%s\">\n", html.EscapeString(assets), html.EscapeString(name))
+	}
+	// Not html/template: by it the linker would keep every method of every type, a third of the binary.
+	fill := strings.NewReplacer("{{base}}", html.EscapeString(o.Prefix), "{{api}}", html.EscapeString(o.API),
+		"{{title}}", html.EscapeString(o.Title), "{{assets}}", html.EscapeString(assets), "{{preload}}", links.String())
+	return []byte(fill.Replace(string(index.data))), nil
 }
 
 // eager are the libraries of the first page.
