@@ -14,7 +14,7 @@ import (
 
 // chatTurn is a turn over Chat Completions, what most compatible endpoints have.
 func (o *openAIModel) chatTurn(ctx context.Context, req request, on func(delta) error) (ending, error) {
-	stream := o.client.Chat.Completions.NewStreaming(ctx, chatParams(req), o.options(req)...)
+	stream := o.completions.NewStreaming(ctx, chatParams(req), o.options(req)...)
 	defer func() { _ = stream.Close() }() // the answer has been read, or is given up
 	r := chatReader{on: on, calls: map[int64]*wireCall{}}
 	for stream.Next() {

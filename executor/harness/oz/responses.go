@@ -23,18 +23,23 @@ const wireOpenAI = "openai"
 // openAIModel speaks OpenAI Responses, and Chat Completions to endpoints that
 // do not have Responses.
 type openAIModel struct {
-	client openai.Client
+	responses   responses.ResponseService
+	completions openai.ChatCompletionService
 	// chat is set once the endpoint said that it has no Responses; plain once
 	// the model said that it has no encrypted reasoning.
 	chat, plain atomic.Bool
 }
 
+// newOpenAI makes the two services that are used, and no openai.Client: that
+// one takes headers and addresses from the environment, where the agent's
+// repository may have a say, and brings all of OpenAI's API into the binary.
 func newOpenAI(m harness.Model) *openAIModel {
-	return &openAIModel{client: openai.NewClient(
-		option.WithBaseURL(m.BaseURL+"/openai/v1"),
+	opts := []option.RequestOption{
+		option.WithBaseURL(m.BaseURL + "/openai/v1"),
 		option.WithAPIKey(m.Token.Reveal()),
 		option.WithMaxRetries(0), // the gateway retries
-	)}
+	}
+	return &openAIModel{responses: responses.NewResponseService(opts...), completions: openai.NewChatCompletionService(opts...)}
 }
 
 func (o *openAIModel) turn(ctx context.Context, req request, on func(delta) error) (ending, error) {
@@ -74,7 +79,7 @@ func (o *openAIModel) options(req request) []option.RequestOption {
 }
 
 func (o *openAIModel) responsesTurn(ctx context.Context, req request, on func(delta) error) (ending, error) {
-	stream := o.client.Responses.NewStreaming(ctx, o.params(req), o.options(req)...)
+	stream := o.responses.NewStreaming(ctx, o.params(req), o.options(req)...)
 	defer func() { _ = stream.Close() }() // the answer has been read, or is given up
 	r := responsesReader{on: on}
 	for stream.Next() {
