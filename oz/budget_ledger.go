@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"hash/crc32"
 	"math"
 	"strings"
 	"sync"
@@ -291,10 +291,8 @@ func (l limit) refuse(used, want amount) error {
 // other, so that only processes have to try again for each other.
 type ledgers [64]sync.Mutex
 
-var ledgerSeed = maphash.MakeSeed()
-
 func (l *ledgers) of(s task.Scope) *sync.Mutex {
-	return &l[maphash.String(ledgerSeed, s.String())%uint64(len(l))]
+	return &l[crc32.ChecksumIEEE([]byte(s.String()))%uint32(len(l))]
 }
 
 // holds reads a ledger. It fails with task.ErrNotFound before the first hold.

@@ -54,21 +54,11 @@ func (s *sandbox) exec(ctx context.Context, x executor.ExecSpec) (exit executor.
 	if err != nil {
 		return exit, err
 	}
-	process, err := mainProcess(task.Pid())
+	main, err := mainProcess(task.Pid())
 	if err != nil {
 		return exit, err
 	}
-	p := *spec.Process
-	p.Args, p.Cwd, p.User = x.Command, workspacePath, process.user
-	p.Env = lastOfEach(append(process.env, x.Env...))
-	for _, v := range process.env { // those that lastOfEach takes for an image's
-		if name, _, _ := strings.Cut(v, "="); name == executor.EnvHome || name == executor.EnvTempDir || name == executor.EnvSandboxID {
-			p.Env = append(p.Env, v)
-		}
-	}
-	if process.user.UID != 0 {
-		p.Capabilities = &specs.LinuxCapabilities{}
-	}
+	p := main.like(*spec.Process, x)
 	fifos := filepath.Join(s.e.boxDir(s.state.Box), "exec")
 	stdin, stdout, stderr := x.Stdin, x.Stdout, x.Stderr
 	if stdin == nil {
@@ -95,7 +85,29 @@ func (s *sandbox) exec(ctx context.Context, x executor.ExecSpec) (exit executor.
 	if err := proc.Start(ctx); err != nil {
 		return exit, err
 	}
-	for over := ended.end; ; {
+	return follow(ctx, proc, exited, ended.end)
+}
+
+// like describes a process beside the agent's: what x says, as the same user,
+// with the environment that the agent has.
+func (m process) like(p specs.Process, x executor.ExecSpec) specs.Process {
+	p.Args, p.Cwd, p.User = x.Command, workspacePath, m.user
+	p.Env = lastOfEach(append(m.env, x.Env...))
+	for _, v := range m.env { // those that lastOfEach takes for an image's
+		if name, _, _ := strings.Cut(v, "="); name == executor.EnvHome || name == executor.EnvTempDir || name == executor.EnvSandboxID {
+			p.Env = append(p.Env, v)
+		}
+	}
+	if m.user.UID != 0 {
+		p.Capabilities = &specs.LinuxCapabilities{}
+	}
+	return p
+}
+
+// follow waits for a started process, whose input is over when inputEnd is
+// closed. It kills the process when ctx ends first.
+func follow(ctx context.Context, proc ctd.Process, exited <-chan ctd.ExitStatus, inputEnd <-chan struct{}) (exit executor.Exit, err error) {
+	for over := inputEnd; ; {
 		select {
 		case <-over: // the process sees the end of its input only when containerd is told
 			over = nil

@@ -3,7 +3,7 @@ package pgstore
 import (
 	"context"
 	"errors"
-	"hash/maphash"
+	"hash/crc32"
 	"sync"
 	"time"
 )
@@ -55,9 +55,6 @@ func newLane(s *Store) *lane {
 	return l
 }
 
-// laneSeed spreads runs over lanes.
-var laneSeed = maphash.MakeSeed()
-
 // laneOf gives the lane for a run, a record or whatever a name names: the first
 // that is not held up. When all are, those of one name use one lane, so that
 // lanes do not wait for each other's rows.
@@ -68,7 +65,7 @@ func (s *Store) laneOf(name string) *lane {
 			return l
 		}
 	}
-	return s.lanes[maphash.String(laneSeed, name)%uint64(len(s.lanes))]
+	return s.lanes[crc32.ChecksumIEEE([]byte(name))%uint32(len(s.lanes))]
 }
 
 func (l *lane) isHeldUp(now time.Time) bool {
