@@ -198,6 +198,22 @@ func (c *Client) ScheduleTicks(ctx context.Context, id string, limit int) ([]sch
 	return c.p.schedules.Ticks(ctx, id, limit)
 }
 
+// MaxPreview is the most ticks that PreviewSchedule tells.
+const MaxPreview = 50
+
+// PreviewSchedule tells the next ticks of an expression in a time zone (an IANA
+// name, empty for UTC) from now on, before there is a schedule. limit is 1 to
+// MaxPreview. It fails with task.CodeInvalidRequest as CreateSchedule would.
+func (c *Client) PreviewSchedule(ctx context.Context, expression, zone string, limit int) ([]time.Time, error) {
+	if err := c.allow(ctx, access.ScheduleView, access.Object{}); err != nil {
+		return nil, err
+	}
+	if limit < 1 || limit > MaxPreview {
+		return nil, task.Invalid("limit", "must be 1 to %d", MaxPreview)
+	}
+	return schedule.Upcoming(expression, zone, c.p.opts.Clock.Now(), limit)
+}
+
 // ScheduleRun says how a schedule is run by hand. The zero value is ready to use.
 type ScheduleRun struct {
 	// IdempotencyKey and Source are as in Request.

@@ -2602,6 +2602,11 @@ type ScheduleOptions struct {
 // ScheduleOptionsOverlap What a tick does while the run before it is active; default allow.
 type ScheduleOptionsOverlap string
 
+// SchedulePreview defines model for SchedulePreview.
+type SchedulePreview struct {
+	Next []time.Time `json:"next"`
+}
+
 // ScheduleTick What became of one due moment.
 type ScheduleTick struct {
 	// At When it was decided.
@@ -3491,6 +3496,15 @@ type ListRunEventsParams struct {
 
 	// LastEventID Same as `after`, which it overrides.
 	LastEventID string `json:"Last-Event-ID,omitempty,omitzero"`
+}
+
+// PreviewScheduleParams defines parameters for PreviewSchedule.
+type PreviewScheduleParams struct {
+	CronSchedule string `form:"cron_schedule" json:"cron_schedule"`
+
+	// TimeZone An IANA name; UTC unless given.
+	TimeZone string `form:"time_zone,omitempty" json:"time_zone,omitempty,omitzero"`
+	Limit    int    `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
 // RunScheduleParams defines parameters for RunSchedule.
@@ -5504,6 +5518,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/runs/{runId}/sharing (the `UpdateSharing` operationId).
 	UpdateSharing(ctx context.Context, runId RunId, body UpdateSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PreviewSchedule Tell when a schedule would tick
+	//
+	// Nothing is stored. An expression or a zone that is none is told as when a schedule is created with it.
+	//
+	// Corresponds with GET /oz/schedule-preview (the `PreviewSchedule` operationId).
+	PreviewSchedule(ctx context.Context, params *PreviewScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RunSchedule Run a schedule now
 	//
@@ -9013,6 +9034,23 @@ func (c *Client) UpdateSharingWithBody(ctx context.Context, runId RunId, content
 // Corresponds with PUT /oz/runs/{runId}/sharing (the `UpdateSharing` operationId).
 func (c *Client) UpdateSharing(ctx context.Context, runId RunId, body UpdateSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateSharingRequest(c.Server, runId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PreviewSchedule Tell when a schedule would tick
+//
+// Nothing is stored. An expression or a zone that is none is told as when a schedule is created with it.
+//
+// Corresponds with GET /oz/schedule-preview (the `PreviewSchedule` operationId).
+func (c *Client) PreviewSchedule(ctx context.Context, params *PreviewScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPreviewScheduleRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -15675,6 +15713,72 @@ func NewUpdateSharingRequestWithBody(server string, runId RunId, contentType str
 	return req, nil
 }
 
+// NewPreviewScheduleRequest constructs an http.Request for the PreviewSchedule method
+func NewPreviewScheduleRequest(server string, params *PreviewScheduleParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/schedule-preview")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cron_schedule", params.CronSchedule, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time_zone", params.TimeZone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewRunScheduleRequest constructs an http.Request for the RunSchedule method
 func NewRunScheduleRequest(server string, scheduleId ScheduleId, params *RunScheduleParams) (*http.Request, error) {
 	var err error
@@ -18720,6 +18824,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/runs/{runId}/sharing (the `UpdateSharing` operationId).
 	UpdateSharingWithResponse(ctx context.Context, runId RunId, body UpdateSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateSharingAnswer, error)
+
+	// PreviewScheduleWithResponse Tell when a schedule would tick
+	//
+	// Nothing is stored. An expression or a zone that is none is told as when a schedule is created with it.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/schedule-preview (the `PreviewSchedule` operationId).
+	PreviewScheduleWithResponse(ctx context.Context, params *PreviewScheduleParams, reqEditors ...RequestEditorFn) (*PreviewScheduleAnswer, error)
 
 	// RunScheduleWithResponse Run a schedule now
 	//
@@ -25582,6 +25695,54 @@ func (r UpdateSharingAnswer) ContentType() string {
 	return ""
 }
 
+type PreviewScheduleAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SchedulePreview
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PreviewScheduleAnswer) GetJSON200() *SchedulePreview {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PreviewScheduleAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PreviewScheduleAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PreviewScheduleAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PreviewScheduleAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PreviewScheduleAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RunScheduleAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -29790,6 +29951,21 @@ func (c *ClientWithResponses) UpdateSharingWithResponse(ctx context.Context, run
 		return nil, err
 	}
 	return ParseUpdateSharingAnswer(rsp)
+}
+
+// PreviewScheduleWithResponse Tell when a schedule would tick
+//
+// Nothing is stored. An expression or a zone that is none is told as when a schedule is created with it.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/schedule-preview (the `PreviewSchedule` operationId).
+func (c *ClientWithResponses) PreviewScheduleWithResponse(ctx context.Context, params *PreviewScheduleParams, reqEditors ...RequestEditorFn) (*PreviewScheduleAnswer, error) {
+	rsp, err := c.PreviewSchedule(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePreviewScheduleAnswer(rsp)
 }
 
 // RunScheduleWithResponse Run a schedule now
@@ -34957,6 +35133,39 @@ func ParseUpdateSharingAnswer(rsp *http.Response) (*UpdateSharingAnswer, error) 
 	return response, nil
 }
 
+// ParsePreviewScheduleAnswer parses an HTTP response from a PreviewScheduleWithResponse call
+func ParsePreviewScheduleAnswer(rsp *http.Response) (*PreviewScheduleAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PreviewScheduleAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SchedulePreview
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRunScheduleAnswer parses an HTTP response from a RunScheduleWithResponse call
 func ParseRunScheduleAnswer(rsp *http.Response) (*RunScheduleAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -36466,6 +36675,9 @@ type ServerInterface interface {
 	// UpdateSharing Change who may see a run
 	// (PUT /oz/runs/{runId}/sharing)
 	UpdateSharing(w http.ResponseWriter, r *http.Request, runId RunId)
+	// PreviewSchedule Tell when a schedule would tick
+	// (GET /oz/schedule-preview)
+	PreviewSchedule(w http.ResponseWriter, r *http.Request, params PreviewScheduleParams)
 	// RunSchedule Run a schedule now
 	// (POST /oz/schedules/{scheduleId}/run)
 	RunSchedule(w http.ResponseWriter, r *http.Request, scheduleId ScheduleId, params RunScheduleParams)
@@ -40633,6 +40845,65 @@ func (siw *ServerInterfaceWrapper) UpdateSharing(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// PreviewSchedule operation middleware
+func (siw *ServerInterfaceWrapper) PreviewSchedule(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PreviewScheduleParams
+
+	// ------------- Required query parameter "cron_schedule" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "cron_schedule", r.URL.Query(), &params.CronSchedule, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cron_schedule"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cron_schedule", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "time_zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "time_zone", r.URL.Query(), &params.TimeZone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "time_zone"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "time_zone", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PreviewSchedule(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // RunSchedule operation middleware
 func (siw *ServerInterfaceWrapper) RunSchedule(w http.ResponseWriter, r *http.Request) {
 
@@ -41829,6 +42100,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/end", wrapper.EndExecution)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/downloads/transcripts/{runId}", wrapper.DownloadTranscript)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/downloads/artifacts/{artifactUid}", wrapper.DownloadArtifact)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/schedule-preview", wrapper.PreviewSchedule)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/schedules/{scheduleId}/ticks", wrapper.ListScheduleTicks)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/schedules/{scheduleId}/run", wrapper.RunSchedule)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/teams", wrapper.ListTeams)
@@ -47416,6 +47688,45 @@ func (response UpdateSharingdefaultApplicationProblemPlusJSONResponse) VisitUpda
 	return err
 }
 
+type PreviewScheduleRequestObject struct {
+	Params PreviewScheduleParams
+}
+
+type PreviewScheduleResponseObject interface {
+	VisitPreviewScheduleResponse(w http.ResponseWriter) error
+}
+
+type PreviewSchedule200JSONResponse SchedulePreview
+
+func (response PreviewSchedule200JSONResponse) VisitPreviewScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewScheduledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PreviewScheduledefaultApplicationProblemPlusJSONResponse) VisitPreviewScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RunScheduleRequestObject struct {
 	ScheduleId ScheduleId `json:"scheduleId"`
 	Params     RunScheduleParams
@@ -49140,6 +49451,9 @@ type StrictServerInterface interface {
 	// UpdateSharing Change who may see a run
 	// (PUT /oz/runs/{runId}/sharing)
 	UpdateSharing(ctx context.Context, request UpdateSharingRequestObject) (UpdateSharingResponseObject, error)
+	// PreviewSchedule Tell when a schedule would tick
+	// (GET /oz/schedule-preview)
+	PreviewSchedule(ctx context.Context, request PreviewScheduleRequestObject) (PreviewScheduleResponseObject, error)
 	// RunSchedule Run a schedule now
 	// (POST /oz/schedules/{scheduleId}/run)
 	RunSchedule(ctx context.Context, request RunScheduleRequestObject) (RunScheduleResponseObject, error)
@@ -53132,6 +53446,32 @@ func (sh *strictHandler) UpdateSharing(w http.ResponseWriter, r *http.Request, r
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateSharingResponseObject); ok {
 		if err := validResponse.VisitUpdateSharingResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PreviewSchedule operation middleware
+func (sh *strictHandler) PreviewSchedule(w http.ResponseWriter, r *http.Request, params PreviewScheduleParams) {
+	var request PreviewScheduleRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PreviewSchedule(ctx, request.(PreviewScheduleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PreviewSchedule")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PreviewScheduleResponseObject); ok {
+		if err := validResponse.VisitPreviewScheduleResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -104,4 +105,15 @@ func (c *Client) ScheduleTicks(ctx context.Context, id string, limit int) ([]sch
 		return nil, err
 	}
 	return wire.Each(answer.Ticks, wire.ScheduleTickOf), nil
+}
+
+// PreviewSchedule tells the next ticks of an expression in a time zone (an IANA
+// name, empty for UTC), before there is a schedule. limit is 1 to oz.MaxPreview.
+func (c *Client) PreviewSchedule(ctx context.Context, expression, zone string, limit int) ([]time.Time, error) {
+	answer, err := decode[api.SchedulePreview](c.raw.PreviewSchedule(ctx, nil,
+		query(url.Values{"cron_schedule": {expression}, "time_zone": {zone}, "limit": {strconv.Itoa(limit)}})))
+	if err != nil {
+		return nil, err
+	}
+	return answer.Next, nil
 }

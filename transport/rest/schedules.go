@@ -109,3 +109,19 @@ func (o operations) ListScheduleTicks(ctx context.Context, r api.ListScheduleTic
 	}
 	return api.ListScheduleTicks200JSONResponse{Ticks: wire.Each(list, wire.ScheduleTick)}, nil
 }
+
+// defaultPreview is how many ticks a preview tells when nobody says how many.
+const defaultPreview = 5
+
+// PreviewSchedule implements GET /oz/schedule-preview.
+func (o operations) PreviewSchedule(ctx context.Context, r api.PreviewScheduleRequestObject) (api.PreviewScheduleResponseObject, error) {
+	c, limit := callOf(ctx), r.Params.Limit
+	if !c.request.URL.Query().Has("limit") {
+		limit = defaultPreview
+	}
+	next, err := c.client.PreviewSchedule(ctx, r.Params.CronSchedule, r.Params.TimeZone, limit)
+	if err != nil {
+		return nil, err
+	}
+	return api.PreviewSchedule200JSONResponse{Next: next}, nil
+}

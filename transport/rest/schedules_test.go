@@ -170,3 +170,40 @@ func TestScheduleRefusals(t *testing.T) {
 	assert.NilError(t, json.Unmarshal(e.Call(transporttest.AdminKey, http.MethodGet, "/agent/schedules/"+s.ID, nil).Body, &kept))
 	assert.Equal(t, kept["prompt"], "x")
 }
+
+// TestSchedulePreview asks when expressions would tick, in zones, and what is
+// said of bad ones.
+func TestSchedulePreview(t *testing.T) {
+	e := transporttest.Start(t, &transporttest.Options{Idle: true})
+	ctx := t.Context()
+	c, err := client.New(e.URL, &client.Options{APIKey: transporttest.AdminKey})
+	assert.NilError(t, err)
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	assert.NilError(t, err)
+
+	next, err := c.PreviewSchedule(ctx, "30 9 * * MON", "Europe/Berlin", 3)
+	assert.NilError(t, err)
+	assert.Equal(t, len(next), 3)
+	for _, at := range next {
+		assert.Equal(t, at.In(berlin).Format("Mon 15:04"), "Mon 09:30")
+		assert.Assert(t, at.After(time.Now()))
+	}
+	next, err = c.PreviewSchedule(ctx, "*/5 * * * *", "", oz.MaxPreview)
+	assert.NilError(t, err)
+	assert.Equal(t, len(next), oz.MaxPreview)
+	assert.Equal(t, next[1].Sub(next[0]), 5*time.Minute)
+
+	for _, bad := range []struct {
+		cron, zone string
+		limit      int
+		field      string
+	}{
+		{"61 * * * *", "", 3, "cron_schedule"}, {"0 0 30 2 *", "", 3, "cron_schedule"}, {"@daily", "", 3, "cron_schedule"}, {"", "", 3, "cron_schedule"},
+		{"0 0 * * *", "Mars/Olympus", 3, "oz.time_zone"}, {"0 0 * * *", "Local", 3, "oz.time_zone"},
+		{"0 0 * * *", "", 0, "limit"}, {"0 0 * * *", "", 51, "limit"},
+	} {
+		_, err := c.PreviewSchedule(ctx, bad.cron, bad.zone, bad.limit)
+		assert.Equal(t, task.CodeOf(err), task.CodeInvalidRequest, "%v: %v", bad, err)
+		assert.Assert(t, strings.Contains(err.Error(), bad.field), "%v: %v", bad, err)
+	}
+}

@@ -148,3 +148,22 @@ func (c Cron) newest(after, until time.Time, loc *time.Location, limit int) []ti
 		}
 	}
 }
+
+// Upcoming gives the first n ticks after a moment of an expression in a time
+// zone (an IANA name, empty for UTC), without jitter: fewer when no more come.
+// It fails with task.CodeInvalidRequest about cron_schedule or oz.time_zone.
+func Upcoming(expression, zone string, after time.Time, n int) ([]time.Time, error) {
+	c, err := ParseCron(expression)
+	if err != nil {
+		return nil, err
+	}
+	loc, err := Timing{TimeZone: zone}.location()
+	if err != nil {
+		return nil, err
+	}
+	ticks := make([]time.Time, 0, n)
+	for t := c.Next(after, loc); !t.IsZero() && len(ticks) < n; t = c.Next(t, loc) {
+		ticks = append(ticks, t)
+	}
+	return ticks, nil
+}

@@ -193,6 +193,7 @@ export function Dialog({ title, onClose, children, side }) {
   useEffect(() => {
     const d = ref.current, before = document.activeElement;
     d.showModal();
+    d.querySelector('form :is(input, select, textarea), form button')?.focus(); // and not the button that closes it
     return () => { d.close(); before?.focus?.(); };
   }, []);
   return html`<dialog ref=${ref} class=${side ? 'side' : ''} aria-labelledby=${id} onCancel=${(e) => { e.preventDefault(); onClose(); }} onMouseDown=${(e) => { if (e.target === ref.current) onClose(); }}>
