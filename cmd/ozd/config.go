@@ -40,6 +40,10 @@ type config struct {
 	RetentionDays int `yaml:"retention_days"`
 	// PublicURL is how people reach the server; links are made from it.
 	PublicURL string `yaml:"public_url"`
+	// NoWeb leaves the web app out.
+	NoWeb bool `yaml:"no_web"`
+	// WebAssets serves its pages from a directory, for whoever works on them.
+	WebAssets string `yaml:"web_assets"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level"`
 	// MaxConcurrent bounds the runs at work.
@@ -188,6 +192,8 @@ var variables = map[string]string{
 	"max-concurrent":  "OZ_MAX_CONCURRENT",
 	"repository-base": "OZ_REPOSITORY_BASE",
 	"model":           "OZ_MODEL",
+	"no-web":          "OZ_NO_WEB",
+	"web-assets":      "OZ_WEB_ASSETS",
 }
 
 // expected says what a variable must be, by the type of its flag. Any text
@@ -204,6 +210,8 @@ func (c *config) register(f *pflag.FlagSet) {
 	f.StringVar(&c.SecretsKey, "secrets-key", c.SecretsKey, "`file` of the key that seals secrets, the same for all servers of a database; default secrets.key in the data directory")
 	f.StringVar(&c.MetricsListen, "metrics-listen", c.MetricsListen, "`address` of /metrics for Prometheus; default none")
 	f.StringVar(&c.PublicURL, "public-url", c.PublicURL, "`URL` by which people reach the server, for links")
+	f.BoolVar(&c.NoWeb, "no-web", c.NoWeb, "serve the API alone, without the web app")
+	f.StringVar(&c.WebAssets, "web-assets", c.WebAssets, "`directory` to read the web app's files from, anew for each request, for whoever works on them")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.IntVar(&c.MaxConcurrent, "max-concurrent", c.MaxConcurrent, "how many runs work at once")
 	f.BoolVar(&c.NoCodeIndex, "no-code-index", c.NoCodeIndex, "make no index of repositories for agents to search")

@@ -3,7 +3,8 @@ package main
 // longHelp is what ozd --help says. A test reads its two files, so that they
 // stay true.
 const longHelp = `ozd is the reference server for cloud agents: it records runs, hands them to the
-worker in this process, and serves the HTTP API at /api/v1.
+worker in this process, serves the HTTP API at /api/v1 and the web app beside it,
+at the address itself. The first start prints a link that signs a browser in, once.
 
 Everything it keeps is in one directory (--data): the database, the key that
 seals secrets, artifacts, and the sandboxes of running agents. It needs no
@@ -39,6 +40,8 @@ All settings of the file, with their defaults:
     metrics_listen: ""            # address of /metrics for Prometheus; none unless set
     retention_days: 0             # after which transcripts and artifacts of ended runs go; 0 is never
     public_url: ""                # how people reach the server, for links
+    no_web: false                 # serve the API alone, without the web app
+    web_assets: ""                # directory to read the web app's files from, for whoever works on them
     log_level: info               # debug, info, warn or error
     max_concurrent: 4             # runs at work
     max_waiting: 10000            # runs in the queue; more are refused

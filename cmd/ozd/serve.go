@@ -124,6 +124,9 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 	h.RegisterOnShutdown(handler.Stop)
 	d.open(handler)
 	s.greet(stdout, key, created)
+	if err := s.greetWeb(ctx, stdout, platform, created && s.config.bootstrapKey == ""); err != nil {
+		return err
+	}
 	return s.run(ctx, platform, hub, h)
 }
 
@@ -142,7 +145,11 @@ func (s *server) assemble(ctx context.Context, store task.Store, p *patience) (*
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	handler, err := rest.New(platform, &rest.Options{SigningKey: links, CORSOrigins: s.config.AllowedOrigins, SignIn: s.signIn, Workers: hub, Logger: s.log})
+	pages, err := s.pages()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	handler, err := rest.New(platform, &rest.Options{SigningKey: links, CORSOrigins: s.config.AllowedOrigins, SignIn: s.signIn, Workers: hub, Pages: pages, Logger: s.log})
 	return platform, hub, handler, err
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"database/sql"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,12 +67,14 @@ func TestFirstStartShowsTheKeyOnce(t *testing.T) {
 	key := found[1]
 	assert.Assert(t, strings.Contains(first, "ozd serves "+url+"/api/v1\n"), first)
 	assert.Assert(t, strings.Contains(first, "WARP_API_KEY="+key+" WARP_SERVER_ROOT_URL="+url), first)
+	assert.Assert(t, strings.Contains(first, "Open "+url+"/#sign-in=ozc_"), first)
 	assert.Assert(t, strings.Contains(first, "set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY"), first)
 
 	url, stop = start(t, nil, "--data", data)
 	assert.NilError(t, whoami(t, url, key))
 	second := stop()
 	assert.Assert(t, !strings.Contains(second, key), second)
+	assert.Assert(t, strings.Contains(second, "Open "+url+"/\n") && !strings.Contains(second, "sign-in="), second)
 	assert.Assert(t, strings.Contains(second, "choose one with OZ_BOOTSTRAP_API_KEY"), second)
 
 	// A lost key is replaced by choosing one.
@@ -80,6 +84,44 @@ func TestFirstStartShowsTheKeyOnce(t *testing.T) {
 	assert.ErrorIs(t, whoami(t, url, "another key"), &task.Error{Code: task.CodeAuthenticationRequired})
 	third := stop()
 	assert.Assert(t, !strings.Contains(third, "chosen later") && strings.Contains(third, "that of OZ_BOOTSTRAP_API_KEY"), third)
+}
+
+// TestWebApp: the pages are beside the API, unless they are left out.
+func TestWebApp(t *testing.T) {
+	get := func(address string) (int, string, string) {
+		resp, err := http.Get(address)
+		assert.NilError(t, err)
+		defer resp.Body.Close()
+		page, err := io.ReadAll(resp.Body)
+		assert.NilError(t, err)
+		return resp.StatusCode, resp.Header.Get("Content-Type"), string(page)
+	}
+	url, stop := start(t, nil, "--data", t.TempDir())
+	status, kind, page := get(url + "/runs")
+	assert.Equal(t, status, http.StatusOK)
+	assert.Equal(t, kind, "text/html; charset=utf-8")
+	assert.Assert(t, strings.Contains(page, `<meta name="oz-api" content="/api/v1">`), page)
+	status, _, _ = get(url + "/api/v1/runs")
+	assert.Equal(t, status, http.StatusNotFound, "the API answers for itself")
+	stop()
+
+	assets := t.TempDir()
+	assert.NilError(t, os.WriteFile(filepath.Join(assets, "index.html"), []byte("<p>mine {{api}}"), 0o600))
+	url, stop = start(t, nil, "--data", t.TempDir(), "--web-assets", assets, "--public-url", "https://x.example/oz")
+	_, _, page = get(url + "/")
+	assert.Equal(t, page, "<p>mine /oz/api/v1")
+	stop()
+
+	url, stop = start(t, nil, "--data", t.TempDir(), "--no-web")
+	status, kind, _ = get(url + "/")
+	assert.Equal(t, status, http.StatusNotFound)
+	assert.Equal(t, kind, "application/problem+json")
+	out := stop()
+	assert.Assert(t, !strings.Contains(out, "Open "), out)
+
+	code, _, errs := invoke(t, nil, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--web-assets", assets+"/none")
+	assert.Equal(t, code, 1)
+	assert.Assert(t, strings.Contains(errs, "web_assets: "), errs)
 }
 
 // TestGreetingSaysWhatIsMissing: without git or a model, runs would only fail.

@@ -200,8 +200,8 @@ func (r *Registry) deviceByCode(ctx context.Context, by Caller, code string) (ke
 	if !by.Principal.IsPerson() || by.Execution != "" {
 		return "", device{}, 0, task.Errorf(task.CodeNotAuthorized, "only a person can sign a command line in")
 	}
-	if !r.guesses.allow(by.Principal.UID, r.now()) {
-		return "", device{}, 0, &task.Error{Code: task.CodeResourceUnavailable, RetryAfterMS: guessWindow.Milliseconds(), Message: "too many codes that do not exist; wait ten minutes"}
+	if !r.guesses.Allow(by.Principal.UID, r.now()) {
+		return "", device{}, 0, &task.Error{Code: task.CodeResourceUnavailable, RetryAfterMS: r.guesses.Window.Milliseconds(), Message: "too many codes that do not exist; wait ten minutes"}
 	}
 	plain := strings.Map(func(c rune) rune {
 		if c == '-' || c == ' ' {
@@ -211,7 +211,7 @@ func (r *Registry) deviceByCode(ctx context.Context, by Caller, code string) (ke
 	}, strings.ToUpper(code))
 	rec, err := r.records.Record(ctx, kindUserCode, plainOr(plain))
 	if errors.Is(err, task.ErrNotFound) {
-		r.guesses.miss(by.Principal.UID, r.now())
+		r.guesses.Miss(by.Principal.UID, r.now())
 		return "", device{}, 0, ErrExpiredToken
 	}
 	if err != nil {

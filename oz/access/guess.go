@@ -5,27 +5,30 @@ import (
 	"time"
 )
 
-// Bounds of guessing: a person may be wrong maxGuesses times in guessWindow.
-const (
-	maxGuesses  = 10
-	guessWindow = 10 * time.Minute
-	maxGuessers = 10_000
-)
+// maxGuessers bounds the memory of Guesses.
+const maxGuessers = 10_000
 
-// guesses counts codes that did not exist, by person. It is kept by each
-// process for itself: with 20^8 codes that is enough.
-type guesses struct {
+// Guesses counts what was asked for and did not exist, by who asked. It is kept
+// by each process for itself: with secrets of 2^34 values and more that is
+// enough. The zero value allows nothing to be wrong; safe for concurrent use.
+type Guesses struct {
+	// Max is how often somebody may be wrong within Window.
+	Max    int
+	Window time.Duration
+
 	mu    sync.Mutex
 	wrong map[string][]time.Time
 }
 
-func (g *guesses) allow(who string, now time.Time) bool {
+// Allow reports that who may try.
+func (g *Guesses) Allow(who string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.recent(who, now)) < maxGuesses
+	return len(g.recent(who, now)) < g.Max
 }
 
-func (g *guesses) miss(who string, now time.Time) {
+// Miss counts that who was wrong.
+func (g *Guesses) Miss(who string, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.wrong == nil || len(g.wrong) > maxGuessers {
@@ -35,9 +38,9 @@ func (g *guesses) miss(who string, now time.Time) {
 }
 
 // recent forgets what is over. g.mu is held.
-func (g *guesses) recent(who string, now time.Time) []time.Time {
+func (g *Guesses) recent(who string, now time.Time) []time.Time {
 	list := g.wrong[who]
-	for len(list) > 0 && now.Sub(list[0]) >= guessWindow {
+	for len(list) > 0 && now.Sub(list[0]) >= g.Window {
 		list = list[1:]
 	}
 	if len(list) == 0 {

@@ -34,7 +34,7 @@ type Registry struct {
 	auditor Auditor // may be nil
 
 	openTeams bool
-	guesses   guesses
+	guesses   Guesses // of the codes of command lines, by person
 
 	mu   sync.Mutex
 	used map[string]time.Time // last use that was written down, by key uid
@@ -49,7 +49,8 @@ func NewRegistry(records task.Records, clock task.Clock, opts *RegistryOptions) 
 	if clock == nil {
 		clock = task.SystemClock()
 	}
-	return &Registry{openTeams: opts.OpenTeams, records: records, clock: clock, prefix: cmp.Or(opts.KeyPrefix, "oz-"), auditor: opts.Auditor, used: map[string]time.Time{}}
+	return &Registry{openTeams: opts.OpenTeams, records: records, clock: clock, prefix: cmp.Or(opts.KeyPrefix, "oz-"), auditor: opts.Auditor,
+		guesses: Guesses{Max: 10, Window: 10 * time.Minute}, used: map[string]time.Time{}}
 }
 
 // Bootstrap prepares the first start: the team DefaultTeam, its owner

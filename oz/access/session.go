@@ -190,10 +190,23 @@ func (p SignInPolicy) welcomes(email string) bool {
 // session is a sign-in with a browser, as it is stored under the hash of its
 // token.
 type session struct {
-	UID       string    `json:"uid"`
-	User      string    `json:"user"`
-	CreatedAt time.Time `json:"created_at"`
-	UsedAt    time.Time `json:"used_at"`
+	UID  string `json:"uid"`
+	User string `json:"user"`
+	// Key and KeyHash are the API key that it was begun with, whose end is its
+	// own, and Owner whom that acts for; they are empty for sign-ins by a person.
+	Key       string     `json:"key,omitempty"`
+	KeyHash   string     `json:"key_hash,omitempty"`
+	Owner     task.Scope `json:"owner,omitzero"`
+	CreatedAt time.Time  `json:"created_at"`
+	UsedAt    time.Time  `json:"used_at"`
+}
+
+// scope is whose session it is.
+func (s session) scope() task.Scope {
+	if s.KeyHash != "" {
+		return s.Owner
+	}
+	return task.Scope{Type: task.ScopeUser, UID: s.User}
 }
 
 // ends is when it stops working.
@@ -211,13 +224,22 @@ func (r *Registry) StartSession(ctx context.Context, user string) (token string,
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	if err := r.sweepSessions(ctx, u); err != nil {
+	return r.beginSession(ctx, Caller{Principal: u.principal(), Teams: u.Teams}, session{User: u.UID})
+}
+
+// beginSession writes a session down and gives its token.
+func (r *Registry) beginSession(ctx context.Context, by Caller, s session) (token string, until time.Time, err error) {
+	if err := r.sweepSessions(ctx, s.scope()); err != nil {
 		return "", time.Time{}, err
 	}
 	token = "ozs_" + secret()
 	now := r.now()
-	s := session{UID: newUID(), User: u.UID, CreatedAt: now, UsedAt: now}
-	begin := Act{By: Caller{Principal: u.principal(), Teams: u.Teams, Key: s.UID}, Action: AccountView, Kind: "session", ID: s.UID, Owner: u.scope()}
+	s.UID, s.CreatedAt, s.UsedAt = newUID(), now, now
+	by.Key = s.UID
+	begin := Act{By: by, Action: AccountView, Kind: "session", ID: s.UID, Owner: s.scope()}
+	if s.Key != "" {
+		begin.Details = map[string]string{"key": s.Key}
+	}
 	err = r.act(ctx, begin, func() error { return r.putSession(ctx, hashKey(token), s, 0) })
 	if err != nil {
 		return "", time.Time{}, err
@@ -225,10 +247,9 @@ func (r *Registry) StartSession(ctx context.Context, user string) (token string,
 	return token, now.Add(sessionLife), nil
 }
 
-// sweepSessions removes those sessions of a person that are over, and makes
-// room for one more.
-func (r *Registry) sweepSessions(ctx context.Context, u User) error {
-	owner := u.scope()
+// sweepSessions removes those sessions of a person or team that are over, and
+// makes room for one more.
+func (r *Registry) sweepSessions(ctx context.Context, owner task.Scope) error {
 	recs, err := r.records.Records(ctx, kindSession, &owner)
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)
@@ -264,7 +285,7 @@ func (r *Registry) putSession(ctx context.Context, key string, s session, revisi
 	if err != nil {
 		return fmt.Errorf("encode session: %w", err)
 	}
-	_, err = r.records.PutRecord(ctx, task.Record{Kind: kindSession, Key: key, Owner: task.Scope{Type: task.ScopeUser, UID: s.User},
+	_, err = r.records.PutRecord(ctx, task.Record{Kind: kindSession, Key: key, Owner: s.scope(),
 		Revision: revision, Data: data, UpdatedAt: s.UsedAt})
 	if err != nil {
 		return fmt.Errorf("write session: %w", err)
@@ -295,7 +316,7 @@ func (r *Registry) SessionCaller(ctx context.Context, token string) (Caller, err
 		_ = r.records.DeleteRecord(ctx, kindSession, rec.Key) // it is over in any case
 		return Caller{}, over
 	}
-	c, err := r.Caller(ctx, s.User)
+	c, err := r.behind(ctx, s)
 	if errors.Is(err, task.ErrNotFound) {
 		return Caller{}, over
 	}

@@ -2718,6 +2718,15 @@ type SessionRedirect struct {
 	ConversationId string `json:"conversation_id,omitempty,omitzero"`
 }
 
+// SessionRequest defines model for SessionRequest.
+type SessionRequest struct {
+	// Code What a sign-in link holds; it is good for one session.
+	Code string `json:"code,omitempty,omitzero"`
+
+	// Key A personal, team or agent API key.
+	Key string `json:"key,omitempty,omitzero"`
+}
+
 // Sharing defines model for Sharing.
 type Sharing struct {
 	Grants []Grant `json:"grants,omitempty,omitzero"`
@@ -2740,6 +2749,12 @@ type SkillSource struct {
 
 // SpawnRequest defines model for SpawnRequest.
 type SpawnRequest = executor.Spawn
+
+// StartedSession defines model for StartedSession.
+type StartedSession struct {
+	// ExpiresAt When it ends at the latest; 12 hours without use end it, too.
+	ExpiresAt time.Time `json:"expires_at"`
+}
 
 // SubscriptionItem defines model for SubscriptionItem.
 type SubscriptionItem struct {
@@ -3630,6 +3645,9 @@ type ApproveDeviceLoginJSONRequestBody = DeviceApproval
 
 // PollDeviceLoginJSONRequestBody defines body for PollDeviceLogin for application/json ContentType.
 type PollDeviceLoginJSONRequestBody = DeviceTokenRequest
+
+// StartSessionJSONRequestBody defines body for StartSession for application/json ContentType.
+type StartSessionJSONRequestBody = SessionRequest
 
 // PutBudgetJSONRequestBody defines body for PutBudget for application/json ContentType.
 type PutBudgetJSONRequestBody = BudgetRequest
@@ -4691,6 +4709,30 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /oz/auth/logout (the `Logout` operationId).
 	Logout(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartSessionWithBody Sign a browser in
+	//
+	// With an API key, or with the code of a sign-in link: one of the two. The
+	// session is in a cookie that scripts cannot read, so that no page needs to
+	// keep a key; it ends with the key. Only a page of this server may ask. After
+	// 30 wrong ones in 10 minutes from one address, 429.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+	StartSessionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartSession Sign a browser in
+	//
+	// With an API key, or with the code of a sign-in link: one of the two. The
+	// session is in a cookie that scripts cannot read, so that no page needs to
+	// keep a key; it ends with the key. Only a page of this server may ask. After
+	// 30 wrong ones in 10 minutes from one address, 429.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+	StartSession(ctx context.Context, body StartSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListBudgets List budgets
 	//
@@ -7047,6 +7089,50 @@ func (c *Client) StartLogin(ctx context.Context, params *StartLoginParams, reqEd
 // Corresponds with POST /oz/auth/logout (the `Logout` operationId).
 func (c *Client) Logout(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewLogoutRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartSessionWithBody Sign a browser in
+//
+// With an API key, or with the code of a sign-in link: one of the two. The
+// session is in a cookie that scripts cannot read, so that no page needs to
+// keep a key; it ends with the key. Only a page of this server may ask. After
+// 30 wrong ones in 10 minutes from one address, 429.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+func (c *Client) StartSessionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartSessionRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartSession Sign a browser in
+//
+// With an API key, or with the code of a sign-in link: one of the two. The
+// session is in a cookie that scripts cannot read, so that no page needs to
+// keep a key; it ends with the key. Only a page of this server may ask. After
+// 30 wrong ones in 10 minutes from one address, 429.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+func (c *Client) StartSession(ctx context.Context, body StartSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartSessionRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -12304,6 +12390,46 @@ func NewLogoutRequest(server string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewStartSessionRequest calls the generic StartSession builder with application/json body
+func NewStartSessionRequest(server string, body StartSessionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartSessionRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewStartSessionRequestWithBody constructs an http.Request for the StartSession method, with any body, and a specified content type
+func NewStartSessionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/auth/session")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -17898,6 +18024,30 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/auth/logout (the `Logout` operationId).
 	LogoutWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LogoutAnswer, error)
 
+	// StartSessionWithBodyWithResponse Sign a browser in
+	//
+	// With an API key, or with the code of a sign-in link: one of the two. The
+	// session is in a cookie that scripts cannot read, so that no page needs to
+	// keep a key; it ends with the key. Only a page of this server may ask. After
+	// 30 wrong ones in 10 minutes from one address, 429.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+	StartSessionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartSessionAnswer, error)
+
+	// StartSessionWithResponse Sign a browser in
+	//
+	// With an API key, or with the code of a sign-in link: one of the two. The
+	// session is in a cookie that scripts cannot read, so that no page needs to
+	// keep a key; it ends with the key. Only a page of this server may ask. After
+	// 30 wrong ones in 10 minutes from one address, 429.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+	StartSessionWithResponse(ctx context.Context, body StartSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*StartSessionAnswer, error)
+
 	// ListBudgetsWithResponse List budgets
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -21762,6 +21912,61 @@ func (r LogoutAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r LogoutAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// StartSessionAnswer200Headers the declared response headers of an HTTP 200 response for StartSession
+type StartSessionAnswer200Headers struct {
+	SetCookie string
+}
+
+type StartSessionAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *StartedSession
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *StartSessionAnswer200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r StartSessionAnswer) GetJSON200() *StartedSession {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartSessionAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartSessionAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartSessionAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartSessionAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartSessionAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -28330,6 +28535,42 @@ func (c *ClientWithResponses) LogoutWithResponse(ctx context.Context, reqEditors
 	return ParseLogoutAnswer(rsp)
 }
 
+// StartSessionWithBodyWithResponse Sign a browser in
+//
+// With an API key, or with the code of a sign-in link: one of the two. The
+// session is in a cookie that scripts cannot read, so that no page needs to
+// keep a key; it ends with the key. Only a page of this server may ask. After
+// 30 wrong ones in 10 minutes from one address, 429.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+func (c *ClientWithResponses) StartSessionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartSessionAnswer, error) {
+	rsp, err := c.StartSessionWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartSessionAnswer(rsp)
+}
+
+// StartSessionWithResponse Sign a browser in
+//
+// With an API key, or with the code of a sign-in link: one of the two. The
+// session is in a cookie that scripts cannot read, so that no page needs to
+// keep a key; it ends with the key. Only a page of this server may ask. After
+// 30 wrong ones in 10 minutes from one address, 429.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/auth/session (the `StartSession` operationId).
+func (c *ClientWithResponses) StartSessionWithResponse(ctx context.Context, body StartSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*StartSessionAnswer, error) {
+	rsp, err := c.StartSession(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartSessionAnswer(rsp)
+}
+
 // ListBudgetsWithResponse List budgets
 //
 // Returns a wrapper object for the known response body format(s).
@@ -32430,6 +32671,52 @@ func ParseLogoutAnswer(rsp *http.Response) (*LogoutAnswer, error) {
 	return response, nil
 }
 
+// ParseStartSessionAnswer parses an HTTP response from a StartSessionWithResponse call
+func ParseStartSessionAnswer(rsp *http.Response) (*StartSessionAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartSessionAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest StartedSession
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers StartSessionAnswer200Headers
+		if values := rsp.Header.Values("Set-Cookie"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Set-Cookie", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.SetCookie = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListBudgetsAnswer parses an HTTP response from a ListBudgetsWithResponse call
 func ParseListBudgetsAnswer(rsp *http.Response) (*ListBudgetsAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -36423,6 +36710,9 @@ type ServerInterface interface {
 	// Logout End the browser's session
 	// (POST /oz/auth/logout)
 	Logout(w http.ResponseWriter, r *http.Request)
+	// StartSession Sign a browser in
+	// (POST /oz/auth/session)
+	StartSession(w http.ResponseWriter, r *http.Request)
 	// ListBudgets List budgets
 	// (GET /oz/budgets)
 	ListBudgets(w http.ResponseWriter, r *http.Request)
@@ -38662,6 +38952,20 @@ func (siw *ServerInterfaceWrapper) Logout(w http.ResponseWriter, r *http.Request
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.Logout(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// StartSession operation middleware
+func (siw *ServerInterfaceWrapper) StartSession(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StartSession(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -42203,6 +42507,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/auth/login", wrapper.StartLogin)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/auth/callback", wrapper.FinishLogin)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/logout", wrapper.Logout)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/session", wrapper.StartSession)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/auth/device", wrapper.GetDevicePage)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device", wrapper.StartDeviceLogin)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/auth/device/token", wrapper.PollDeviceLogin)
@@ -44333,6 +44638,53 @@ type LogoutdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response LogoutdefaultApplicationProblemPlusJSONResponse) VisitLogoutResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartSessionRequestObject struct {
+	Body *StartSessionJSONRequestBody
+}
+
+type StartSessionResponseObject interface {
+	VisitStartSessionResponse(w http.ResponseWriter) error
+}
+
+type StartSession200ResponseHeaders struct {
+	SetCookie string
+}
+
+type StartSession200JSONResponse struct {
+	Body    StartedSession
+	Headers StartSession200ResponseHeaders
+}
+
+func (response StartSession200JSONResponse) VisitStartSessionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Set-Cookie", fmt.Sprint(response.Headers.SetCookie))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartSessiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StartSessiondefaultApplicationProblemPlusJSONResponse) VisitStartSessionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -49199,6 +49551,9 @@ type StrictServerInterface interface {
 	// Logout End the browser's session
 	// (POST /oz/auth/logout)
 	Logout(ctx context.Context, request LogoutRequestObject) (LogoutResponseObject, error)
+	// StartSession Sign a browser in
+	// (POST /oz/auth/session)
+	StartSession(ctx context.Context, request StartSessionRequestObject) (StartSessionResponseObject, error)
 	// ListBudgets List budgets
 	// (GET /oz/budgets)
 	ListBudgets(ctx context.Context, request ListBudgetsRequestObject) (ListBudgetsResponseObject, error)
@@ -51079,6 +51434,37 @@ func (sh *strictHandler) Logout(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(LogoutResponseObject); ok {
 		if err := validResponse.VisitLogoutResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartSession operation middleware
+func (sh *strictHandler) StartSession(w http.ResponseWriter, r *http.Request) {
+	var request StartSessionRequestObject
+
+	var body StartSessionJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.StartSession(ctx, request.(StartSessionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartSession")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(StartSessionResponseObject); ok {
+		if err := validResponse.VisitStartSessionResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -15,15 +15,17 @@ import (
 )
 
 // Handler serves the API over HTTP. Mount it at "/": it answers what is below
-// its prefix, /healthz and /readyz, and 404 problems for all else.
+// its prefix, /healthz and /readyz, and 404 problems for all else, unless
+// Options.Pages answers that.
 type Handler struct {
 	platform *oz.Platform
 	opts     Options
 	mux      *http.ServeMux
 	recent   *recentCreates
 	links    signer
-	streams  chan struct{} // one token per open stream
-	mcp      http.Handler  // of the Model Context Protocol
+	streams  chan struct{}  // one token per open stream
+	guesses  access.Guesses // of keys and codes at the sign-in
+	mcp      http.Handler   // of the Model Context Protocol
 	// reference renders the contract as a page, when it is first asked for.
 	reference func() (string, error)
 
@@ -44,6 +46,7 @@ func New(p *oz.Platform, opts *Options) (*Handler, error) {
 		recent:   newRecentCreates(o.Clock),
 		links:    signer{key: o.SigningKey, clock: o.Clock},
 		streams:  make(chan struct{}, o.MaxStreams),
+		guesses:  access.Guesses{Max: signInGuesses, Window: signInWindow},
 		stopped:  make(chan struct{}),
 	}
 	h.reference = sync.OnceValues(func() (string, error) { return renderReference(api.OpenAPI(), o.Prefix) })
@@ -82,16 +85,27 @@ func (h *Handler) Stop() { h.stopOnce.Do(func() { close(h.stopped) }) }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, pattern := h.mux.Handler(r)
+	if pattern == "" && h.opts.Pages != nil && !h.below(r.URL.Path) {
+		h.opts.Pages.ServeHTTP(w, r)
+		return
+	}
 	rw := h.answer(w, r)
 	defer h.recovered(rw, r)
 	if h.cors(rw, r) {
 		return
 	}
-	if _, pattern := h.mux.Handler(r); pattern == "" {
+	if pattern == "" {
 		h.unrouted(rw, r)
 		return
 	}
 	h.mux.ServeHTTP(rw, r)
+}
+
+// below reports that a path is below the API's prefix.
+func (h *Handler) below(path string) bool {
+	rest, ok := strings.CutPrefix(path, h.opts.Prefix)
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // answer begins what all answers have in common.

@@ -3,6 +3,7 @@ package rest
 import (
 	"cmp"
 	"crypto/rand"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -61,8 +62,13 @@ type Options struct {
 
 	// SignIn lets people sign in with a browser. Its sessions are cookies,
 	// which other sites can neither read nor make requests with. Default: none,
-	// so that API keys are the only way in.
+	// so that API keys are the only way in; a browser makes a session from one.
 	SignIn *SignIn
+
+	// Pages answers what is outside the API, such as the web app: it gets the
+	// requests as they come, without the API's headers. Default: none, so that
+	// they are answered 404.
+	Pages http.Handler
 
 	// Clock tells the time. Default: the machine's.
 	Clock task.Clock

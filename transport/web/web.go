@@ -28,6 +28,10 @@ type Options struct {
 	// root of the server.
 	Prefix string
 
+	// Behind is the path that a proxy in front takes away before it passes a
+	// request on, like "/tools/oz": links begin with it. Default: none.
+	Behind string
+
 	// API is the prefix of the HTTP API on the same host, as rest.Options has
 	// it. Default "/api/v1".
 	API string
@@ -47,15 +51,19 @@ func (o *Options) withDefaults() (Options, error) {
 		r = *o
 	}
 	r.Prefix = strings.TrimRight(r.Prefix, "/")
+	r.Behind = strings.TrimRight(r.Behind, "/")
 	r.API = strings.TrimRight(cmp.Or(r.API, "/api/v1"), "/")
 	r.Title = cmp.Or(r.Title, "Oz")
-	for field, p := range map[string]string{"Prefix": r.Prefix, "API": r.API} {
+	for field, p := range map[string]string{"Prefix": r.Prefix, "Behind": r.Behind, "API": r.API} {
 		if p != "" && (!strings.HasPrefix(p, "/") || strings.HasPrefix(p, "//") || strings.ContainsAny(p, "{} ?#\\\"'<>")) {
 			return r, fmt.Errorf("web options: %w", task.Invalid(field, "must be a path like /agents"))
 		}
 	}
 	return r, nil
 }
+
+// base is what the addresses of pages begin with, as browsers see them.
+func (o Options) base() string { return o.Behind + o.Prefix }
 
 // Handler serves the app. It is safe for concurrent use.
 type Handler struct {
@@ -119,8 +127,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.asset(w, r, all, name)
 	case rest == "/sw.js": // a service worker rules what is below its own path
 		h.worker(w, r, all)
+	case rest == "/version.json": // pages that are open ask whether they are old
+		head.Set("Cache-Control", "no-cache")
+		newFile("version.json", []byte(`{"version":"`+all.version+`"}`)).serve(w, r)
 	case rest == "":
-		http.Redirect(w, r, h.opts.Prefix+"/", http.StatusMovedPermanently)
+		http.Redirect(w, r, h.opts.base()+"/", http.StatusMovedPermanently)
 	default:
 		head.Set("Cache-Control", "no-cache")
 		all.page.serve(w, r) // which page it is, the router in the browser finds
@@ -204,19 +215,19 @@ func (all *files) render(o Options) ([]byte, error) {
 		}
 	}
 	slices.Sort(preload)
-	assets := o.Prefix + "/assets/" + all.version
+	assets := o.base() + "/assets/" + all.version
 	var links strings.Builder
 	for _, name := range preload {
 		fmt.Fprintf(&links, "<link rel=\"modulepreload\" href=\"%s/%s\">\n", html.EscapeString(assets), html.EscapeString(name))
 	}
 	// Not html/template: by it the linker would keep every method of every type, a third of the binary.
-	fill := strings.NewReplacer("{{base}}", html.EscapeString(o.Prefix), "{{api}}", html.EscapeString(o.API),
+	fill := strings.NewReplacer("{{base}}", html.EscapeString(o.base()), "{{api}}", html.EscapeString(o.Behind+o.API), "{{version}}", all.version,
 		"{{title}}", html.EscapeString(o.Title), "{{assets}}", html.EscapeString(assets), "{{preload}}", links.String())
 	return []byte(fill.Replace(string(index.data))), nil
 }
 
-// eager are the libraries of the first page.
-var eager = []string{"lib/preact.js", "lib/hooks.js", "lib/htm.js"}
+// eager are what every page needs beside the core.
+var eager = []string{"js/shell/keys.js", "js/shell/nav.js", "js/shell/unread.js", "lib/preact.js", "lib/hooks.js", "lib/htm.js"}
 
 // file is one file with its compressed form.
 type file struct {
@@ -251,6 +262,8 @@ func kindOf(name string) string {
 		return "text/html; charset=utf-8"
 	case ".svg":
 		return "image/svg+xml"
+	case ".json":
+		return "application/json"
 	case ".webmanifest":
 		return "application/manifest+json"
 	case ".txt":

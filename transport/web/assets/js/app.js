@@ -1,10 +1,15 @@
 // The shell: who is signed in, where one is, and the page for it.
-import { html, render, useEffect, useErrorBoundary, useState } from './core/html.js';
+import { html, render, useCallback, useEffect, useErrorBoundary, useRef, useState } from './core/html.js';
 import { onSignedOut } from './core/api.js';
 import { base, title } from './core/config.js';
+import { onNewRun } from './core/newrun.js';
+import { onBack, resume, useOnline } from './core/online.js';
 import { follow, href, match, useLocation } from './core/router.js';
 import { Session, whoami } from './core/session.js';
 import { Button, Empty, Failure, Icon, Loading, Toasts } from './core/ui.js';
+import { listen } from './shell/keys.js';
+import { Nav } from './shell/nav.js';
+import { useUnread } from './shell/unread.js';
 
 // routes: each page is a module of its own with a default export, loaded when
 // it is first opened: a component of {params, query}.
@@ -29,28 +34,6 @@ const routes = [
   { path: '/welcome', load: () => import('./pages/welcome.js'), nav: 'dashboard' },
 ];
 
-// entries of the navigation, in order.
-const entries = [
-  { id: 'dashboard', path: '/', name: 'Dashboard' },
-  { id: 'runs', path: '/runs', name: 'Runs' },
-  { id: 'agents', path: '/agents', name: 'Agents' },
-  { id: 'schedules', path: '/schedules', name: 'Schedules' },
-  { id: 'environments', path: '/environments', name: 'Environments' },
-  { id: 'integrations', path: '/integrations', name: 'Integrations' },
-  { id: 'secrets', path: '/secrets', name: 'Secrets' },
-  { id: 'workers', path: '/workers', name: 'Workers' },
-  { id: 'usage', path: '/usage', name: 'Usage' },
-  { id: 'notifications', path: '/notifications', name: 'Notifications', icon: 'bell' },
-  { id: 'settings', path: '/settings', name: 'Settings' },
-];
-
-function Nav({ current, open, close, foot }) {
-  return html`<nav class=${`nav ${open ? 'open' : ''}`} aria-label="Main" id="nav" onClick=${close}>
-    <a class="brand" href=${href('/')}><img src=${document.querySelector('link[rel="icon"]').href} alt="" />${title}</a>
-    ${entries.map((e) => html`<a key=${e.id} class="item" href=${href(e.path)} aria-current=${current === e.id ? 'page' : undefined}><${Icon} name=${e.icon ?? e.id} />${e.name}</a>`)}
-    <div class="foot">${foot}</div></nav>`;
-}
-
 // Pages loads the module of the address and draws it. Focus goes to the new
 // page's heading, as it would after a page load.
 function Pages({ path, query, found }) {
@@ -74,25 +57,96 @@ function Pages({ path, query, found }) {
   return html`<${page.view} key=${found.route.path + JSON.stringify(found.params)} params=${found.params} query=${query} />`;
 }
 
-function App() {
-  const { path, query } = useLocation();
-  const [me, setMe] = useState(undefined); // undefined: not known yet, null: nobody
+const Bell = ({ unread }) => html`<span class="bell"><${Icon} name="bell" />${unread > 0 && html`<span class="count" aria-hidden="true">${unread > 99 ? '99+' : unread}</span>`}</span>`;
+
+// Later draws a part of the shell whose module is loaded when it is first needed.
+function Later({ load, part, ...props }) {
+  const [m, set] = useState(null);
+  useEffect(() => { load().then(set, (error) => set({ error })); }, []);
+  if (m?.error) return html`<div class="banner" role="alert">A part of the page could not be loaded. <${Button} kind="small" onClick=${() => location.reload()}>Reload<//></div>`;
+  return m && html`<${m[part]} ...${props} />`;
+}
+
+// Banner says when what is seen may be old.
+function Banner() {
+  const { away, stale } = useOnline();
+  return html`<div class="banners" role="status">${away && html`<div class="banner need">The server cannot be reached. What you see may be old; it is asked again and again.</div>`}
+    ${stale && !away && html`<div class="banner">The server has newer pages. <${Button} kind="small" onClick=${() => location.reload()}>Reload<//></div>`}</div>`;
+}
+
+// useMe finds out who is signed in. me: undefined is not known yet, null nobody.
+// over: the session of whom was signed in has ended.
+function useMe() {
+  const [me, setMe] = useState(undefined);
   const [error, setError] = useState(null);
+  const [over, setOver] = useState(false);
+  const known = useRef(null);
+  const load = useCallback(async () => {
+    try {
+      const m = await whoami();
+      if (known.current && known.current.principal?.uid !== m.principal?.uid) { location.reload(); return; } // nothing of one person's is shown to another
+      known.current = m;
+      setError(null); setMe(m); setOver((was) => { if (was) setTimeout(resume); return false; });
+    } catch (e) { if (e.status === 401) { if (!known.current) setMe(null); } else setError(e); }
+  }, []);
+  useEffect(() => onSignedOut(() => { if (known.current) setOver(true); else setMe((m) => m ?? null); }), []);
+  const signedOut = () => { known.current = null; setOver(false); setMe(null); };
+  return { me, error, over, load, signedOut, setMe };
+}
+
+// useCode signs in with the code of a link, if the address has one, and then
+// finds out who that is.
+function useCode(load) {
+  const [problem, set] = useState(null);
+  useEffect(() => {
+    const begin = async () => {
+      if (location.hash.startsWith('#sign-in=')) {
+        const { signInWithCode, takeCode } = await import('./shell/signin.js');
+        const code = takeCode();
+        if (code) await signInWithCode(code).catch((e) => set(e));
+      }
+      await load();
+    };
+    begin();
+  }, []);
+  return problem;
+}
+
+function Shell({ me, over, load, signedOut }) {
+  const { path, query } = useLocation();
   const [open, setOpen] = useState(false);
-  const load = () => whoami().then((m) => { setError(null); setMe(m); }, (e) => { if (e.status !== 401) setError(e); else setMe(null); });
-  useEffect(() => { load(); return onSignedOut(() => setMe(null)); }, []);
-  useEffect(() => { document.addEventListener('click', follow); return () => document.removeEventListener('click', follow); }, []);
-  if (error) return html`<main><${Failure} error=${error} retry=${load} /></main>`;
-  if (me === undefined) return html`<main><${Loading} /></main>`;
-  if (me === null) return html`<main><${Empty} icon="user" title="Sign in">Sign in first.<//></main>`;
+  const [above, setAbove] = useState(null); // {part: 'run' | 'help' | 'palette', preset}
+  const close = useCallback(() => setAbove(null), []);
+  const unread = useUnread();
   const found = match(routes, path);
+  useEffect(() => onNewRun((preset) => setAbove({ part: 'run', preset })), []);
+  useEffect(() => listen({ help: () => setAbove({ part: 'help' }), palette: () => setAbove((a) => a ?? { part: 'palette' }) }), []);
+  useEffect(() => setOpen(false), [path]);
   return html`<${Session.Provider} value=${{ me, reload: load }}>
     <a class="skip" href="#main">To the content</a>
     <div class="shell">
-      <div class="topbar"><${Button} kind="quiet" icon="menu" label="Menu" aria-expanded=${open} aria-controls="nav" onClick=${() => setOpen(!open)} /><a class="brand" href=${href('/')}>${title}</a></div>
-      <${Nav} current=${found?.route.nav} open=${open} close=${() => setOpen(false)} />
-      <main id="main" tabindex="-1"><${Pages} ...${{ path, query, found }} /></main>
-    </div><${Toasts} /><//>`;
+      <div class="topbar" inert=${open}><${Button} kind="quiet" icon="menu" label="Menu" aria-expanded=${open} aria-controls="nav" onClick=${() => setOpen(!open)} /><a class="brand" href=${href('/')}>${title}</a><span class="grow"></span>
+        <a class="button quiet only-icon" href=${href('/notifications')} aria-label=${unread ? `Notifications, ${unread} unread` : 'Notifications'}><${Bell} unread=${unread} /></a></div>
+      ${open && html`<div class="scrim" onClick=${() => setOpen(false)}></div>`}
+      <${Nav} ...${{ current: found?.route.nav, open, me, unread, signedOut }} close=${() => setOpen(false)} help=${() => setAbove({ part: 'help' })} />
+      <main id="main" tabindex="-1" inert=${open}><${Banner} /><${Pages} ...${{ path, query, found }} /></main>
+    </div>
+    ${above?.part === 'help' && html`<${Later} load=${() => import('./shell/palette.js')} part="Help" onClose=${close} />`}
+    ${above?.part === 'palette' && html`<${Later} load=${() => import('./shell/palette.js')} part="Palette" onClose=${close} />`}
+    ${above?.part === 'run' && html`<${Later} load=${() => import('./pages/newrun.js')} part="NewRun" preset=${above.preset} onClose=${close} />`}
+    ${over && html`<${Later} load=${() => import('./shell/signin.js')} part="Again" done=${load} onClose=${signedOut} />`}
+    <${Toasts} /><//>`;
+}
+
+function App() {
+  const { me, error, over, load, signedOut } = useMe();
+  const problem = useCode(load);
+  useEffect(() => { document.addEventListener('click', follow); return () => document.removeEventListener('click', follow); }, []);
+  useEffect(() => error ? onBack(load) : undefined, [error]);
+  if (error && !me) return html`<main class="alone" id="main"><h1>${title}</h1><${Failure} error=${error} retry=${load} /></main>`;
+  if (me === undefined) return html`<main class="alone" id="main"><${Loading} /></main>`;
+  if (me === null) return html`<${Later} load=${() => import('./shell/signin.js')} part="SignIn" done=${load} problem=${problem} />`;
+  return html`<${Shell} ...${{ me, over, load, signedOut }} />`;
 }
 
 document.documentElement.dataset.base = base;

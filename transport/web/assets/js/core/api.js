@@ -1,6 +1,7 @@
 // The HTTP API (transport/openapi.yaml). The session is a cookie that scripts
 // cannot read; the server takes changes from its own pages only.
 import { apiBase } from './config.js';
+import { away } from './online.js';
 
 // APIError is a problem (RFC 9457) that the server answered with, or a failure
 // to reach it (status 0).
@@ -10,13 +11,14 @@ export class APIError extends Error {
     this.status = status;
     this.code = problem.error || problem.type?.split('/').filter(Boolean).pop() || '';
     this.problem = problem;
-    this.requestId = problem.trace_id || requestId || '';
+    this.requestId = problem.request_id || requestId || '';
   }
 }
 
 // listeners hear of an answer that says that nobody is signed in.
 const signedOut = new Set();
 export const onSignedOut = (f) => { signedOut.add(f); return () => signedOut.delete(f); };
+export const refused = (err) => { if (err.status === 401) signedOut.forEach((f) => f(err)); };
 
 // url makes an address of the API. Empty values in query are left out; lists
 // are repeated.
@@ -43,6 +45,7 @@ export async function call(method, path, { query, body, signal, headers, raw } =
     });
   } catch (e) {
     if (e.name === 'AbortError') throw e;
+    away();
     throw new APIError(0, { title: 'The server cannot be reached', detail: 'The server cannot be reached. What you see may be old; it is tried again.' });
   }
   if (res.ok && raw) return res;
@@ -51,7 +54,7 @@ export async function call(method, path, { query, body, signal, headers, raw } =
   try { data = text ? JSON.parse(text) : {}; } catch { data = { detail: text.slice(0, 300) }; }
   if (res.ok) return data;
   const err = new APIError(res.status, data, res.headers.get('X-Request-Id'));
-  if (res.status === 401) signedOut.forEach((f) => f(err));
+  refused(err);
   throw err;
 }
 

@@ -1,5 +1,6 @@
 // Server-sent events over fetch, so that the status of a refusal can be seen.
-import { APIError, url } from './api.js';
+import { APIError, refused, url } from './api.js';
+import { away, onBack } from './online.js';
 
 const first = 300, last = 15000; // milliseconds between attempts
 const silence = 45000; // three heartbeats of the server: the connection is dead
@@ -29,6 +30,13 @@ export function stream(path, { query, after = 0, event, state = () => {}, ended 
         if (done) { state('ended'); return; }
       } catch (e) {
         if (stopped) return;
+        if (e instanceof APIError && e.status === 401) { // it goes on after the next sign-in
+          refused(e);
+          state('waiting', e);
+          await new Promise((r) => { const off = onBack(() => { off(); r(); }); wake = () => { off(); r(); }; });
+          continue;
+        }
+        if (e instanceof TypeError) away(); // what fetch throws when nobody answers
         if (e instanceof APIError && e.status >= 400 && e.status < 500 && e.status !== 408 && e.status !== 429) { state('failed', e); return; }
       }
       state('waiting');
@@ -36,10 +44,9 @@ export function stream(path, { query, after = 0, event, state = () => {}, ended 
       wait = Math.min(last, wait * 2);
     }
   };
-  const online = () => wake?.();
-  window.addEventListener('online', online);
+  const off = onBack(() => { wait = first; wake?.(); });
   loop();
-  return () => { stopped = true; controller?.abort(); wake?.(); window.removeEventListener('online', online); };
+  return () => { stopped = true; controller?.abort(); wake?.(); off(); };
 }
 
 // follow reads one connection. It gives true when event said that it was the last.
