@@ -127,9 +127,14 @@ type Options struct {
 	// below it. Default: none, so that runs have no link.
 	PublicURL string
 
-	// NoLinks refuses to share runs with whoever has the link. Default: they
-	// may be.
+	// NoLinks refuses to share runs with whoever has the link, and to open links
+	// that were made before. Default: they may be.
 	NoLinks bool
+
+	// GuestLinks lets those who have a link to a run (see Client.CreateRunLink)
+	// use it without an account: to see the run, and with an editor's link to
+	// send it messages. Default: they must be signed in, too.
+	GuestLinks bool
 
 	// Policy may refuse a request for a run after it was checked and before it
 	// is stored; Entitlements can judge more than that. A *task.Error is

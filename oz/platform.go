@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -41,6 +42,10 @@ type Platform struct {
 	ledgers       ledgers
 	absences      absences
 	spawns        keyedLocks
+	linking       keyedLocks // by run: its links and requests to edit
+	linkGuesses   access.Guesses
+	editAsks      access.Guesses // requests to edit, by person
+	presences     presences
 
 	running  atomic.Bool
 	draining atomic.Bool
@@ -71,6 +76,8 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 		opts:         o,
 		environments: environment.NewStore(store, o.Clock),
 		feeds:        feeds{store: store},
+		linkGuesses:  access.Guesses{Max: maxLinkGuesses, Window: linkGuessWindow},
+		editAsks:     access.Guesses{Max: maxEditAsks, Window: time.Hour},
 		poke:         make(chan struct{}, 1),
 		ready:        map[string]bool{},
 		pool:         map[string]Member{},

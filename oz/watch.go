@@ -54,6 +54,7 @@ type Follower struct {
 	after  int64
 	ended  bool // by what was given so far
 	feed   *feed
+	seat   *seat // nil for who does not count as a participant
 }
 
 // Follow is Watch for those who send the events on, and wait for other things
@@ -70,6 +71,9 @@ func (c *Client) Follow(ctx context.Context, id task.ID, after int64) (*Follower
 	f := &Follower{client: c, feeds: &c.p.feeds, id: id, after: after, ended: t.State.Ended()}
 	if !f.ended {
 		f.feed = f.feeds.join(ctx, id, t.LastSeq)
+	}
+	if c.participates() {
+		f.seat = c.p.presences.sit(id, c.caller.Principal, c.roleIn(t) != RunViewer)
 	}
 	return f, nil
 }
@@ -117,7 +121,10 @@ func (f *Follower) Next(ctx context.Context, limit int) (frames []Frame, more <-
 func (f *Follower) judge(ctx context.Context, frames []Frame) error {
 	for i := range frames {
 		if _, ok := frames[i].Event.Payload.(*task.Shared); ok {
-			_, err := f.client.run(ctx, f.id, access.RunView)
+			t, err := f.client.run(ctx, f.id, access.RunView)
+			if err == nil && f.seat != nil {
+				f.seat.role(f.client.roleIn(t) != RunViewer)
+			}
 			return err
 		}
 	}
@@ -144,6 +151,10 @@ func (f *Follower) Close() {
 	if f.feed != nil {
 		f.feeds.leave(f.feed)
 		f.feed = nil
+	}
+	if f.seat != nil {
+		f.seat.rise()
+		f.seat = nil
 	}
 }
 

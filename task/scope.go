@@ -28,6 +28,8 @@ type PrincipalType string
 const (
 	PrincipalUser           PrincipalType = "user"
 	PrincipalServiceAccount PrincipalType = "service_account"
+	// PrincipalGuest has no account: the UID is that of the link by which they came.
+	PrincipalGuest PrincipalType = "guest"
 )
 
 // Principal is who asked for a run or carries it out (Oz API, UserProfile).

@@ -75,6 +75,8 @@ func TestAccessTable(t *testing.T) {
 		access.RunList:           {none: signedIn},
 		access.RunView:           {team: all, personal: team("creator")},
 		access.RunSteer:          {team: all, personal: team("creator")},
+		access.RunTakeOver:       {team: all, personal: team("creator")},
+		access.RunRequestEdit:    {team: all, personal: team("creator")},
 		access.RunCancel:         {team: made, personal: team("creator")},
 		access.EnvironmentCreate: {team: all, personal: team("creator")},
 		access.EnvironmentView:   {team: all, personal: team("creator"), none: signedIn},

@@ -43,6 +43,8 @@ type Caller struct {
 	// what its execution may, whatever the other fields say.
 	Execution task.ExecutionID
 	TaskID    task.ID
+	// Links are those to runs that the request brought along, each of them checked.
+	Links []Link
 	// System marks the embedding program itself, which may do everything.
 	System bool
 }
@@ -104,7 +106,27 @@ func (c Caller) Scopes() []task.Scope {
 // SignedIn reports that the caller is a person or service account known by an
 // API key, as opposed to nobody and to a run token.
 func (c Caller) SignedIn() bool {
-	return c.Execution == "" && c.Principal.UID != "" && c.Principal.Type != ""
+	return c.Execution == "" && c.Principal.UID != "" && c.Principal.Type != "" && !c.Guest()
+}
+
+// Guest reports that the caller has no account, and came by a link to a run.
+func (c Caller) Guest() bool { return c.Principal.Type == task.PrincipalGuest }
+
+// Link is a link to a run that opens it for whoever has it.
+type Link struct {
+	UID    string
+	Name   string // for people
+	TaskID task.ID
+	Role   task.ShareRole
+}
+
+// Guest is the caller who has nothing but a link.
+func Guest(l Link) Caller {
+	name := "Guest"
+	if l.Name != "" {
+		name += " (" + l.Name + ")"
+	}
+	return Caller{Principal: task.Principal{Type: task.PrincipalGuest, UID: l.UID, DisplayName: name}, Links: []Link{l}}
 }
 
 // member gives the caller's role in a team; ok is false for outsiders.

@@ -17,10 +17,12 @@ const (
 	AccountView       Action = "account.view" // who am I; of none in particular
 	ModelView         Action = "model.view"   // of none in particular
 	RunCreate         Action = "run.create"
-	RunExecute        Action = "run.execute" // start a run that the caller itself carries out
-	RunList           Action = "run.list"    // of none in particular
-	RunView           Action = "run.view"    // its record, log, transcript and artifacts
-	RunSteer          Action = "run.steer"   // send it a message
+	RunExecute        Action = "run.execute"      // start a run that the caller itself carries out
+	RunList           Action = "run.list"         // of none in particular
+	RunView           Action = "run.view"         // its record, log, transcript and artifacts
+	RunSteer          Action = "run.steer"        // send it a message
+	RunTakeOver       Action = "run.take_over"    // open a terminal in its sandbox
+	RunRequestEdit    Action = "run.request_edit" // ask to edit it
 	RunCancel         Action = "run.cancel"
 	EnvironmentCreate Action = "environment.create"
 	EnvironmentView   Action = "environment.view" // also to run in it
@@ -119,6 +121,8 @@ type rule struct {
 	shared task.ShareRole
 	// machine keeps people out: only team and worker keys may.
 	machine bool
+	// account keeps out who came by a link alone.
+	account bool
 }
 
 // table is the one place that gives rights (Oz platform, ACC-4).
@@ -131,6 +135,8 @@ func table() map[Action]rule {
 		RunList:           {none: true},
 		RunView:           {personal: true, team: members, shared: task.RoleViewer},
 		RunSteer:          {personal: true, team: members, shared: task.RoleEditor},
+		RunTakeOver:       {personal: true, team: members, shared: task.RoleEditor, account: true},
+		RunRequestEdit:    {personal: true, team: members, shared: task.RoleViewer, account: true},
 		RunCancel:         {personal: true, team: creator},
 		EnvironmentCreate: {personal: true, team: members},
 		EnvironmentView:   {personal: true, team: members, none: true},
@@ -206,6 +212,9 @@ func Allow(c Caller, a Action, o Object) error {
 	if c.Execution != "" {
 		return allowRunner(c, r, o)
 	}
+	if c.Guest() {
+		return allowGuest(c, a, r, o)
+	}
 	if !c.SignedIn() {
 		return task.Errorf(task.CodeAuthenticationRequired, "send an API key as a bearer token")
 	}
@@ -230,7 +239,7 @@ func Allow(c Caller, a Action, o Object) error {
 	switch role := c.shared(o); {
 	case role == "":
 		return hidden()
-	case r.shared == role, r.shared == task.RoleViewer:
+	case r.sharedWith(role):
 		return nil
 	}
 	return denied(a)
@@ -247,6 +256,26 @@ func allowRunner(c Caller, r rule, o Object) error {
 	return nil
 }
 
+// allowGuest judges who came by a link alone: the link reaches its own run and
+// nothing else. That whoever is signed in may see a run is not for guests.
+func allowGuest(c Caller, a Action, r rule, o Object) error {
+	switch role := c.linked(o); {
+	case o.none():
+		return task.Errorf(task.CodeAuthenticationRequired, "a link opens its run and nothing else: sign in for this")
+	case role == "":
+		return hidden()
+	case r.account || !r.sharedWith(role):
+		return denied(a)
+	}
+	return nil
+}
+
+// sharedWith reports that the row lets those do it whom a run was shared with
+// as role.
+func (r rule) sharedWith(role task.ShareRole) bool {
+	return role != "" && (r.shared == role || r.shared == task.RoleViewer)
+}
+
 // belongs reports that the caller sees the object as its owner or one of the
 // owner's team. A private run is hidden from those of the team who neither
 // made nor lead it.
@@ -261,13 +290,28 @@ func (c Caller) belongs(o Object) bool {
 	return false
 }
 
-// shared gives the role that the run was shared with the caller by, "" for none.
+// shared gives the strongest role that the run was shared with the caller by,
+// "" for none.
 func (c Caller) shared(o Object) task.ShareRole {
-	granted := o.Sharing.Granted(c.Scopes()...)
-	if link := o.Sharing.Link(); granted == "" || link == task.RoleEditor {
-		return link
+	return stronger(stronger(o.Sharing.Granted(c.Scopes()...), o.Sharing.Link()), c.linked(o))
+}
+
+// linked gives the strongest role of the links that the caller has to the run.
+func (c Caller) linked(o Object) task.ShareRole {
+	var role task.ShareRole
+	for _, l := range c.Links {
+		if o.TaskID != "" && l.TaskID == o.TaskID {
+			role = stronger(role, l.Role)
+		}
 	}
-	return granted
+	return role
+}
+
+func stronger(a, b task.ShareRole) task.ShareRole {
+	if a == "" || b == task.RoleEditor {
+		return b
+	}
+	return a
 }
 
 // made reports that the caller is who made the object.

@@ -224,6 +224,27 @@ func (e ConversationMessageRole) Valid() bool {
 	}
 }
 
+// Defines values for EditRequestState.
+const (
+	Approved EditRequestState = "approved"
+	Open     EditRequestState = "open"
+	Refused  EditRequestState = "refused"
+)
+
+// Valid indicates whether the value is a known member of the EditRequestState enum.
+func (e EditRequestState) Valid() bool {
+	switch e {
+	case Approved:
+		return true
+	case Open:
+		return true
+	case Refused:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ErrorCode.
 const (
 	AgentProcessFailed             ErrorCode = "agent_process_failed"
@@ -334,19 +355,19 @@ func (e ExecutionLocation) Valid() bool {
 
 // Defines values for MemberItemRole.
 const (
-	Admin  MemberItemRole = "admin"
-	Member MemberItemRole = "member"
-	Owner  MemberItemRole = "owner"
+	MemberItemRoleAdmin  MemberItemRole = "admin"
+	MemberItemRoleMember MemberItemRole = "member"
+	MemberItemRoleOwner  MemberItemRole = "owner"
 )
 
 // Valid indicates whether the value is a known member of the MemberItemRole enum.
 func (e MemberItemRole) Valid() bool {
 	switch e {
-	case Admin:
+	case MemberItemRoleAdmin:
 		return true
-	case Member:
+	case MemberItemRoleMember:
 		return true
-	case Owner:
+	case MemberItemRoleOwner:
 		return true
 	default:
 		return false
@@ -401,6 +422,63 @@ func (e ModelInfoProvider) Valid() bool {
 	}
 }
 
+// Defines values for OpenedRunLinkRole.
+const (
+	OpenedRunLinkRoleEditor OpenedRunLinkRole = "editor"
+	OpenedRunLinkRoleViewer OpenedRunLinkRole = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the OpenedRunLinkRole enum.
+func (e OpenedRunLinkRole) Valid() bool {
+	switch e {
+	case OpenedRunLinkRoleEditor:
+		return true
+	case OpenedRunLinkRoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ParticipantRole.
+const (
+	ParticipantRoleEditor ParticipantRole = "editor"
+	ParticipantRoleViewer ParticipantRole = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the ParticipantRole enum.
+func (e ParticipantRole) Valid() bool {
+	switch e {
+	case ParticipantRoleEditor:
+		return true
+	case ParticipantRoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ParticipantType.
+const (
+	ParticipantTypeGuest          ParticipantType = "guest"
+	ParticipantTypeServiceAccount ParticipantType = "service_account"
+	ParticipantTypeUser           ParticipantType = "user"
+)
+
+// Valid indicates whether the value is a known member of the ParticipantType enum.
+func (e ParticipantType) Valid() bool {
+	switch e {
+	case ParticipantTypeGuest:
+		return true
+	case ParticipantTypeServiceAccount:
+		return true
+	case ParticipantTypeUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemReason.
 const (
 	AccessDenied         ProblemReason = "access_denied"
@@ -431,6 +509,24 @@ func (e ProblemReason) Valid() bool {
 	}
 }
 
+// Defines values for RunLinkRole.
+const (
+	RunLinkRoleEditor RunLinkRole = "editor"
+	RunLinkRoleViewer RunLinkRole = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the RunLinkRole enum.
+func (e RunLinkRole) Valid() bool {
+	switch e {
+	case RunLinkRoleEditor:
+		return true
+	case RunLinkRoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RunMode.
 const (
 	Normal      RunMode = "normal"
@@ -446,6 +542,27 @@ func (e RunMode) Valid() bool {
 	case Orchestrate:
 		return true
 	case Plan:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RunRightsRole.
+const (
+	RunRightsRoleEditor RunRightsRole = "editor"
+	RunRightsRoleOwner  RunRightsRole = "owner"
+	RunRightsRoleViewer RunRightsRole = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the RunRightsRole enum.
+func (e RunRightsRole) Valid() bool {
+	switch e {
+	case RunRightsRoleEditor:
+		return true
+	case RunRightsRoleOwner:
+		return true
+	case RunRightsRoleViewer:
 		return true
 	default:
 		return false
@@ -1290,6 +1407,12 @@ type CreateAgentRequest struct {
 	WorkerHost        *string      `json:"worker_host,omitempty"`
 }
 
+// CreateEditRequest defines model for CreateEditRequest.
+type CreateEditRequest struct {
+	// Message For who decides, at most 500 bytes.
+	Message string `json:"message,omitempty,omitzero"`
+}
+
 // CreateEnvironmentRequest defines model for CreateEnvironmentRequest.
 type CreateEnvironmentRequest struct {
 	Config CloudEnvironmentConfig `json:"config"`
@@ -1374,6 +1497,18 @@ type CreateRuleRequest struct {
 	Name        string `json:"name"`
 	Rule        string `json:"rule"`
 	Team        *bool  `json:"team,omitempty"`
+}
+
+// CreateRunLinkRequest defines model for CreateRunLinkRequest.
+type CreateRunLinkRequest struct {
+	// ExpiresInMinutes 5 to 129600 (90 days). Default 10080 (7 days).
+	ExpiresInMinutes int `json:"expires_in_minutes,omitempty,omitzero"`
+
+	// Name For people, at most 100 bytes.
+	Name string `json:"name,omitempty,omitzero"`
+
+	// Role viewer or editor.
+	Role string `json:"role"`
 }
 
 // CreateRunnerRequest defines model for CreateRunnerRequest.
@@ -1497,6 +1632,21 @@ type CreatedArtifact struct {
 	ArtifactUid string `json:"artifact_uid"`
 }
 
+// CreatedRunLink defines model for CreatedRunLink.
+type CreatedRunLink struct {
+	Link  RunLink `json:"link"`
+	Token string  `json:"token"`
+
+	// Url Of the run's page. The token is behind the #, so that it gets into no log.
+	Url string `json:"url"`
+}
+
+// DecideEditRequest defines model for DecideEditRequest.
+type DecideEditRequest struct {
+	// Decision approve or refuse.
+	Decision string `json:"decision"`
+}
+
 // DeleteScheduledAgentResponse defines model for DeleteScheduledAgentResponse.
 type DeleteScheduledAgentResponse struct {
 	Success bool `json:"success"`
@@ -1563,6 +1713,20 @@ type EditPlanRequest struct {
 	// Title Default: as before.
 	Title string `json:"title,omitempty,omitzero"`
 }
+
+// EditRequest defines model for EditRequest.
+type EditRequest struct {
+	CreatedAt time.Time        `json:"created_at"`
+	DecidedAt *time.Time       `json:"decided_at,omitempty"`
+	DecidedBy UserProfile      `json:"decided_by,omitempty,omitzero"`
+	Message   string           `json:"message"`
+	State     EditRequestState `json:"state"`
+	Uid       string           `json:"uid"`
+	User      UserProfile      `json:"user"`
+}
+
+// EditRequestState defines model for EditRequest.State.
+type EditRequestState string
 
 // Empty An object without members.
 type Empty = map[string]interface{}
@@ -1816,6 +1980,11 @@ type ListDeliveriesResponse struct {
 	Deliveries []DeliveryItem `json:"deliveries"`
 }
 
+// ListEditRequestsResponse defines model for ListEditRequestsResponse.
+type ListEditRequestsResponse struct {
+	Requests []EditRequest `json:"requests"`
+}
+
 // ListEnvironmentsResponse defines model for ListEnvironmentsResponse.
 type ListEnvironmentsResponse struct {
 	Environments []CloudEnvironment `json:"environments"`
@@ -1875,6 +2044,11 @@ type ListPromptsResponse struct {
 // ListRulesResponse defines model for ListRulesResponse.
 type ListRulesResponse struct {
 	Rules []RuleItem `json:"rules"`
+}
+
+// ListRunLinksResponse defines model for ListRunLinksResponse.
+type ListRunLinksResponse struct {
+	Links []RunLink `json:"links"`
 }
 
 // ListRunnersResponse defines model for ListRunnersResponse.
@@ -2085,6 +2259,24 @@ type ModelUsage struct {
 // News defines model for News.
 type News = executor.News
 
+// OpenRunLinkRequest defines model for OpenRunLinkRequest.
+type OpenRunLinkRequest struct {
+	Token string `json:"token"`
+}
+
+// OpenedRunLink defines model for OpenedRunLink.
+type OpenedRunLink struct {
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// Guest The browser has no account here.
+	Guest bool              `json:"guest"`
+	Role  OpenedRunLinkRole `json:"role"`
+	RunId string            `json:"run_id"`
+}
+
+// OpenedRunLinkRole defines model for OpenedRunLink.Role.
+type OpenedRunLinkRole string
+
 // Orchestration The children that a run starts once its plan is approved.
 type Orchestration = executor.Orchestration
 
@@ -2093,6 +2285,26 @@ type PageInfo struct {
 	HasNextPage bool   `json:"has_next_page"`
 	NextCursor  string `json:"next_cursor,omitempty,omitzero"`
 }
+
+// Participant defines model for Participant.
+type Participant struct {
+	DisplayName string          `json:"display_name"`
+	Role        ParticipantRole `json:"role"`
+
+	// Streams How many windows, so to speak.
+	Streams int `json:"streams"`
+
+	// Terminal Has a terminal open.
+	Terminal bool            `json:"terminal"`
+	Type     ParticipantType `json:"type"`
+	Uid      string          `json:"uid"`
+}
+
+// ParticipantRole defines model for Participant.Role.
+type ParticipantRole string
+
+// ParticipantType defines model for Participant.Type.
+type ParticipantType string
 
 // PermissionLevel agent_decides (default), always_allow, always_ask or never.
 type PermissionLevel = string
@@ -2151,6 +2363,18 @@ type PlanVersion struct {
 	CreatedAt time.Time `json:"created_at"`
 	Title     string    `json:"title,omitempty,omitzero"`
 	Version   int       `json:"version"`
+}
+
+// Presence defines model for Presence.
+type Presence struct {
+	// EditRequests Open requests to edit; for those who may decide them.
+	EditRequests *int `json:"edit_requests,omitempty"`
+
+	// More How many there are beyond those.
+	More int `json:"more"`
+
+	// Participants At most 100, those who came first.
+	Participants []Participant `json:"participants"`
 }
 
 // Problem RFC 7807 with the members of the Oz API.
@@ -2511,8 +2735,56 @@ type RunItem struct {
 	UpdatedAt  time.Time `json:"updated_at"`
 }
 
+// RunLink defines model for RunLink.
+type RunLink struct {
+	CreatedAt time.Time   `json:"created_at"`
+	CreatedBy UserProfile `json:"created_by,omitempty,omitzero"`
+	ExpiresAt time.Time   `json:"expires_at"`
+
+	// Name For people; may be empty.
+	Name string      `json:"name"`
+	Role RunLinkRole `json:"role"`
+	Uid  string      `json:"uid"`
+}
+
+// RunLinkRole defines model for RunLink.Role.
+type RunLinkRole string
+
 // RunMode defines model for RunMode.
 type RunMode string
+
+// RunRights defines model for RunRights.
+type RunRights struct {
+	Cancel bool `json:"cancel"`
+
+	// Guest Came by a link, without an account.
+	Guest bool `json:"guest"`
+
+	// Links The server allows links.
+	Links bool `json:"links"`
+
+	// RequestEdit Ask to edit it.
+	RequestEdit bool `json:"request_edit"`
+
+	// Role Owner: may share it.
+	Role RunRightsRole `json:"role"`
+
+	// Share Change who may see it, and decide who may edit.
+	Share bool `json:"share"`
+
+	// Steer Send it messages.
+	Steer bool `json:"steer"`
+
+	// TakeOver Open a terminal in its sandbox.
+	TakeOver bool `json:"take_over"`
+
+	// Terminal A terminal can be opened now: the run is at work.
+	Terminal bool `json:"terminal"`
+	View     bool `json:"view"`
+}
+
+// RunRightsRole Owner: may share it.
+type RunRightsRole string
 
 // RunSourceType defines model for RunSourceType.
 type RunSourceType string
@@ -3509,6 +3781,9 @@ type ListRunEventsParams struct {
 	// Limit Events per page.
 	Limit EventLimit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 
+	// Presence Of a stream: also send `event: presence`, without an id and with a Presence as its data, at the begin and whenever it changes, twice a second at most.
+	Presence bool `form:"presence,omitempty" json:"presence,omitempty,omitzero"`
+
 	// LastEventID Same as `after`, which it overrides.
 	LastEventID string `json:"Last-Event-ID,omitempty,omitzero"`
 }
@@ -3691,6 +3966,9 @@ type UpdateIntegrationJSONRequestBody = UpdateIntegrationRequest
 // AcceptLinkJSONRequestBody defines body for AcceptLink for application/json ContentType.
 type AcceptLinkJSONRequestBody = AcceptLinkRequest
 
+// OpenRunLinkJSONRequestBody defines body for OpenRunLink for application/json ContentType.
+type OpenRunLinkJSONRequestBody = OpenRunLinkRequest
+
 // CreateLocalRunJSONRequestBody defines body for CreateLocalRun for application/json ContentType.
 type CreateLocalRunJSONRequestBody = RunAgentRequest
 
@@ -3735,6 +4013,15 @@ type UpdateRunnerJSONRequestBody = UpdateRunnerRequest
 
 // AnswerRunJSONRequestBody defines body for AnswerRun for application/json ContentType.
 type AnswerRunJSONRequestBody = AnswerRequest
+
+// CreateEditRequestJSONRequestBody defines body for CreateEditRequest for application/json ContentType.
+type CreateEditRequestJSONRequestBody = CreateEditRequest
+
+// DecideEditRequestJSONRequestBody defines body for DecideEditRequest for application/json ContentType.
+type DecideEditRequestJSONRequestBody = DecideEditRequest
+
+// CreateRunLinkJSONRequestBody defines body for CreateRunLink for application/json ContentType.
+type CreateRunLinkJSONRequestBody = CreateRunLinkRequest
 
 // EditPlanJSONRequestBody defines body for EditPlan for application/json ContentType.
 type EditPlanJSONRequestBody = EditPlanRequest
@@ -5118,6 +5405,30 @@ type ClientInterface interface {
 	// Corresponds with POST /oz/links (the `AcceptLink` operationId).
 	AcceptLink(ctx context.Context, body AcceptLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// OpenRunLinkWithBody Open a link to a run
+	//
+	// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+	// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+	// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+	// the server wants an account beside the link.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+	OpenRunLinkWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpenRunLink Open a link to a run
+	//
+	// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+	// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+	// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+	// the server wants an account beside the link.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+	OpenRunLink(ctx context.Context, body OpenRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CreateLocalRunWithBody Start a run that the caller executes itself
 	//
 	// The run is claimed by the caller at once; the token in the answer is its runner's. Since it is shown once, an
@@ -5487,6 +5798,47 @@ type ClientInterface interface {
 	// Corresponds with POST /oz/runs/{runId}/artifacts (the `CreateArtifact` operationId).
 	CreateArtifactWithBody(ctx context.Context, runId RunId, params *CreateArtifactParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListEditRequests List who asks to edit a run
+	//
+	// Corresponds with GET /oz/runs/{runId}/edit-requests (the `ListEditRequests` operationId).
+	ListEditRequests(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateEditRequestWithBody Ask to edit a run
+	//
+	// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+	CreateEditRequestWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateEditRequest Ask to edit a run
+	//
+	// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+	CreateEditRequest(ctx context.Context, runId RunId, body CreateEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DecideEditRequestWithBody Approve or refuse a request to edit
+	//
+	// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+	DecideEditRequestWithBody(ctx context.Context, runId RunId, requestUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DecideEditRequest Approve or refuse a request to edit
+	//
+	// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+	DecideEditRequest(ctx context.Context, runId RunId, requestUid string, body DecideEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListRunEvents Read or follow a run's log
 	//
 	// With `Accept: text/event-stream` the log is a stream: `id` is the event's number, `event` its type, `data` the
@@ -5501,6 +5853,36 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /oz/runs/{runId}/executions (the `ListRunExecutions` operationId).
 	ListRunExecutions(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRunLinks List the links to a run
+	//
+	// Corresponds with GET /oz/runs/{runId}/links (the `ListRunLinks` operationId).
+	ListRunLinks(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRunLinkWithBody Make a link to a run
+	//
+	// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+	CreateRunLinkWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRunLink Make a link to a run
+	//
+	// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+	CreateRunLink(ctx context.Context, runId RunId, body CreateRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeRunLink Revoke a link
+	//
+	// The next request with it fails; open streams and terminals of its holders end within 5 seconds.
+	//
+	// Corresponds with DELETE /oz/runs/{runId}/links/{linkUid} (the `RevokeRunLink` operationId).
+	RevokeRunLink(ctx context.Context, runId RunId, linkUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EditPlanWithBody Write a new version of a run's plan
 	//
@@ -5537,6 +5919,18 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
 	ApprovePlan(ctx context.Context, runId RunId, body ApprovePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetPresence Tell who follows a run now
+	//
+	// As this process of the server knows it: each replica tells of its own streams and terminals.
+	//
+	// Corresponds with GET /oz/runs/{runId}/presence (the `GetPresence` operationId).
+	GetPresence(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRunRights Tell what the caller may do to a run
+	//
+	// Corresponds with GET /oz/runs/{runId}/rights (the `GetRunRights` operationId).
+	GetRunRights(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetSharing Tell who may see a run
 	//
@@ -8067,6 +8461,50 @@ func (c *Client) AcceptLink(ctx context.Context, body AcceptLinkJSONRequestBody,
 	return c.Client.Do(req)
 }
 
+// OpenRunLinkWithBody Open a link to a run
+//
+// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+// the server wants an account beside the link.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+func (c *Client) OpenRunLinkWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpenRunLinkRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpenRunLink Open a link to a run
+//
+// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+// the server wants an account beside the link.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+func (c *Client) OpenRunLink(ctx context.Context, body OpenRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpenRunLinkRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // CreateLocalRunWithBody Start a run that the caller executes itself
 //
 // The run is claimed by the caller at once; the token in the answer is its runner's. Since it is shown once, an
@@ -8966,6 +9404,97 @@ func (c *Client) CreateArtifactWithBody(ctx context.Context, runId RunId, params
 	return c.Client.Do(req)
 }
 
+// ListEditRequests List who asks to edit a run
+//
+// Corresponds with GET /oz/runs/{runId}/edit-requests (the `ListEditRequests` operationId).
+func (c *Client) ListEditRequests(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEditRequestsRequest(c.Server, runId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateEditRequestWithBody Ask to edit a run
+//
+// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+func (c *Client) CreateEditRequestWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateEditRequestRequestWithBody(c.Server, runId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateEditRequest Ask to edit a run
+//
+// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+func (c *Client) CreateEditRequest(ctx context.Context, runId RunId, body CreateEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateEditRequestRequest(c.Server, runId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DecideEditRequestWithBody Approve or refuse a request to edit
+//
+// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+func (c *Client) DecideEditRequestWithBody(ctx context.Context, runId RunId, requestUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideEditRequestRequestWithBody(c.Server, runId, requestUid, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DecideEditRequest Approve or refuse a request to edit
+//
+// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+func (c *Client) DecideEditRequest(ctx context.Context, runId RunId, requestUid string, body DecideEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideEditRequestRequest(c.Server, runId, requestUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListRunEvents Read or follow a run's log
 //
 // With `Accept: text/event-stream` the log is a stream: `id` is the event's number, `event` its type, `data` the
@@ -8991,6 +9520,76 @@ func (c *Client) ListRunEvents(ctx context.Context, runId RunId, params *ListRun
 // Corresponds with GET /oz/runs/{runId}/executions (the `ListRunExecutions` operationId).
 func (c *Client) ListRunExecutions(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListRunExecutionsRequest(c.Server, runId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRunLinks List the links to a run
+//
+// Corresponds with GET /oz/runs/{runId}/links (the `ListRunLinks` operationId).
+func (c *Client) ListRunLinks(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRunLinksRequest(c.Server, runId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateRunLinkWithBody Make a link to a run
+//
+// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+func (c *Client) CreateRunLinkWithBody(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRunLinkRequestWithBody(c.Server, runId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateRunLink Make a link to a run
+//
+// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+func (c *Client) CreateRunLink(ctx context.Context, runId RunId, body CreateRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRunLinkRequest(c.Server, runId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeRunLink Revoke a link
+//
+// The next request with it fails; open streams and terminals of its holders end within 5 seconds.
+//
+// Corresponds with DELETE /oz/runs/{runId}/links/{linkUid} (the `RevokeRunLink` operationId).
+func (c *Client) RevokeRunLink(ctx context.Context, runId RunId, linkUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeRunLinkRequest(c.Server, runId, linkUid)
 	if err != nil {
 		return nil, err
 	}
@@ -9067,6 +9666,38 @@ func (c *Client) ApprovePlanWithBody(ctx context.Context, runId RunId, contentTy
 // Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
 func (c *Client) ApprovePlan(ctx context.Context, runId RunId, body ApprovePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewApprovePlanRequest(c.Server, runId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetPresence Tell who follows a run now
+//
+// As this process of the server knows it: each replica tells of its own streams and terminals.
+//
+// Corresponds with GET /oz/runs/{runId}/presence (the `GetPresence` operationId).
+func (c *Client) GetPresence(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPresenceRequest(c.Server, runId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRunRights Tell what the caller may do to a run
+//
+// Corresponds with GET /oz/runs/{runId}/rights (the `GetRunRights` operationId).
+func (c *Client) GetRunRights(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunRightsRequest(c.Server, runId)
 	if err != nil {
 		return nil, err
 	}
@@ -14081,6 +14712,46 @@ func NewAcceptLinkRequestWithBody(server string, contentType string, body io.Rea
 	return req, nil
 }
 
+// NewOpenRunLinkRequest calls the generic OpenRunLink builder with application/json body
+func NewOpenRunLinkRequest(server string, body OpenRunLinkJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpenRunLinkRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewOpenRunLinkRequestWithBody constructs an http.Request for the OpenRunLink method, with any body, and a specified content type
+func NewOpenRunLinkRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/links/open")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewCreateLocalRunRequest calls the generic CreateLocalRun builder with application/json body
 func NewCreateLocalRunRequest(server string, params *CreateLocalRunParams, body CreateLocalRunJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -15552,6 +16223,141 @@ func NewCreateArtifactRequestWithBody(server string, runId RunId, params *Create
 	return req, nil
 }
 
+// NewListEditRequestsRequest constructs an http.Request for the ListEditRequests method
+func NewListEditRequestsRequest(server string, runId RunId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/edit-requests", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateEditRequestRequest calls the generic CreateEditRequest builder with application/json body
+func NewCreateEditRequestRequest(server string, runId RunId, body CreateEditRequestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateEditRequestRequestWithBody(server, runId, "application/json", bodyReader)
+}
+
+// NewCreateEditRequestRequestWithBody constructs an http.Request for the CreateEditRequest method, with any body, and a specified content type
+func NewCreateEditRequestRequestWithBody(server string, runId RunId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/edit-requests", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDecideEditRequestRequest calls the generic DecideEditRequest builder with application/json body
+func NewDecideEditRequestRequest(server string, runId RunId, requestUid string, body DecideEditRequestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDecideEditRequestRequestWithBody(server, runId, requestUid, "application/json", bodyReader)
+}
+
+// NewDecideEditRequestRequestWithBody constructs an http.Request for the DecideEditRequest method, with any body, and a specified content type
+func NewDecideEditRequestRequestWithBody(server string, runId RunId, requestUid string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "requestUid", requestUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/edit-requests/%s/decision", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListRunEventsRequest constructs an http.Request for the ListRunEvents method
 func NewListRunEventsRequest(server string, runId RunId, params *ListRunEventsParams) (*http.Request, error) {
 	var err error
@@ -15596,6 +16402,14 @@ func NewListRunEventsRequest(server string, runId RunId, params *ListRunEventsPa
 		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "presence", params.Presence, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -15657,6 +16471,128 @@ func NewListRunExecutionsRequest(server string, runId RunId) (*http.Request, err
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRunLinksRequest constructs an http.Request for the ListRunLinks method
+func NewListRunLinksRequest(server string, runId RunId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/links", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateRunLinkRequest calls the generic CreateRunLink builder with application/json body
+func NewCreateRunLinkRequest(server string, runId RunId, body CreateRunLinkJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateRunLinkRequestWithBody(server, runId, "application/json", bodyReader)
+}
+
+// NewCreateRunLinkRequestWithBody constructs an http.Request for the CreateRunLink method, with any body, and a specified content type
+func NewCreateRunLinkRequestWithBody(server string, runId RunId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/links", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRevokeRunLinkRequest constructs an http.Request for the RevokeRunLink method
+func NewRevokeRunLinkRequest(server string, runId RunId, linkUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "linkUid", linkUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/links/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -15754,6 +16690,74 @@ func NewApprovePlanRequestWithBody(server string, runId RunId, contentType strin
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetPresenceRequest constructs an http.Request for the GetPresence method
+func NewGetPresenceRequest(server string, runId RunId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/presence", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRunRightsRequest constructs an http.Request for the GetRunRights method
+func NewGetRunRightsRequest(server string, runId RunId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/rights", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -18482,6 +19486,30 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/links (the `AcceptLink` operationId).
 	AcceptLinkWithResponse(ctx context.Context, body AcceptLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*AcceptLinkAnswer, error)
 
+	// OpenRunLinkWithBodyWithResponse Open a link to a run
+	//
+	// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+	// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+	// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+	// the server wants an account beside the link.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+	OpenRunLinkWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpenRunLinkAnswer, error)
+
+	// OpenRunLinkWithResponse Open a link to a run
+	//
+	// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+	// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+	// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+	// the server wants an account beside the link.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+	OpenRunLinkWithResponse(ctx context.Context, body OpenRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*OpenRunLinkAnswer, error)
+
 	// CreateLocalRunWithBodyWithResponse Start a run that the caller executes itself
 	//
 	// The run is claimed by the caller at once; the token in the answer is its runner's. Since it is shown once, an
@@ -18895,6 +19923,49 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/runs/{runId}/artifacts (the `CreateArtifact` operationId).
 	CreateArtifactWithBodyWithResponse(ctx context.Context, runId RunId, params *CreateArtifactParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateArtifactAnswer, error)
 
+	// ListEditRequestsWithResponse List who asks to edit a run
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/runs/{runId}/edit-requests (the `ListEditRequests` operationId).
+	ListEditRequestsWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*ListEditRequestsAnswer, error)
+
+	// CreateEditRequestWithBodyWithResponse Ask to edit a run
+	//
+	// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+	CreateEditRequestWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateEditRequestAnswer, error)
+
+	// CreateEditRequestWithResponse Ask to edit a run
+	//
+	// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+	CreateEditRequestWithResponse(ctx context.Context, runId RunId, body CreateEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateEditRequestAnswer, error)
+
+	// DecideEditRequestWithBodyWithResponse Approve or refuse a request to edit
+	//
+	// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+	DecideEditRequestWithBodyWithResponse(ctx context.Context, runId RunId, requestUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideEditRequestAnswer, error)
+
+	// DecideEditRequestWithResponse Approve or refuse a request to edit
+	//
+	// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+	DecideEditRequestWithResponse(ctx context.Context, runId RunId, requestUid string, body DecideEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideEditRequestAnswer, error)
+
 	// ListRunEventsWithResponse Read or follow a run's log
 	//
 	// With `Accept: text/event-stream` the log is a stream: `id` is the event's number, `event` its type, `data` the
@@ -18913,6 +19984,40 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /oz/runs/{runId}/executions (the `ListRunExecutions` operationId).
 	ListRunExecutionsWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*ListRunExecutionsAnswer, error)
+
+	// ListRunLinksWithResponse List the links to a run
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/runs/{runId}/links (the `ListRunLinks` operationId).
+	ListRunLinksWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*ListRunLinksAnswer, error)
+
+	// CreateRunLinkWithBodyWithResponse Make a link to a run
+	//
+	// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+	CreateRunLinkWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateRunLinkAnswer, error)
+
+	// CreateRunLinkWithResponse Make a link to a run
+	//
+	// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+	CreateRunLinkWithResponse(ctx context.Context, runId RunId, body CreateRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateRunLinkAnswer, error)
+
+	// RevokeRunLinkWithResponse Revoke a link
+	//
+	// The next request with it fails; open streams and terminals of its holders end within 5 seconds.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /oz/runs/{runId}/links/{linkUid} (the `RevokeRunLink` operationId).
+	RevokeRunLinkWithResponse(ctx context.Context, runId RunId, linkUid string, reqEditors ...RequestEditorFn) (*RevokeRunLinkAnswer, error)
 
 	// EditPlanWithBodyWithResponse Write a new version of a run's plan
 	//
@@ -18949,6 +20054,22 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /oz/runs/{runId}/plan/approve (the `ApprovePlan` operationId).
 	ApprovePlanWithResponse(ctx context.Context, runId RunId, body ApprovePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*ApprovePlanAnswer, error)
+
+	// GetPresenceWithResponse Tell who follows a run now
+	//
+	// As this process of the server knows it: each replica tells of its own streams and terminals.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/runs/{runId}/presence (the `GetPresence` operationId).
+	GetPresenceWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*GetPresenceAnswer, error)
+
+	// GetRunRightsWithResponse Tell what the caller may do to a run
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/runs/{runId}/rights (the `GetRunRights` operationId).
+	GetRunRightsWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*GetRunRightsAnswer, error)
 
 	// GetSharingWithResponse Tell who may see a run
 	//
@@ -23837,6 +24958,54 @@ func (r AcceptLinkAnswer) ContentType() string {
 	return ""
 }
 
+type OpenRunLinkAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OpenedRunLink
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r OpenRunLinkAnswer) GetJSON200() *OpenedRunLink {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r OpenRunLinkAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r OpenRunLinkAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r OpenRunLinkAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpenRunLinkAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r OpenRunLinkAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type CreateLocalRunAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -25612,6 +26781,150 @@ func (r CreateArtifactAnswer) ContentType() string {
 	return ""
 }
 
+type ListEditRequestsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListEditRequestsResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEditRequestsAnswer) GetJSON200() *ListEditRequestsResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEditRequestsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEditRequestsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEditRequestsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEditRequestsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEditRequestsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateEditRequestAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *EditRequest
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateEditRequestAnswer) GetJSON201() *EditRequest {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateEditRequestAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateEditRequestAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateEditRequestAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateEditRequestAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateEditRequestAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DecideEditRequestAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EditRequest
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DecideEditRequestAnswer) GetJSON200() *EditRequest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DecideEditRequestAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DecideEditRequestAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DecideEditRequestAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DecideEditRequestAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DecideEditRequestAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListRunEventsAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -25708,6 +27021,143 @@ func (r ListRunExecutionsAnswer) ContentType() string {
 	return ""
 }
 
+type ListRunLinksAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListRunLinksResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRunLinksAnswer) GetJSON200() *ListRunLinksResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRunLinksAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRunLinksAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRunLinksAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRunLinksAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRunLinksAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateRunLinkAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *CreatedRunLink
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateRunLinkAnswer) GetJSON201() *CreatedRunLink {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateRunLinkAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateRunLinkAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateRunLinkAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateRunLinkAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateRunLinkAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevokeRunLinkAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RevokeRunLinkAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeRunLinkAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeRunLinkAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeRunLinkAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeRunLinkAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type EditPlanAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -25798,6 +27248,102 @@ func (r ApprovePlanAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ApprovePlanAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetPresenceAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Presence
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPresenceAnswer) GetJSON200() *Presence {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetPresenceAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPresenceAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPresenceAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPresenceAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPresenceAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRunRightsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunRights
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRunRightsAnswer) GetJSON200() *RunRights {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRunRightsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRunRightsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRunRightsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRunRightsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRunRightsAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -29329,6 +30875,42 @@ func (c *ClientWithResponses) AcceptLinkWithResponse(ctx context.Context, body A
 	return ParseAcceptLinkAnswer(rsp)
 }
 
+// OpenRunLinkWithBodyWithResponse Open a link to a run
+//
+// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+// the server wants an account beside the link.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+func (c *ClientWithResponses) OpenRunLinkWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpenRunLinkAnswer, error) {
+	rsp, err := c.OpenRunLinkWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpenRunLinkAnswer(rsp)
+}
+
+// OpenRunLinkWithResponse Open a link to a run
+//
+// Gives a browser a cookie by which its further requests carry the link. Programs send the token with each request,
+// as `X-Oz-Link` beside a key or in the place of one: `Authorization: Bearer ozl_...`. A wrong token, one that was
+// revoked and one that has expired are all 404; 429 after 30 of these in ten minutes from one address. 401 where
+// the server wants an account beside the link.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/links/open (the `OpenRunLink` operationId).
+func (c *ClientWithResponses) OpenRunLinkWithResponse(ctx context.Context, body OpenRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*OpenRunLinkAnswer, error) {
+	rsp, err := c.OpenRunLink(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpenRunLinkAnswer(rsp)
+}
+
 // CreateLocalRunWithBodyWithResponse Start a run that the caller executes itself
 //
 // The run is claimed by the caller at once; the token in the answer is its runner's. Since it is shown once, an
@@ -30060,6 +31642,79 @@ func (c *ClientWithResponses) CreateArtifactWithBodyWithResponse(ctx context.Con
 	return ParseCreateArtifactAnswer(rsp)
 }
 
+// ListEditRequestsWithResponse List who asks to edit a run
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/runs/{runId}/edit-requests (the `ListEditRequests` operationId).
+func (c *ClientWithResponses) ListEditRequestsWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*ListEditRequestsAnswer, error) {
+	rsp, err := c.ListEditRequests(ctx, runId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEditRequestsAnswer(rsp)
+}
+
+// CreateEditRequestWithBodyWithResponse Ask to edit a run
+//
+// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+func (c *ClientWithResponses) CreateEditRequestWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateEditRequestAnswer, error) {
+	rsp, err := c.CreateEditRequestWithBody(ctx, runId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateEditRequestAnswer(rsp)
+}
+
+// CreateEditRequestWithResponse Ask to edit a run
+//
+// For persons who may see it. Asking again gives the open request; 422 for who may edit already, and for an hour after a refusal; 429 beyond 20 in an hour.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests (the `CreateEditRequest` operationId).
+func (c *ClientWithResponses) CreateEditRequestWithResponse(ctx context.Context, runId RunId, body CreateEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateEditRequestAnswer, error) {
+	rsp, err := c.CreateEditRequest(ctx, runId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateEditRequestAnswer(rsp)
+}
+
+// DecideEditRequestWithBodyWithResponse Approve or refuse a request to edit
+//
+// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+func (c *ClientWithResponses) DecideEditRequestWithBodyWithResponse(ctx context.Context, runId RunId, requestUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideEditRequestAnswer, error) {
+	rsp, err := c.DecideEditRequestWithBody(ctx, runId, requestUid, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideEditRequestAnswer(rsp)
+}
+
+// DecideEditRequestWithResponse Approve or refuse a request to edit
+//
+// An approval grants the run to the person as an editor. The first decision stays; 422 for another one.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/edit-requests/{requestUid}/decision (the `DecideEditRequest` operationId).
+func (c *ClientWithResponses) DecideEditRequestWithResponse(ctx context.Context, runId RunId, requestUid string, body DecideEditRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideEditRequestAnswer, error) {
+	rsp, err := c.DecideEditRequest(ctx, runId, requestUid, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideEditRequestAnswer(rsp)
+}
+
 // ListRunEventsWithResponse Read or follow a run's log
 //
 // With `Accept: text/event-stream` the log is a stream: `id` is the event's number, `event` its type, `data` the
@@ -30089,6 +31744,64 @@ func (c *ClientWithResponses) ListRunExecutionsWithResponse(ctx context.Context,
 		return nil, err
 	}
 	return ParseListRunExecutionsAnswer(rsp)
+}
+
+// ListRunLinksWithResponse List the links to a run
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/runs/{runId}/links (the `ListRunLinks` operationId).
+func (c *ClientWithResponses) ListRunLinksWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*ListRunLinksAnswer, error) {
+	rsp, err := c.ListRunLinks(ctx, runId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRunLinksAnswer(rsp)
+}
+
+// CreateRunLinkWithBodyWithResponse Make a link to a run
+//
+// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+func (c *ClientWithResponses) CreateRunLinkWithBodyWithResponse(ctx context.Context, runId RunId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateRunLinkAnswer, error) {
+	rsp, err := c.CreateRunLinkWithBody(ctx, runId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateRunLinkAnswer(rsp)
+}
+
+// CreateRunLinkWithResponse Make a link to a run
+//
+// Whoever has the link may see the run, or edit it, until it expires or is revoked; at most 20 per run. Without an account of the server only where it allows that, and then neither to take over nor to share.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/runs/{runId}/links (the `CreateRunLink` operationId).
+func (c *ClientWithResponses) CreateRunLinkWithResponse(ctx context.Context, runId RunId, body CreateRunLinkJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateRunLinkAnswer, error) {
+	rsp, err := c.CreateRunLink(ctx, runId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateRunLinkAnswer(rsp)
+}
+
+// RevokeRunLinkWithResponse Revoke a link
+//
+// The next request with it fails; open streams and terminals of its holders end within 5 seconds.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /oz/runs/{runId}/links/{linkUid} (the `RevokeRunLink` operationId).
+func (c *ClientWithResponses) RevokeRunLinkWithResponse(ctx context.Context, runId RunId, linkUid string, reqEditors ...RequestEditorFn) (*RevokeRunLinkAnswer, error) {
+	rsp, err := c.RevokeRunLink(ctx, runId, linkUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeRunLinkAnswer(rsp)
 }
 
 // EditPlanWithBodyWithResponse Write a new version of a run's plan
@@ -30149,6 +31862,34 @@ func (c *ClientWithResponses) ApprovePlanWithResponse(ctx context.Context, runId
 		return nil, err
 	}
 	return ParseApprovePlanAnswer(rsp)
+}
+
+// GetPresenceWithResponse Tell who follows a run now
+//
+// As this process of the server knows it: each replica tells of its own streams and terminals.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/runs/{runId}/presence (the `GetPresence` operationId).
+func (c *ClientWithResponses) GetPresenceWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*GetPresenceAnswer, error) {
+	rsp, err := c.GetPresence(ctx, runId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPresenceAnswer(rsp)
+}
+
+// GetRunRightsWithResponse Tell what the caller may do to a run
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/runs/{runId}/rights (the `GetRunRights` operationId).
+func (c *ClientWithResponses) GetRunRightsWithResponse(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*GetRunRightsAnswer, error) {
+	rsp, err := c.GetRunRights(ctx, runId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRunRightsAnswer(rsp)
 }
 
 // GetSharingWithResponse Tell who may see a run
@@ -33993,6 +35734,39 @@ func ParseAcceptLinkAnswer(rsp *http.Response) (*AcceptLinkAnswer, error) {
 	return response, nil
 }
 
+// ParseOpenRunLinkAnswer parses an HTTP response from a OpenRunLinkWithResponse call
+func ParseOpenRunLinkAnswer(rsp *http.Response) (*OpenRunLinkAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpenRunLinkAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OpenedRunLink
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseCreateLocalRunAnswer parses an HTTP response from a CreateLocalRunWithResponse call
 func ParseCreateLocalRunAnswer(rsp *http.Response) (*CreateLocalRunAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -35219,6 +36993,105 @@ func ParseCreateArtifactAnswer(rsp *http.Response) (*CreateArtifactAnswer, error
 	return response, nil
 }
 
+// ParseListEditRequestsAnswer parses an HTTP response from a ListEditRequestsWithResponse call
+func ParseListEditRequestsAnswer(rsp *http.Response) (*ListEditRequestsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEditRequestsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListEditRequestsResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateEditRequestAnswer parses an HTTP response from a CreateEditRequestWithResponse call
+func ParseCreateEditRequestAnswer(rsp *http.Response) (*CreateEditRequestAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateEditRequestAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest EditRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDecideEditRequestAnswer parses an HTTP response from a DecideEditRequestWithResponse call
+func ParseDecideEditRequestAnswer(rsp *http.Response) (*DecideEditRequestAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DecideEditRequestAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EditRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListRunEventsAnswer parses an HTTP response from a ListRunEventsWithResponse call
 func ParseListRunEventsAnswer(rsp *http.Response) (*ListRunEventsAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -35288,6 +37161,101 @@ func ParseListRunExecutionsAnswer(rsp *http.Response) (*ListRunExecutionsAnswer,
 	return response, nil
 }
 
+// ParseListRunLinksAnswer parses an HTTP response from a ListRunLinksWithResponse call
+func ParseListRunLinksAnswer(rsp *http.Response) (*ListRunLinksAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRunLinksAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListRunLinksResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateRunLinkAnswer parses an HTTP response from a CreateRunLinkWithResponse call
+func ParseCreateRunLinkAnswer(rsp *http.Response) (*CreateRunLinkAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateRunLinkAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest CreatedRunLink
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeRunLinkAnswer parses an HTTP response from a RevokeRunLinkWithResponse call
+func ParseRevokeRunLinkAnswer(rsp *http.Response) (*RevokeRunLinkAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeRunLinkAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseEditPlanAnswer parses an HTTP response from a EditPlanWithResponse call
 func ParseEditPlanAnswer(rsp *http.Response) (*EditPlanAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -35337,6 +37305,72 @@ func ParseApprovePlanAnswer(rsp *http.Response) (*ApprovePlanAnswer, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Empty
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetPresenceAnswer parses an HTTP response from a GetPresenceWithResponse call
+func ParseGetPresenceAnswer(rsp *http.Response) (*GetPresenceAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPresenceAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Presence
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRunRightsAnswer parses an HTTP response from a GetRunRightsWithResponse call
+func ParseGetRunRightsAnswer(rsp *http.Response) (*GetRunRightsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRunRightsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunRights
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -36833,6 +38867,9 @@ type ServerInterface interface {
 	// AcceptLink Say that an account elsewhere is mine
 	// (POST /oz/links)
 	AcceptLink(w http.ResponseWriter, r *http.Request)
+	// OpenRunLink Open a link to a run
+	// (POST /oz/links/open)
+	OpenRunLink(w http.ResponseWriter, r *http.Request)
 	// CreateLocalRun Start a run that the caller executes itself
 	// (POST /oz/local-runs)
 	CreateLocalRun(w http.ResponseWriter, r *http.Request, params CreateLocalRunParams)
@@ -36947,18 +38984,42 @@ type ServerInterface interface {
 	// CreateArtifact Add an artifact to a run
 	// (POST /oz/runs/{runId}/artifacts)
 	CreateArtifact(w http.ResponseWriter, r *http.Request, runId RunId, params CreateArtifactParams)
+	// ListEditRequests List who asks to edit a run
+	// (GET /oz/runs/{runId}/edit-requests)
+	ListEditRequests(w http.ResponseWriter, r *http.Request, runId RunId)
+	// CreateEditRequest Ask to edit a run
+	// (POST /oz/runs/{runId}/edit-requests)
+	CreateEditRequest(w http.ResponseWriter, r *http.Request, runId RunId)
+	// DecideEditRequest Approve or refuse a request to edit
+	// (POST /oz/runs/{runId}/edit-requests/{requestUid}/decision)
+	DecideEditRequest(w http.ResponseWriter, r *http.Request, runId RunId, requestUid string)
 	// ListRunEvents Read or follow a run's log
 	// (GET /oz/runs/{runId}/events)
 	ListRunEvents(w http.ResponseWriter, r *http.Request, runId RunId, params ListRunEventsParams)
 	// ListRunExecutions List a run's executions
 	// (GET /oz/runs/{runId}/executions)
 	ListRunExecutions(w http.ResponseWriter, r *http.Request, runId RunId)
+	// ListRunLinks List the links to a run
+	// (GET /oz/runs/{runId}/links)
+	ListRunLinks(w http.ResponseWriter, r *http.Request, runId RunId)
+	// CreateRunLink Make a link to a run
+	// (POST /oz/runs/{runId}/links)
+	CreateRunLink(w http.ResponseWriter, r *http.Request, runId RunId)
+	// RevokeRunLink Revoke a link
+	// (DELETE /oz/runs/{runId}/links/{linkUid})
+	RevokeRunLink(w http.ResponseWriter, r *http.Request, runId RunId, linkUid string)
 	// EditPlan Write a new version of a run's plan
 	// (PUT /oz/runs/{runId}/plan)
 	EditPlan(w http.ResponseWriter, r *http.Request, runId RunId)
 	// ApprovePlan Approve a run's plan
 	// (POST /oz/runs/{runId}/plan/approve)
 	ApprovePlan(w http.ResponseWriter, r *http.Request, runId RunId)
+	// GetPresence Tell who follows a run now
+	// (GET /oz/runs/{runId}/presence)
+	GetPresence(w http.ResponseWriter, r *http.Request, runId RunId)
+	// GetRunRights Tell what the caller may do to a run
+	// (GET /oz/runs/{runId}/rights)
+	GetRunRights(w http.ResponseWriter, r *http.Request, runId RunId)
 	// GetSharing Tell who may see a run
 	// (GET /oz/runs/{runId}/sharing)
 	GetSharing(w http.ResponseWriter, r *http.Request, runId RunId)
@@ -40015,6 +42076,20 @@ func (siw *ServerInterfaceWrapper) AcceptLink(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// OpenRunLink operation middleware
+func (siw *ServerInterfaceWrapper) OpenRunLink(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.OpenRunLink(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // CreateLocalRun operation middleware
 func (siw *ServerInterfaceWrapper) CreateLocalRun(w http.ResponseWriter, r *http.Request) {
 
@@ -40943,6 +43018,93 @@ func (siw *ServerInterfaceWrapper) CreateArtifact(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// ListEditRequests operation middleware
+func (siw *ServerInterfaceWrapper) ListEditRequests(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEditRequests(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateEditRequest operation middleware
+func (siw *ServerInterfaceWrapper) CreateEditRequest(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateEditRequest(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DecideEditRequest operation middleware
+func (siw *ServerInterfaceWrapper) DecideEditRequest(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "requestUid" -------------
+	var requestUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "requestUid", r.PathValue("requestUid"), &requestUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "requestUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DecideEditRequest(w, r, runId, requestUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListRunEvents operation middleware
 func (siw *ServerInterfaceWrapper) ListRunEvents(w http.ResponseWriter, r *http.Request) {
 
@@ -40983,6 +43145,19 @@ func (siw *ServerInterfaceWrapper) ListRunEvents(w http.ResponseWriter, r *http.
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "presence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "presence", r.URL.Query(), &params.Presence, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "presence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "presence", Err: err})
 		}
 		return
 	}
@@ -41045,6 +43220,93 @@ func (siw *ServerInterfaceWrapper) ListRunExecutions(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// ListRunLinks operation middleware
+func (siw *ServerInterfaceWrapper) ListRunLinks(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRunLinks(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateRunLink operation middleware
+func (siw *ServerInterfaceWrapper) CreateRunLink(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateRunLink(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RevokeRunLink operation middleware
+func (siw *ServerInterfaceWrapper) RevokeRunLink(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "linkUid" -------------
+	var linkUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "linkUid", r.PathValue("linkUid"), &linkUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "linkUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeRunLink(w, r, runId, linkUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // EditPlan operation middleware
 func (siw *ServerInterfaceWrapper) EditPlan(w http.ResponseWriter, r *http.Request) {
 
@@ -41088,6 +43350,58 @@ func (siw *ServerInterfaceWrapper) ApprovePlan(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ApprovePlan(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetPresence operation middleware
+func (siw *ServerInterfaceWrapper) GetPresence(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetPresence(w, r, runId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRunRights operation middleware
+func (siw *ServerInterfaceWrapper) GetRunRights(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRunRights(w, r, runId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -42416,6 +44730,15 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/teams/{teamUid}/members/{userUid}", wrapper.UpdateMember)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/sharing", wrapper.GetSharing)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/runs/{runId}/sharing", wrapper.UpdateSharing)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/rights", wrapper.GetRunRights)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/links", wrapper.ListRunLinks)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/links", wrapper.CreateRunLink)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/runs/{runId}/links/{linkUid}", wrapper.RevokeRunLink)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/links/open", wrapper.OpenRunLink)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/edit-requests", wrapper.ListEditRequests)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/edit-requests", wrapper.CreateEditRequest)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/edit-requests/{requestUid}/decision", wrapper.DecideEditRequest)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/presence", wrapper.GetPresence)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/artifacts", wrapper.CreateArtifact)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/artifacts/{artifactUid}/versions", wrapper.ListPlanVersions)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/mcp-servers", wrapper.ListMcpServers)
@@ -46303,6 +48626,45 @@ func (response AcceptLinkdefaultApplicationProblemPlusJSONResponse) VisitAcceptL
 	return err
 }
 
+type OpenRunLinkRequestObject struct {
+	Body *OpenRunLinkJSONRequestBody
+}
+
+type OpenRunLinkResponseObject interface {
+	VisitOpenRunLinkResponse(w http.ResponseWriter) error
+}
+
+type OpenRunLink200JSONResponse OpenedRunLink
+
+func (response OpenRunLink200JSONResponse) VisitOpenRunLinkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type OpenRunLinkdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response OpenRunLinkdefaultApplicationProblemPlusJSONResponse) VisitOpenRunLinkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CreateLocalRunRequestObject struct {
 	Params CreateLocalRunParams
 	Body   *CreateLocalRunJSONRequestBody
@@ -47751,6 +50113,126 @@ func (response CreateArtifactdefaultApplicationProblemPlusJSONResponse) VisitCre
 	return err
 }
 
+type ListEditRequestsRequestObject struct {
+	RunId RunId `json:"runId"`
+}
+
+type ListEditRequestsResponseObject interface {
+	VisitListEditRequestsResponse(w http.ResponseWriter) error
+}
+
+type ListEditRequests200JSONResponse ListEditRequestsResponse
+
+func (response ListEditRequests200JSONResponse) VisitListEditRequestsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEditRequestsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEditRequestsdefaultApplicationProblemPlusJSONResponse) VisitListEditRequestsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateEditRequestRequestObject struct {
+	RunId RunId `json:"runId"`
+	Body  *CreateEditRequestJSONRequestBody
+}
+
+type CreateEditRequestResponseObject interface {
+	VisitCreateEditRequestResponse(w http.ResponseWriter) error
+}
+
+type CreateEditRequest201JSONResponse EditRequest
+
+func (response CreateEditRequest201JSONResponse) VisitCreateEditRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateEditRequestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateEditRequestdefaultApplicationProblemPlusJSONResponse) VisitCreateEditRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DecideEditRequestRequestObject struct {
+	RunId      RunId  `json:"runId"`
+	RequestUid string `json:"requestUid"`
+	Body       *DecideEditRequestJSONRequestBody
+}
+
+type DecideEditRequestResponseObject interface {
+	VisitDecideEditRequestResponse(w http.ResponseWriter) error
+}
+
+type DecideEditRequest200JSONResponse EditRequest
+
+func (response DecideEditRequest200JSONResponse) VisitDecideEditRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DecideEditRequestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DecideEditRequestdefaultApplicationProblemPlusJSONResponse) VisitDecideEditRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRunEventsRequestObject struct {
 	RunId  RunId `json:"runId"`
 	Params ListRunEventsParams
@@ -47873,6 +50355,119 @@ func (response ListRunExecutionsdefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type ListRunLinksRequestObject struct {
+	RunId RunId `json:"runId"`
+}
+
+type ListRunLinksResponseObject interface {
+	VisitListRunLinksResponse(w http.ResponseWriter) error
+}
+
+type ListRunLinks200JSONResponse ListRunLinksResponse
+
+func (response ListRunLinks200JSONResponse) VisitListRunLinksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRunLinksdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRunLinksdefaultApplicationProblemPlusJSONResponse) VisitListRunLinksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRunLinkRequestObject struct {
+	RunId RunId `json:"runId"`
+	Body  *CreateRunLinkJSONRequestBody
+}
+
+type CreateRunLinkResponseObject interface {
+	VisitCreateRunLinkResponse(w http.ResponseWriter) error
+}
+
+type CreateRunLink201JSONResponse CreatedRunLink
+
+func (response CreateRunLink201JSONResponse) VisitCreateRunLinkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRunLinkdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateRunLinkdefaultApplicationProblemPlusJSONResponse) VisitCreateRunLinkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeRunLinkRequestObject struct {
+	RunId   RunId  `json:"runId"`
+	LinkUid string `json:"linkUid"`
+}
+
+type RevokeRunLinkResponseObject interface {
+	VisitRevokeRunLinkResponse(w http.ResponseWriter) error
+}
+
+type RevokeRunLink204Response struct {
+}
+
+func (response RevokeRunLink204Response) VisitRevokeRunLinkResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeRunLinkdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeRunLinkdefaultApplicationProblemPlusJSONResponse) VisitRevokeRunLinkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type EditPlanRequestObject struct {
 	RunId RunId `json:"runId"`
 	Body  *EditPlanJSONRequestBody
@@ -47950,6 +50545,84 @@ type ApprovePlandefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ApprovePlandefaultApplicationProblemPlusJSONResponse) VisitApprovePlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPresenceRequestObject struct {
+	RunId RunId `json:"runId"`
+}
+
+type GetPresenceResponseObject interface {
+	VisitGetPresenceResponse(w http.ResponseWriter) error
+}
+
+type GetPresence200JSONResponse Presence
+
+func (response GetPresence200JSONResponse) VisitGetPresenceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPresencedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetPresencedefaultApplicationProblemPlusJSONResponse) VisitGetPresenceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRunRightsRequestObject struct {
+	RunId RunId `json:"runId"`
+}
+
+type GetRunRightsResponseObject interface {
+	VisitGetRunRightsResponse(w http.ResponseWriter) error
+}
+
+type GetRunRights200JSONResponse RunRights
+
+func (response GetRunRights200JSONResponse) VisitGetRunRightsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRunRightsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRunRightsdefaultApplicationProblemPlusJSONResponse) VisitGetRunRightsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -49674,6 +52347,9 @@ type StrictServerInterface interface {
 	// AcceptLink Say that an account elsewhere is mine
 	// (POST /oz/links)
 	AcceptLink(ctx context.Context, request AcceptLinkRequestObject) (AcceptLinkResponseObject, error)
+	// OpenRunLink Open a link to a run
+	// (POST /oz/links/open)
+	OpenRunLink(ctx context.Context, request OpenRunLinkRequestObject) (OpenRunLinkResponseObject, error)
 	// CreateLocalRun Start a run that the caller executes itself
 	// (POST /oz/local-runs)
 	CreateLocalRun(ctx context.Context, request CreateLocalRunRequestObject) (CreateLocalRunResponseObject, error)
@@ -49788,18 +52464,42 @@ type StrictServerInterface interface {
 	// CreateArtifact Add an artifact to a run
 	// (POST /oz/runs/{runId}/artifacts)
 	CreateArtifact(ctx context.Context, request CreateArtifactRequestObject) (CreateArtifactResponseObject, error)
+	// ListEditRequests List who asks to edit a run
+	// (GET /oz/runs/{runId}/edit-requests)
+	ListEditRequests(ctx context.Context, request ListEditRequestsRequestObject) (ListEditRequestsResponseObject, error)
+	// CreateEditRequest Ask to edit a run
+	// (POST /oz/runs/{runId}/edit-requests)
+	CreateEditRequest(ctx context.Context, request CreateEditRequestRequestObject) (CreateEditRequestResponseObject, error)
+	// DecideEditRequest Approve or refuse a request to edit
+	// (POST /oz/runs/{runId}/edit-requests/{requestUid}/decision)
+	DecideEditRequest(ctx context.Context, request DecideEditRequestRequestObject) (DecideEditRequestResponseObject, error)
 	// ListRunEvents Read or follow a run's log
 	// (GET /oz/runs/{runId}/events)
 	ListRunEvents(ctx context.Context, request ListRunEventsRequestObject) (ListRunEventsResponseObject, error)
 	// ListRunExecutions List a run's executions
 	// (GET /oz/runs/{runId}/executions)
 	ListRunExecutions(ctx context.Context, request ListRunExecutionsRequestObject) (ListRunExecutionsResponseObject, error)
+	// ListRunLinks List the links to a run
+	// (GET /oz/runs/{runId}/links)
+	ListRunLinks(ctx context.Context, request ListRunLinksRequestObject) (ListRunLinksResponseObject, error)
+	// CreateRunLink Make a link to a run
+	// (POST /oz/runs/{runId}/links)
+	CreateRunLink(ctx context.Context, request CreateRunLinkRequestObject) (CreateRunLinkResponseObject, error)
+	// RevokeRunLink Revoke a link
+	// (DELETE /oz/runs/{runId}/links/{linkUid})
+	RevokeRunLink(ctx context.Context, request RevokeRunLinkRequestObject) (RevokeRunLinkResponseObject, error)
 	// EditPlan Write a new version of a run's plan
 	// (PUT /oz/runs/{runId}/plan)
 	EditPlan(ctx context.Context, request EditPlanRequestObject) (EditPlanResponseObject, error)
 	// ApprovePlan Approve a run's plan
 	// (POST /oz/runs/{runId}/plan/approve)
 	ApprovePlan(ctx context.Context, request ApprovePlanRequestObject) (ApprovePlanResponseObject, error)
+	// GetPresence Tell who follows a run now
+	// (GET /oz/runs/{runId}/presence)
+	GetPresence(ctx context.Context, request GetPresenceRequestObject) (GetPresenceResponseObject, error)
+	// GetRunRights Tell what the caller may do to a run
+	// (GET /oz/runs/{runId}/rights)
+	GetRunRights(ctx context.Context, request GetRunRightsRequestObject) (GetRunRightsResponseObject, error)
 	// GetSharing Tell who may see a run
 	// (GET /oz/runs/{runId}/sharing)
 	GetSharing(ctx context.Context, request GetSharingRequestObject) (GetSharingResponseObject, error)
@@ -52583,6 +55283,37 @@ func (sh *strictHandler) AcceptLink(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// OpenRunLink operation middleware
+func (sh *strictHandler) OpenRunLink(w http.ResponseWriter, r *http.Request) {
+	var request OpenRunLinkRequestObject
+
+	var body OpenRunLinkJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.OpenRunLink(ctx, request.(OpenRunLinkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "OpenRunLink")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(OpenRunLinkResponseObject); ok {
+		if err := validResponse.VisitOpenRunLinkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // CreateLocalRun operation middleware
 func (sh *strictHandler) CreateLocalRun(w http.ResponseWriter, r *http.Request, params CreateLocalRunParams) {
 	var request CreateLocalRunRequestObject
@@ -53658,6 +56389,99 @@ func (sh *strictHandler) CreateArtifact(w http.ResponseWriter, r *http.Request, 
 	}
 }
 
+// ListEditRequests operation middleware
+func (sh *strictHandler) ListEditRequests(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request ListEditRequestsRequestObject
+
+	request.RunId = runId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEditRequests(ctx, request.(ListEditRequestsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEditRequests")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListEditRequestsResponseObject); ok {
+		if err := validResponse.VisitListEditRequestsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateEditRequest operation middleware
+func (sh *strictHandler) CreateEditRequest(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request CreateEditRequestRequestObject
+
+	request.RunId = runId
+
+	var body CreateEditRequestJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateEditRequest(ctx, request.(CreateEditRequestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateEditRequest")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateEditRequestResponseObject); ok {
+		if err := validResponse.VisitCreateEditRequestResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DecideEditRequest operation middleware
+func (sh *strictHandler) DecideEditRequest(w http.ResponseWriter, r *http.Request, runId RunId, requestUid string) {
+	var request DecideEditRequestRequestObject
+
+	request.RunId = runId
+	request.RequestUid = requestUid
+
+	var body DecideEditRequestJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DecideEditRequest(ctx, request.(DecideEditRequestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DecideEditRequest")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DecideEditRequestResponseObject); ok {
+		if err := validResponse.VisitDecideEditRequestResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListRunEvents operation middleware
 func (sh *strictHandler) ListRunEvents(w http.ResponseWriter, r *http.Request, runId RunId, params ListRunEventsParams) {
 	var request ListRunEventsRequestObject
@@ -53704,6 +56528,92 @@ func (sh *strictHandler) ListRunExecutions(w http.ResponseWriter, r *http.Reques
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListRunExecutionsResponseObject); ok {
 		if err := validResponse.VisitListRunExecutionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRunLinks operation middleware
+func (sh *strictHandler) ListRunLinks(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request ListRunLinksRequestObject
+
+	request.RunId = runId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRunLinks(ctx, request.(ListRunLinksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRunLinks")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRunLinksResponseObject); ok {
+		if err := validResponse.VisitListRunLinksResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateRunLink operation middleware
+func (sh *strictHandler) CreateRunLink(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request CreateRunLinkRequestObject
+
+	request.RunId = runId
+
+	var body CreateRunLinkJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRunLink(ctx, request.(CreateRunLinkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRunLink")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateRunLinkResponseObject); ok {
+		if err := validResponse.VisitCreateRunLinkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeRunLink operation middleware
+func (sh *strictHandler) RevokeRunLink(w http.ResponseWriter, r *http.Request, runId RunId, linkUid string) {
+	var request RevokeRunLinkRequestObject
+
+	request.RunId = runId
+	request.LinkUid = linkUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeRunLink(ctx, request.(RevokeRunLinkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeRunLink")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeRunLinkResponseObject); ok {
+		if err := validResponse.VisitRevokeRunLinkResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -53773,6 +56683,58 @@ func (sh *strictHandler) ApprovePlan(w http.ResponseWriter, r *http.Request, run
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ApprovePlanResponseObject); ok {
 		if err := validResponse.VisitApprovePlanResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPresence operation middleware
+func (sh *strictHandler) GetPresence(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request GetPresenceRequestObject
+
+	request.RunId = runId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPresence(ctx, request.(GetPresenceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPresence")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetPresenceResponseObject); ok {
+		if err := validResponse.VisitGetPresenceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRunRights operation middleware
+func (sh *strictHandler) GetRunRights(w http.ResponseWriter, r *http.Request, runId RunId) {
+	var request GetRunRightsRequestObject
+
+	request.RunId = runId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRunRights(ctx, request.(GetRunRightsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRunRights")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRunRightsResponseObject); ok {
+		if err := validResponse.VisitGetRunRightsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -19,6 +19,10 @@ type Options struct {
 	// APIKey is sent as the bearer token. Default: none, for public paths only.
 	APIKey string
 
+	// Link is the token of a link to a run, which is sent with every request
+	// beside the key, or in the place of one. Default: none.
+	Link string
+
 	// HTTPClient carries the requests. Default: one of its own. Its Timeout
 	// must be zero, else it cuts streams. Redirects are followed for reads
 	// only, without the key once they leave the server, and never from https
@@ -88,8 +92,14 @@ func New(baseURL string, opts *Options) (*Client, error) {
 func (c *Client) newRaw(s *sender) (*api.Client, error) {
 	return api.NewClient(c.base, api.WithHTTPClient(s), api.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
 		r.Header.Set("User-Agent", c.opts.UserAgent)
-		if c.opts.APIKey != "" {
+		switch {
+		case c.opts.APIKey != "":
 			r.Header.Set("Authorization", "Bearer "+c.opts.APIKey)
+		case c.opts.Link != "":
+			r.Header.Set("Authorization", "Bearer "+c.opts.Link)
+		}
+		if c.opts.APIKey != "" && c.opts.Link != "" {
+			r.Header.Set("X-Oz-Link", c.opts.Link)
 		}
 		return nil
 	}))
@@ -124,6 +134,8 @@ func (o Options) check() error {
 	switch {
 	case !oneLine(o.APIKey):
 		return task.Invalid("APIKey", "must be one line of text")
+	case !oneLine(o.Link):
+		return task.Invalid("Link", "must be one line of text")
 	case !oneLine(o.UserAgent):
 		return task.Invalid("UserAgent", "must be one line of text")
 	case o.Timeout < 0 || o.StreamIdle < 0 || o.MaxAnswerBytes < 0:

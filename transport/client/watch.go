@@ -14,7 +14,10 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/api"
+	"github.com/oz-platform/cloudagents/transport/internal/wire"
 )
 
 // Watch implements oz.Service over a stream. When the connection breaks, the
@@ -22,12 +25,19 @@ import (
 // that was yielded, so that none is missed or repeated. It gives up when ctx
 // ends or the server refuses (a wrong key, an unknown run).
 func (c *Client) Watch(ctx context.Context, id task.ID, after int64) iter.Seq2[task.Event, error] {
+	return c.WatchWith(ctx, id, after, nil)
+}
+
+// WatchWith is Watch that also tells who follows the run: onPresence, unless it
+// is nil, is called with what there is at the begin and at each change, by the
+// goroutine that reads the events.
+func (c *Client) WatchWith(ctx context.Context, id task.ID, after int64, onPresence func(oz.Presence)) iter.Seq2[task.Event, error] {
 	return func(yield func(task.Event, error) bool) {
 		if err := checkID("run id", string(id)); err != nil {
 			yield(task.Event{}, err)
 			return
 		}
-		w := &watch{c: c, id: id, last: after, yield: yield, delays: newBackoff()}
+		w := &watch{c: c, id: id, last: after, yield: yield, presence: onPresence, delays: newBackoff()}
 		for !w.over {
 			err := w.follow(ctx)
 			if !w.over {
@@ -39,12 +49,14 @@ func (c *Client) Watch(ctx context.Context, id task.ID, after int64) iter.Seq2[t
 
 // watch is a position in a remote log.
 type watch struct {
-	c      *Client
-	id     task.ID
-	last   int64
-	yield  func(task.Event, error) bool
-	delays backoff.BackOff
-	over   bool // nothing more is to be yielded
+	c     *Client
+	id    task.ID
+	last  int64
+	yield func(task.Event, error) bool
+	// presence is told who follows the run; may be nil.
+	presence func(oz.Presence)
+	delays   backoff.BackOff
+	over     bool // nothing more is to be yielded
 }
 
 // follow reads one stream until it ends. It sets over when the run has ended
@@ -54,8 +66,11 @@ func (w *watch) follow(ctx context.Context) error {
 	defer cancel()
 	idle := time.AfterFunc(w.c.opts.StreamIdle, cancel)
 	defer idle.Stop()
-	resp, err := w.c.stream.ListRunEvents(ctx, string(w.id), nil,
-		header("Accept", "text/event-stream"), query(url.Values{"after": {strconv.FormatInt(w.last, 10)}}))
+	q := url.Values{"after": {strconv.FormatInt(w.last, 10)}}
+	if w.presence != nil {
+		q.Set("presence", "true")
+	}
+	resp, err := w.c.stream.ListRunEvents(ctx, string(w.id), nil, header("Accept", "text/event-stream"), query(q))
 	if err := check(resp, err); err != nil {
 		return err
 	}
@@ -80,9 +95,12 @@ func (w *watch) follow(ctx context.Context) error {
 
 // take yields the event of a frame, unless it was yielded before.
 func (w *watch) take(f frame) error {
-	if f.event == "end" {
+	switch f.event {
+	case "end":
 		w.over = true
 		return nil
+	case "presence": // no part of the log
+		return w.takePresence(f)
 	}
 	var e task.Event
 	switch err := json.Unmarshal(f.data, &e); {
@@ -104,6 +122,18 @@ func (w *watch) take(f frame) error {
 	w.delays.Reset()
 	if e.Payload != nil && !w.yield(e, nil) {
 		w.over = true
+	}
+	return nil
+}
+
+// takePresence tells who follows the run.
+func (w *watch) takePresence(f frame) error {
+	var p api.Presence
+	if err := json.Unmarshal(f.data, &p); err != nil {
+		return &streamError{fmt.Errorf("read who follows the run: %w", err)}
+	}
+	if w.presence != nil {
+		w.presence(wire.PresenceOf(p))
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // headers it wants: those of the SDKs begin with X-Stainless- (Oz API, CORS).
 const (
 	corsMethods = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
-	corsHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Request-Id"
+	corsHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Oz-Link, X-Request-Id"
 	corsExposed = "Location, Retry-After, X-Request-Id, retry-after-ms, x-should-retry"
 	corsMaxAge  = "600" // seconds; what most browsers keep at least
 )

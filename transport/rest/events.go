@@ -25,7 +25,7 @@ func (o operations) ListRunEvents(ctx context.Context, r api.ListRunEventsReques
 		return nil, err
 	}
 	if acceptsStream(c.request) {
-		return o.openStream(ctx, c, task.ID(r.RunId), after)
+		return o.openStream(ctx, c, task.ID(r.RunId), after, r.Params.Presence)
 	}
 	events, err := c.client.Events(ctx, task.ID(r.RunId), after, pageSize(r.Params.Limit))
 	if err != nil {
@@ -61,7 +61,7 @@ func pageSize(asked int) int {
 
 // openStream takes a place among the streams and checks that the caller may
 // see the run, while an error can still be answered.
-func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int64) (*stream, error) {
+func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int64, presence bool) (*stream, error) {
 	log, err := c.client.Follow(ctx, id, after)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,11 @@ func (h *Handler) openStream(ctx context.Context, c *call, id task.ID, after int
 		log.Close()
 		return nil, task.Errorf(task.CodeResourceUnavailable, "the server has %d streams open and takes no more; poll the events instead, or try again", cap(h.streams))
 	}
-	return &stream{h: h, ctx: ctx, call: c, id: id, log: log, leave: func() { <-h.streams }}, nil
+	s := &stream{h: h, ctx: ctx, call: c, id: id, log: log, leave: func() { <-h.streams }}
+	if presence {
+		s.crowd = newCrowd(log, h.opts.Clock)
+	}
+	return s, nil
 }
 
 // maxPageBytes is when a page ends although more events were asked for: pages

@@ -199,15 +199,40 @@ func (h *Handler) mayUse(ctx context.Context, c access.Caller, rt route) error {
 // authenticate finds who asks. The key is everything after "Bearer ", verbatim:
 // keys may hold spaces (Oz API, auth).
 func (h *Handler) authenticate(r *http.Request) (access.Caller, error) {
+	links, err := h.runLinks(r)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	key, err := bearer(r)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	if strings.HasPrefix(key, oz.RunLinkPrefix) {
+		return h.guest(r, key)
+	}
+	var c access.Caller
+	if key != "" {
+		c, err = h.platform.Authenticate(r.Context(), key)
+	} else if c, err = h.session(r); err != nil && len(links) > 0 && task.CodeOf(err) == task.CodeAuthenticationRequired {
+		return h.guestOf(links)
+	}
+	if err == nil && c.SignedIn() {
+		c.Links = links
+	}
+	return c, err
+}
+
+// bearer gives the key of a request, "" for one without.
+func bearer(r *http.Request) (string, error) {
 	const scheme = "Bearer "
 	header := r.Header.Get("Authorization")
 	if header == "" {
-		return h.session(r)
+		return "", nil
 	}
 	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
-		return access.Caller{}, task.Errorf(task.CodeAuthenticationRequired, "send an API key in the header Authorization: Bearer <key>")
+		return "", task.Errorf(task.CodeAuthenticationRequired, "send an API key in the header Authorization: Bearer <key>")
 	}
-	return h.platform.Authenticate(r.Context(), header[len(scheme):])
+	return header[len(scheme):], nil
 }
 
 // unrouted answers for paths and methods that the API does not have.

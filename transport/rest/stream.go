@@ -26,6 +26,7 @@ type stream struct {
 	call  *call
 	id    task.ID
 	log   *oz.Follower
+	crowd *crowd // who else follows the run; nil unless it was asked for
 	leave func() // gives the place among the streams back
 }
 
@@ -58,6 +59,12 @@ func (s *stream) copy(out *streamWriter) {
 		}
 		select {
 		case <-more:
+		case <-s.crowd.changed():
+			s.crowd.wait()
+		case <-s.crowd.due():
+			if !s.sendCrowd(out) {
+				return
+			}
 		case <-tick:
 			tick = s.h.opts.Clock.After(pause)
 			if !s.allowed() || n%looks == 0 && out.send([]byte(": heartbeat\n\n")) != nil {

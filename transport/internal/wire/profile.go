@@ -73,3 +73,11 @@ func Duration(d time.Duration) string {
 	}
 	return b.String()
 }
+
+// profileOrNone is profile where the wire leaves an empty one out.
+func profileOrNone(p task.Principal) api.UserProfile {
+	if out := profile(p); out != nil {
+		return *out
+	}
+	return api.UserProfile{}
+}
