@@ -153,7 +153,7 @@ export function ConfigFields({ value, set, errorOf, skill }) {
     <div class="two"><${Select} label="Model" value=${value.model_id} options=${optional(c.models, value.model_id, 'Default')} onInput=${(v) => put({ model_id: v })} error=${of('model_id')} />
       <${Select} label="Agent program" value=${value.harness?.type} options=${harnesses} onInput=${(v) => put({ harness: v ? { ...value.harness, type: v } : undefined })} error=${of('harness', 'harness.type')} /></div>
     <${More} title="Secrets, tools, host and limits">
-      <${Choices} label="Secrets" hint="Only these reach the run. Without a choice it gets all that its owner has." options=${c.secrets} value=${value.secrets} onInput=${(v) => put({ secrets: v })} error=${of('secrets')} empty="There are no secrets yet." />
+      <${SecretsField} all="All that its owner and environment have" options=${c.secrets} value=${value.secrets} onInput=${(v) => put({ secrets: v })} error=${of('secrets')} />
       <${Choices} label="MCP servers" options=${c.servers} value=${chosen} onInput=${(v) => put({ mcp_servers: servers(v) })} error=${of('mcp_servers')} empty="There are no shared servers yet: add them in the settings." />
       <${Suggested} label="Host" value=${value.worker_host} options=${c.workers} onInput=${(v) => put({ worker_host: v || undefined })} error=${of('worker_host')} hint="The ID of a worker. Empty: any that is free." />
       <div class="two"><${Input} label="At most, US dollars" type="number" min="0" step="any" value=${value.limits?.max_cost_usd} onInput=${(v) => limit('max_cost_usd', v)} error=${of('limits.max_cost_usd')} />
@@ -161,9 +161,17 @@ export function ConfigFields({ value, set, errorOf, skill }) {
     <//>`;
 }
 
-// tidy leaves out what is empty, for requests.
+// SecretsField asks which secrets reach the agent. undefined: all; an empty list
+// is none, so that the two must not be mixed up.
+export function SecretsField({ value, options, onInput, error, all }) {
+  return html`<${Select} label="Secrets" value=${value ? 'some' : 'all'} options=${[['all', all], ['some', 'Only those ticked here']]} onInput=${(v) => onInput(v === 'all' ? undefined : [])} error=${value ? '' : error} />
+    ${value && html`<${Choices} label="Secrets that it gets" hint=${value.length ? '' : 'Nothing is ticked: it gets none.'} options=${options} value=${value} onInput=${onInput} error=${error} empty="There are no secrets yet." />`}`;
+}
+
+// tidy leaves out what is empty, for requests. An empty list of secrets means
+// none of them, and stays.
 export function tidy(o) {
-  return Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined && v !== '' && v !== null && !(Array.isArray(v) && !v.length) && !(typeof v === 'object' && !Array.isArray(v) && !Object.keys(v).length)));
+  return Object.fromEntries(Object.entries(o).filter(([k, v]) => k === 'secrets' ? v !== undefined : v !== undefined && v !== '' && v !== null && !(Array.isArray(v) && !v.length) && !(typeof v === 'object' && !Array.isArray(v) && !Object.keys(v).length)));
 }
 
 // FileField takes a text from a file of the person's machine.
