@@ -5,7 +5,7 @@ import { plain } from '../core/format.js';
 import { html, useEffect, useId, useRef, useState } from '../core/html.js';
 import { here, href, useQuery } from '../core/router.js';
 import { useSession } from '../core/session.js';
-import { Area, Badge, Confirm, Copy, Field, Icon, Input, Select, toast } from '../core/ui.js';
+import { Area, Confirm, Copy, Field, Icon, Input, Select, toast } from '../core/ui.js';
 
 // usePane keeps which pane is open in the address (?open=new, ?open=ID), so
 // that Back closes it and a link leads to it. name: of the parameter.
@@ -42,7 +42,7 @@ export function matches(search, ...texts) {
 export const NoMatch = ({ clear }) => html`<p class="no-match">Nothing matches. <button type="button" class="as-link" onClick=${clear}>Show all</button></p>`;
 
 // Owned says whose something is.
-export const Owned = ({ scope }) => scope ? html`<${Badge}>${String(scope.type).toLowerCase() === 'team' ? 'Team' : 'Personal'}<//>` : null;
+export const Owned = ({ scope }) => scope ? html`<span class="chip">${String(scope.type).toLowerCase() === 'team' ? 'Team' : 'Personal'}</span>` : null;
 
 // Owner asks whose something new is to be, where there is a choice. value: true
 // for the team's.
