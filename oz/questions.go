@@ -16,8 +16,11 @@ import (
 )
 
 const (
-	// questionLook is how often open questions are looked at without a hint.
+	// questionLook is how often open questions are looked at without a hint, and
+	// questionIdle how often new ones are looked for while none is open: a run
+	// that begins to wait is a hint.
 	questionLook = 5 * time.Second
+	questionIdle = 30 * time.Second
 	// questionOverlap is how far back each look for new questions reaches: the
 	// replicas' clocks differ, and a commit may come late.
 	questionOverlap = 2 * time.Minute
@@ -122,9 +125,13 @@ func (p *Platform) answerRuns(ctx context.Context) {
 		if err := p.answerOnce(ctx, &open); err != nil && ctx.Err() == nil {
 			p.opts.Logger.Error("look at open questions", zap.Error(err))
 		}
+		look := questionLook
+		if len(open.runs) == 0 {
+			look = questionIdle
+		}
 		select {
 		case <-ended:
-		case <-p.opts.Clock.After(questionLook):
+		case <-p.opts.Clock.After(look):
 		case <-ctx.Done():
 			return
 		}

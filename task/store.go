@@ -57,7 +57,8 @@ type Store interface {
 
 	// Subscribe gives a channel that receives after a commit changed the run,
 	// or with an empty id, after one that made a run wait or freed an
-	// execution. It is a hint: several commits may give one signal, and the
+	// execution; NewSignals, NewDeliveries and NewOutgoing stand for what they
+	// say, in a Store that is an Inbox and an Outbox. It is a hint: several commits may give one signal, and the
 	// reader reads the store again. The channel is never closed; cancel ends it.
 	Subscribe(id ID) (changed <-chan struct{}, cancel func())
 
@@ -65,6 +66,16 @@ type Store interface {
 	// fail. Closing again is no error.
 	Close() error
 }
+
+// What Store.Subscribe takes in place of a run's ID.
+const (
+	// NewSignals is a commit that added to what Outbox.Feed reads.
+	NewSignals ID = "@signals"
+	// NewDeliveries is one that stored a delivery that waits for a decision.
+	NewDeliveries ID = "@deliveries"
+	// NewOutgoing is one that added a message to be sent, or made one wait again.
+	NewOutgoing ID = "@outgoing"
+)
 
 // Placer is a Store that can offer many runs at once, and lets nobody wait for
 // another: for dispatchers of several replicas that look at the same runs. With

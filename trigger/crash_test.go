@@ -151,20 +151,8 @@ func killedAt(t *testing.T, m *mortal) (died bool) {
 	events := []message{{ID: "1", Thread: "a", Text: "one"}, {ID: "2", Thread: "a", Text: "two"}, {ID: "3", Text: "alone"}}
 	for _, ev := range events {
 		_ = send(t.Context(), first, ev)
-		select {
-		case <-m.died:
-			died = true
-		default:
-		}
 	}
-	if !died {
-		quiet := time.After(150 * time.Millisecond)
-		select {
-		case <-m.died:
-			died = true
-		case <-quiet:
-		}
-	}
+	died = diesBeforeAllIsDone(t, first, r.Store, m)
 	stop()
 	second, err := trigger.New(r.Store, r.Host, []trigger.Origin{survivor}, &opts)
 	assert.NilError(t, err)
@@ -188,6 +176,22 @@ func killedAt(t *testing.T, m *mortal) (died bool) {
 	}
 	assert.DeepEqual(t, told, map[string]int{"a started": 1, "a continued": 1, " started": 1})
 	return died
+}
+
+// diesBeforeAllIsDone waits for the one or the other.
+func diesBeforeAllIsDone(t *testing.T, e *trigger.Engine, store triggertest.Store, m *mortal) bool {
+	for {
+		select {
+		case <-m.died:
+			return true
+		case <-time.After(2 * time.Millisecond):
+		}
+		waiting, err := store.Undecided(t.Context(), time.Now().Add(time.Hour), 1)
+		assert.NilError(t, err)
+		if quiet, err := e.Quiet(t.Context()); err == nil && quiet && len(waiting) == 0 {
+			return false
+		}
+	}
 }
 
 type survivorChat struct {

@@ -32,10 +32,37 @@ func (e *Engine) decideArrivals(ctx context.Context) {
 // decideLeftovers decides what nobody has decided in time: another replica
 // died, or the decision was put off.
 func (e *Engine) decideLeftovers(ctx context.Context) {
-	pace := e.pace(idleLeftovers)
-	for ok := true; ok; {
+	arrived, cancel := e.store.Subscribe(task.NewDeliveries)
+	defer cancel()
+	pace := e.pace()
+	for ctx.Err() == nil {
 		found := e.decideWaiting(ctx)
-		ok = e.wait(ctx, pace.after(found))
+		e.restBetweenLeftovers(ctx, pace, pace.after(found), arrived)
+	}
+}
+
+// restBetweenLeftovers waits for so long, but no longer than until what arrives
+// or is put off meanwhile may be a leftover.
+func (e *Engine) restBetweenLeftovers(ctx context.Context, pace *pace, d time.Duration, arrived <-chan struct{}) {
+	until := e.opts.Clock.Now().Add(d)
+	timer := e.opts.Clock.After(d)
+	sooner := func(d time.Duration) {
+		pace.now = 0
+		if at := e.opts.Clock.Now().Add(d); at.Before(until) {
+			until, timer = at, e.opts.Clock.After(d)
+		}
+	}
+	for {
+		select {
+		case <-arrived:
+			sooner(e.opts.Grace + e.opts.Poll)
+		case <-e.putAside:
+			sooner(firstDelay)
+		case <-timer:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -198,6 +225,10 @@ func (e *Engine) putOff(ctx context.Context, d task.Delivery, cause error) {
 	if now.Sub(d.ReceivedAt) < e.opts.Patience {
 		until := now.Add(backoff(d.Attempts, firstDelay, maxDelay)).Add(-e.opts.Grace) // which decideLeftovers adds
 		e.report(ctx, "put off a delivery", e.store.PutOff(ctx, d.ID, until, cause.Error()), zap.String("delivery", string(d.ID)))
+		select {
+		case e.putAside <- struct{}{}:
+		default:
+		}
 		return
 	}
 	v, err := e.refused(ctx, d, nil, cause)

@@ -37,13 +37,18 @@ func (e *Engine) deliver(ctx context.Context) {
 	group := errgroup.Group{}
 	group.SetLimit(max(1, e.opts.Parallel))
 	defer func() { _ = group.Wait() }()
-	pace := e.pace(idleOutbox)
+	added, cancel := e.store.Subscribe(task.NewOutgoing)
+	defer cancel()
+	pace := e.pace()
 	for ctx.Err() == nil {
+		e.sending.Add(1)
 		list, next, err := e.take(ctx)
 		e.report(ctx, "take what is to be told", err)
 		for _, o := range list {
+			e.sending.Add(1)
 			group.Go(func() error { e.send(ctx, o); return nil })
 		}
+		e.sending.Add(-1)
 		if len(list) == e.opts.Parallel {
 			continue
 		}
@@ -53,6 +58,7 @@ func (e *Engine) deliver(ctx context.Context) {
 		}
 		select {
 		case <-e.outbox:
+		case <-added:
 		case <-e.opts.Clock.After(wait):
 		case <-ctx.Done():
 		}
@@ -73,7 +79,10 @@ func (e *Engine) take(ctx context.Context) (list []task.Outgoing, next time.Time
 
 // send makes one attempt and settles it.
 func (e *Engine) send(ctx context.Context, o task.Outgoing) {
-	defer e.wakeSender() // the next of its lane
+	defer func() {
+		e.wakeSender() // the next of its lane
+		e.sending.Add(-1)
+	}()
 	result, err := e.attempt(ctx, o)
 	if ctx.Err() != nil { // the attempt was cut short; another replica or the next Run makes it again
 		return

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +24,8 @@ type Store interface {
 	task.Records
 	task.Inbox
 	task.Outbox
+	// Subscribe is that of task.Store.
+	Subscribe(id task.ID) (changed <-chan struct{}, cancel func())
 }
 
 // Options holds what an Engine can do without. The zero value is ready to use.
@@ -48,8 +51,10 @@ type Options struct {
 	// the others look after it. Default 5 s.
 	Grace time.Duration
 
-	// Poll is how often is looked for what other replicas left, and for what
-	// happened to runs. Default 1 s.
+	// Poll is how soon is looked again for what other replicas left, and for what
+	// happened to runs, while there was something; up to 30 times as long while
+	// there is nothing. It is a safety net: the store says when there is
+	// something new. Default 1 s.
 	Poll time.Duration
 
 	// Lease is how long one attempt to send may take. Default 1 minute.
@@ -127,8 +132,10 @@ type Engine struct {
 	holder    string              // of leases
 	rates     *rates
 	inbox     chan task.Delivery // taken here, to be decided at once
+	putAside  chan struct{}      // a delivery was put off here
 	outbox    chan struct{}      // there may be something to send
 	deciding  sync.Map           // task.DeliveryID of those that are being decided here
+	sending   atomic.Int64       // how many looks at the outbox and messages are under way here
 }
 
 // Compile-time proof that it is a trigger.
@@ -147,7 +154,7 @@ func New(store Store, host Host, origins []Origin, opts *Options) (*Engine, erro
 	}
 	e := &Engine{store: store, host: host, opts: o, holder: uuid.NewString(), rates: newRates(),
 		origins: map[string]Origin{}, paths: map[string]Origin{}, senders: map[string]Reporter{}, reporters: map[string]Reporter{},
-		inbox: make(chan task.Delivery, backlog), outbox: make(chan struct{}, 1)}
+		inbox: make(chan task.Delivery, backlog), putAside: make(chan struct{}, 1), outbox: make(chan struct{}, 1)}
 	for _, origin := range origins {
 		if err := e.addOrigin(origin); err != nil {
 			return nil, err
@@ -210,21 +217,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Idle loops look less often, up to so many times Options.Poll: what happens
-// here wakes them.
-const (
-	idleLeftovers = 30
-	idleNews      = 5
-	idleOutbox    = 30
-)
+// idle loops look less often, up to so many times Options.Poll: the store wakes
+// them.
+const idle = 30
 
 // pace is how long a loop waits between two looks: longer and longer while it
 // finds nothing.
 type pace struct{ least, most, now time.Duration }
 
-func (e *Engine) pace(most int) *pace {
-	return &pace{least: e.opts.Poll, most: time.Duration(most) * e.opts.Poll}
-}
+func (e *Engine) pace() *pace { return &pace{least: e.opts.Poll, most: idle * e.opts.Poll} }
 
 func (p *pace) after(found bool) time.Duration {
 	if p.now = min(2*p.now, p.most); found || p.now == 0 {
@@ -241,6 +242,26 @@ func (e *Engine) wait(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// Quiet reports that nothing waits to be decided, to be heard or to be sent
+// now. What was put off, or waits for another attempt, does not count; neither
+// does what other replicas are sending. For tests.
+func (e *Engine) Quiet(ctx context.Context) (bool, error) {
+	now := e.now()
+	list, err := e.store.Undecided(ctx, now, 1)
+	if err != nil || len(list) > 0 {
+		return false, err
+	}
+	if len(e.senders) == 0 {
+		return true, nil
+	}
+	signals, _, err := e.unheard(ctx, 1)
+	if err != nil || len(signals) > 0 || e.sending.Load() > 0 {
+		return false, err
+	}
+	next, err := e.store.NextOutgoing(ctx)
+	return next.IsZero() || next.After(now), err
 }
 
 // report logs what nobody can be told.

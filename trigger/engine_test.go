@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -346,4 +347,32 @@ func TestTenThousandDeliveries(t *testing.T) {
 	assert.NilError(t, group.Wait())
 	r.Settle()
 	assert.Equal(t, len(r.Runs()), n)
+}
+
+// TestTheStoreWakesTheEngine: with hours between two looks, what is put off and
+// what happens to runs is still told at once, of other replicas too.
+func TestTheStoreWakesTheEngine(t *testing.T) {
+	c := &chat{}
+	c.fail = func(o task.Outgoing) error { return nil }
+	store := newStore(t)
+	r := triggertest.New(t, store, []trigger.Origin{c}, &trigger.Options{Poll: time.Hour, Grace: time.Hour})
+	tries := make(chan struct{}, 10)
+	r.Host.Refuse(func(trigger.Start) error {
+		if tries <- struct{}{}; len(tries) < 2 {
+			return task.Errorf(task.CodeResourceUnavailable, "full")
+		}
+		return nil
+	})
+	d := r.Decided(post(t, r, message{ID: "1", Thread: "a", Text: "x"}).Delivery)
+	assert.Equal(t, d.Outcome, task.OutcomeStarted)
+	r.Finish(d.Runs[0], task.StateSucceeded, task.Status{})
+	// Another replica has written this down and died.
+	assert.NilError(t, store.AddOutgoing(t.Context(), task.Outgoing{ID: task.NewOutgoingID(), Key: "left", Kind: "chat", Source: "chat/room",
+		Lane: "chat a", Body: []byte("left by another"), CreatedAt: time.Now(), ReadyAt: time.Now()}))
+	r.Settle()
+	told := c.told()
+	assert.Equal(t, len(told), 4, "%v", told)
+	for _, want := range []string{"a started", "a run_in_progress", "a run_succeeded", "left by another"} {
+		assert.Assert(t, slices.Contains(told, want), "%v lacks %s", told, want)
+	}
 }

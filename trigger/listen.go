@@ -28,24 +28,22 @@ func (e *Engine) listen(ctx context.Context) {
 	if len(e.senders) == 0 {
 		return
 	}
-	var changed <-chan struct{}
-	if s, ok := e.store.(interface {
-		Subscribe(task.ID) (<-chan struct{}, func())
-	}); ok { // hears when runs are made and end here
-		wake, cancel := s.Subscribe("")
-		defer cancel()
-		changed = wake
-	}
-	pace := e.pace(idleNews)
+	changed, cancel := e.store.Subscribe(task.NewSignals)
+	defer cancel()
+	pace := e.pace()
 	for ctx.Err() == nil {
 		found := e.hearAll(ctx)
 		select {
 		case <-changed:
+			e.wait(ctx, breather)
 		case <-e.opts.Clock.After(pace.after(found)):
 		case <-ctx.Done():
 		}
 	}
 }
+
+// breather is how long signals may gather before they are heard together.
+const breather = 10 * time.Millisecond
 
 // hearAll hears all that is new, and says whether there was any.
 func (e *Engine) hearAll(ctx context.Context) (found bool) {
@@ -63,15 +61,7 @@ func (e *Engine) hearAll(ctx context.Context) (found bool) {
 // hear takes one batch of signals. Replicas that take the same one write the
 // same down, under the same keys.
 func (e *Engine) hear(ctx context.Context) (heardNow int, err error) {
-	rec, err := e.store.Record(ctx, kindFeed, feedKey)
-	if err != nil && !errors.Is(err, task.ErrNotFound) {
-		return 0, err
-	}
-	after, err := heard(rec)
-	if err != nil {
-		return 0, err
-	}
-	signals, err := e.store.Feed(ctx, after, feedBatch)
+	signals, rec, err := e.unheard(ctx, feedBatch)
 	if err != nil || len(signals) == 0 {
 		return 0, err
 	}
@@ -90,6 +80,20 @@ func (e *Engine) hear(ctx context.Context) (heardNow int, err error) {
 		err = nil
 	}
 	return len(signals), err
+}
+
+// unheard gives the next signals, and the record of how far they were heard.
+func (e *Engine) unheard(ctx context.Context, limit int) ([]task.Signal, task.Record, error) {
+	rec, err := e.store.Record(ctx, kindFeed, feedKey)
+	if err != nil && !errors.Is(err, task.ErrNotFound) {
+		return nil, rec, err
+	}
+	after, err := heard(rec)
+	if err != nil {
+		return nil, rec, err
+	}
+	signals, err := e.store.Feed(ctx, after, limit)
+	return signals, rec, err
 }
 
 // since is from when on news are told: whoever listens for the first time hears

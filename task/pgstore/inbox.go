@@ -48,7 +48,10 @@ func (s *Store) Receive(ctx context.Context, d task.Delivery) (task.Delivery, er
 		switch {
 		case err != nil:
 			return task.Delivery{}, err
-		case first == d.ID || d.Key == "":
+		case first == d.ID:
+			s.announce(task.NewDeliveries)
+			return d, nil
+		case d.Key == "":
 			return d, nil
 		case first != "":
 			d = d.Line(first)

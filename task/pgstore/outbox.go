@@ -63,9 +63,13 @@ func (s *Store) AddOutgoing(ctx context.Context, list ...task.Outgoing) error {
 	if s.closed.Load() {
 		return errClosed
 	}
-	return s.explainCall(ctx, doing, s.again(ctx, func() error {
+	err := s.again(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, s.writes, pgx.TxOptions{}, func(tx pgx.Tx) error { return tx.SendBatch(ctx, b).Close() })
-	}))
+	})
+	if err == nil {
+		s.announce(task.NewOutgoing)
+	}
+	return s.explainCall(ctx, doing, err)
 }
 
 // again repeats what may be done twice while the database is away.
@@ -210,7 +214,11 @@ func (s *Store) ReplayOutgoing(ctx context.Context, id task.OutgoingID, now time
 		_, err := tx.Exec(ctx, promoteOutgoing, lane)
 		return err
 	}
-	return s.explainCall(ctx, "replay outgoing message "+string(id), s.again(ctx, func() error { return s.inLane(ctx, id, replay) }))
+	err := s.again(ctx, func() error { return s.inLane(ctx, id, replay) })
+	if err == nil {
+		s.announce(task.NewOutgoing)
+	}
+	return s.explainCall(ctx, "replay outgoing message "+string(id), err)
 }
 
 // TrimOutgoing implements task.Outbox.

@@ -202,6 +202,9 @@ func (tx *transaction) changes() map[task.ID]int64 {
 			changed[dispatcher] = 0
 		}
 	}
+	if len(tx.signals) > 0 {
+		changed[task.NewSignals] = 0
+	}
 	return changed
 }
 

@@ -10,6 +10,23 @@ import (
 // dispatcher".
 const dispatcher task.ID = ""
 
+// isRun reports that an ID is a run's.
+func isRun(id task.ID) bool {
+	switch id {
+	case dispatcher, task.NewSignals, task.NewDeliveries, task.NewOutgoing:
+		return false
+	}
+	return true
+}
+
+// announce wakes those who wait for something that is no run, here and in other
+// stores, after it was committed.
+func (s *Store) announce(what task.ID) {
+	changed := map[task.ID]int64{what: 0}
+	s.subs.wake(changed)
+	s.notify.tell(changed)
+}
+
 // subscriptions wakes those who wait for a run to change.
 type subscriptions struct {
 	mu   sync.Mutex
@@ -69,12 +86,12 @@ func (s *subscriptions) wake(changed map[task.ID]int64) {
 }
 
 // told signals the subscribers of runs that changed elsewhere, unless they
-// have been told of the version. The dispatcher has none.
+// have been told of the version. What is no run has none.
 func (s *subscriptions) told(changed map[task.ID]int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, version := range changed {
-		if sub := s.subs[id]; sub != nil && (id == dispatcher || version > sub.version) {
+		if sub := s.subs[id]; sub != nil && (!isRun(id) || version > sub.version) {
 			sub.version = version
 			sub.signal()
 		}
@@ -96,8 +113,8 @@ func (s *subscriptions) ids() (runs []string, forDispatcher bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range s.subs {
-		if id == dispatcher {
-			forDispatcher = true
+		if !isRun(id) {
+			forDispatcher = forDispatcher || id == dispatcher
 			continue
 		}
 		runs = append(runs, text(string(id)))

@@ -33,6 +33,16 @@ func (s *Store) ExplainList(ctx context.Context, q task.Query) ([]string, error)
 	return plan, nil
 }
 
+// ListStatements gives the statements that read a page of a list.
+func (s *Store) ListStatements(ctx context.Context, q task.Query) (texts []string, err error) {
+	q.Limit, q.Text = 10, ""
+	statements, err := s.listStatements(ctx, q, nil)
+	for _, stmt := range statements {
+		texts = append(texts, stmt.sql)
+	}
+	return texts, err
+}
+
 // Explain gives the query plan of a statement, one step a line.
 func (s *Store) Explain(ctx context.Context, text string, args ...any) ([]string, error) {
 	return collect(ctx, s.read, func(row scanner) (line string, err error) {

@@ -17,9 +17,9 @@ const (
 	deliveryTail     = `, size, outcome, reason, runs, repeat_of, attempts, decided_at FROM deliveries `
 	deliveryColumns  = deliveryHead + `header, body` + deliveryTail
 	selectDelivery   = deliveryColumns + `WHERE id = ?`
-	selectUndecided  = deliveryColumns + `WHERE outcome = '' AND ready_at <= ? ORDER BY ready_at, k LIMIT ?`
+	selectUndecided  = deliveryColumns + `WHERE outcome = '' AND ready_at <= ? ORDER BY ready_at, k LIMIT +?`
 	selectDeliveries = deliveryHead + `NULL, NULL` + deliveryTail + `WHERE source = ?1
-		AND (?2 = '' OR k < (SELECT k FROM deliveries WHERE id = ?2)) AND (?3 IS NULL OR outcome IN (SELECT value FROM json_each(?3))) ORDER BY k DESC LIMIT ?4`
+		AND (?2 = '' OR k < (SELECT k FROM deliveries WHERE id = ?2)) AND (?3 IS NULL OR outcome IN (SELECT value FROM json_each(?3))) ORDER BY k DESC LIMIT +?4`
 	insertDelivery = `INSERT INTO deliveries (id, source, key, owner, received_at, event, header, body, size, outcome, reason, runs, repeat_of, attempts, ready_at, decided_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`
 	decideDelivery = `UPDATE deliveries SET outcome = ?, reason = ?, runs = ?, decided_at = ? WHERE id = ? AND outcome = ''`
@@ -61,6 +61,7 @@ func (w *writer) receive(d task.Delivery) (task.Delivery, error) {
 	var key any
 	if d.Key != "" {
 		key = d.Key
+		w.changed[task.NewDeliveries] = struct{}{}
 	}
 	_, err = w.exec(insertDelivery, string(d.ID), d.Source, key, d.Owner.String(), nanos(d.ReceivedAt), d.Event, blob(d.Header), blob(d.Body),
 		d.Size, string(d.Outcome), task.CutReason(d.Reason, task.MaxDeliveryReason), string(runs), string(d.RepeatOf), nanos(d.ReceivedAt), nanosOrNull(d.DecidedAt))
@@ -160,7 +161,7 @@ func (s *Store) TrimDeliveries(ctx context.Context, source string, before time.T
 		return false, task.Invalid("limit", "and keep must be at least 1")
 	}
 	err = s.w.do(ctx, "remove old deliveries", 0, func(w *writer) error {
-		if _, err := w.exec(`DELETE FROM deliveries WHERE k IN (SELECT k`+oldDeliveries+` ORDER BY k LIMIT ?4)`, source, nanos(before), int64(keep-1), int64(limit)); err != nil {
+		if _, err := w.exec(`DELETE FROM deliveries WHERE k IN (SELECT k`+oldDeliveries+` ORDER BY k LIMIT +?4)`, source, nanos(before), int64(keep-1), int64(limit)); err != nil {
 			return err
 		}
 		rest, err := w.row(`SELECT 1`+oldDeliveries+` LIMIT 1`, source, nanos(before), int64(keep-1))

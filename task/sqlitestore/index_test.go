@@ -114,3 +114,18 @@ func TestReadsUseIndexes(t *testing.T) {
 		}
 	}
 }
+
+// TestReadsAreParsedOnce: SQLite parses a statement anew for each value of a
+// bare parameter as its limit.
+func TestReadsAreParsedOnce(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "oz.db"), nil)
+	texts := sqlitestore.Statements()
+	for name, q := range filterQueries() {
+		list, err := s.ListStatements(t.Context(), q)
+		assert.NilError(t, err, name)
+		texts = append(texts, list...)
+	}
+	for _, text := range texts {
+		assert.Assert(t, !strings.Contains(text, "LIMIT ?"), text)
+	}
+}

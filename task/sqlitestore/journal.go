@@ -11,7 +11,7 @@ import (
 var _ task.Journal = (*Store)(nil)
 
 const (
-	selectJournal     = `SELECT seq, hash, body_hash, body FROM journal WHERE seq > ? ORDER BY seq LIMIT ?`
+	selectJournal     = `SELECT seq, hash, body_hash, body FROM journal WHERE seq > ? ORDER BY seq LIMIT +?`
 	selectJournalHead = `SELECT seq, hash, body_hash, x'' FROM journal WHERE seq = (SELECT max(seq) FROM journal)`
 	insertJournal     = `INSERT INTO journal (seq, hash, body_hash, body) VALUES (?, ?, ?, ?)`
 )

@@ -202,7 +202,7 @@ func (b *lister) statement() cond {
 		parts = append(parts, arm.sql)
 		args = append(args, arm.args...)
 	}
-	return cond{`WITH page (n, k) AS (` + strings.Join(parts, ` UNION ALL `) + ` ORDER BY k ` + b.dir + `, n ` + b.dir + ` LIMIT ?) SELECT ` +
+	return cond{`WITH page (n, k) AS (` + strings.Join(parts, ` UNION ALL `) + ` ORDER BY k ` + b.dir + `, n ` + b.dir + ` LIMIT +?) SELECT ` +
 		taskColumns + ` FROM page CROSS JOIN runs r ON r.n = page.n CROSS JOIN specs s ON s.n = page.n ORDER BY page.k ` + b.dir + `, page.n ` + b.dir, args}
 }
 

@@ -17,21 +17,21 @@ const (
 	mailColumns = `SELECT m.id, l.sender, r.id, l.subject, m.sent_at, m.delivered_at, m.read_at`
 	selectMail  = mailColumns + `, l.body FROM mail m JOIN letters l ON l.k = m.letter JOIN runs r ON r.n = m.n WHERE m.id = ?`
 	selectMails = mailColumns + `, '' FROM runs r CROSS JOIN mail m INDEXED BY mail_recipient ON m.n = r.n CROSS JOIN letters l ON l.k = m.letter
-		WHERE r.id = ? AND m.sent_at > ? ORDER BY m.sent_at, m.k LIMIT ?`
+		WHERE r.id = ? AND m.sent_at > ? ORDER BY m.sent_at, m.k LIMIT +?`
 	selectUnread = mailColumns + `, '' FROM runs r CROSS JOIN mail m INDEXED BY mail_unread ON m.n = r.n CROSS JOIN letters l ON l.k = m.letter
-		WHERE r.id = ? AND m.read_at IS NULL AND m.sent_at > ? ORDER BY m.sent_at, m.k LIMIT ?`
+		WHERE r.id = ? AND m.read_at IS NULL AND m.sent_at > ? ORDER BY m.sent_at, m.k LIMIT +?`
 	signalColumns = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM runs r CROSS JOIN signals s INDEXED BY signals_run ON s.n = r.n`
-	selectSignals = signalColumns + ` AND s.seq > ? WHERE r.id IN (SELECT value FROM json_each(?)) ORDER BY s.seq LIMIT ?`
+	selectSignals = signalColumns + ` AND s.seq > ? WHERE r.id IN (SELECT value FROM json_each(?)) ORDER BY s.seq LIMIT +?`
 	selectSignal  = signalColumns + ` AND s.execution = ? AND s.type = ? WHERE r.id = ? ORDER BY s.seq LIMIT 1`
 	// The newest is left out: it keeps the sequence.
 	selectOldest = `SELECT time FROM signals WHERE seq < (SELECT max(seq) FROM signals) ORDER BY seq LIMIT 1`
 	deleteOldest = `DELETE FROM signals WHERE seq IN (SELECT seq FROM
-		(SELECT seq, time FROM signals WHERE seq < (SELECT max(seq) FROM signals) ORDER BY seq LIMIT ?2) WHERE time < ?1)`
+		(SELECT seq, time FROM signals WHERE seq < (SELECT max(seq) FROM signals) ORDER BY seq LIMIT +?2) WHERE time < ?1)`
 )
 
 // The statements of the writer.
 const (
-	countUnread  = `SELECT count(*) FROM (SELECT 1 FROM mail INDEXED BY mail_unread WHERE n = ? AND read_at IS NULL LIMIT ?)`
+	countUnread  = `SELECT count(*) FROM (SELECT 1 FROM mail INDEXED BY mail_unread WHERE n = ? AND read_at IS NULL LIMIT +?)`
 	insertLetter = `INSERT INTO letters (sender, subject, body) VALUES (?, ?, ?)`
 	insertMail   = `INSERT INTO mail (id, n, letter, sent_at, delivered_at) VALUES (?, ?, ?, ?, ?)`
 	insertSignal = `INSERT INTO signals (n, type, execution, ref, time) VALUES (?, ?, ?, ?, ?)`
@@ -127,6 +127,9 @@ func (w *writer) spoil(err error) error {
 // writeSignals numbers signals of a run. There is one writer: the order of the
 // rows is that of the commits.
 func (w *writer) writeSignals(n int64, signals []task.Signal) error {
+	if len(signals) > 0 {
+		w.changed[task.NewSignals] = struct{}{}
+	}
 	for _, s := range signals {
 		if _, err := w.exec(insertSignal, n, string(s.Type), string(s.Execution), s.Ref, nanos(s.Time)); err != nil {
 			return err

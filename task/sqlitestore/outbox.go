@@ -16,7 +16,7 @@ const (
 	outgoingTail   = `, created_at, ready_at, state, attempts, reason, result, settled_at FROM outgoing `
 	selectOutgoing = outgoingHead + `body` + outgoingTail + `WHERE id = ?`
 	outgoingRest   = ` AND (?2 = '' OR k < (SELECT k FROM outgoing WHERE id = ?2))
-		AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3))) AND (?4 = '' OR task_id = ?4) ORDER BY k DESC LIMIT ?5`
+		AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3))) AND (?4 = '' OR task_id = ?4) ORDER BY k DESC LIMIT +?5`
 	selectOutgoingsOf    = outgoingHead + `NULL` + outgoingTail + `WHERE source = ?1` + outgoingRest
 	selectOutgoingsOfRun = outgoingHead + `NULL` + outgoingTail + `WHERE task_id = ?1` + outgoingRest
 	insertOutgoing       = `INSERT INTO outgoing (id, key, lane, head, kind, source, owner, task_id, body, created_at, ready_at, state, attempts, reason, holder, lease_until)
@@ -29,8 +29,8 @@ const (
 	replayOutgoing  = `UPDATE outgoing SET state = 'waiting', ready_at = ?, attempts = 0, settled_at = NULL, holder = '', lease_until = 0 WHERE id = ? AND state <> 'waiting'`
 	demoteOutgoing  = `UPDATE outgoing SET head = 0 WHERE state = 'waiting' AND lane = ?`
 	nextOutgoing    = `SELECT min(max(ready_at, lease_until)) FROM outgoing WHERE state = 'waiting' AND head = 1`
-	trimOutgoing    = `DELETE FROM outgoing WHERE k IN (SELECT k FROM outgoing WHERE settled_at < ? LIMIT ?)`
-	selectFeed      = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM signals s CROSS JOIN runs r ON r.n = s.n WHERE s.seq > ? ORDER BY s.seq LIMIT ?`
+	trimOutgoing    = `DELETE FROM outgoing WHERE k IN (SELECT k FROM outgoing WHERE settled_at < ? LIMIT +?)`
+	selectFeed      = `SELECT s.seq, s.type, r.id, s.execution, s.ref, s.time FROM signals s CROSS JOIN runs r ON r.n = s.n WHERE s.seq > ? ORDER BY s.seq LIMIT +?`
 )
 
 // AddOutgoing implements task.Outbox.
@@ -43,6 +43,7 @@ func (s *Store) AddOutgoing(ctx context.Context, list ...task.Outgoing) error {
 		size += len(o.Body)
 	}
 	return s.w.do(ctx, "add outgoing messages", size, func(w *writer) error {
+		w.changed[task.NewOutgoing] = struct{}{}
 		for _, o := range list {
 			if _, err := w.exec(insertOutgoing, string(o.ID), o.Key, o.Lane, o.Kind, o.Source, o.Owner.String(), string(o.TaskID),
 				blob(append([]byte(nil), o.Body...)), nanos(o.CreatedAt), nanos(o.ReadyAt)); err != nil {
@@ -175,6 +176,7 @@ func (s *Store) ReplayOutgoing(ctx context.Context, id task.OutgoingID, now time
 		if _, err = w.exec(replayOutgoing, nanos(now), string(id)); err != nil {
 			return err
 		}
+		w.changed[task.NewOutgoing] = struct{}{}
 		lane := vals[0].(string)
 		if lane == "" {
 			return nil

@@ -13,10 +13,10 @@ var _ task.Pruner = (*Store)(nil)
 const (
 	selectPrunable = `SELECT id, idle_at AS at FROM runs INDEXED BY runs_prunable WHERE idle_at < ?1 AND ` + prunable + `
 		UNION ALL SELECT id, updated_at FROM runs INDEXED BY runs_live WHERE idle_at IS NULL AND updated_at < ?1 AND ` + prunable + `
-		ORDER BY at LIMIT ?2`
+		ORDER BY at LIMIT +?2`
 	prunable        = `pruned_to = 0 AND state IN ('SUCCEEDED', 'FAILED', 'BLOCKED', 'ERROR', 'CANCELLED')`
-	selectLeftovers = `SELECT id FROM runs INDEXED BY runs_leftover WHERE leftover = 1 LIMIT ?`
-	deleteHidden    = `DELETE FROM events WHERE key IN (SELECT key FROM events WHERE key > ?1 << 32 AND key <= (?1 << 32 | ?2) ORDER BY key LIMIT ?3)`
+	selectLeftovers = `SELECT id FROM runs INDEXED BY runs_leftover WHERE leftover = 1 LIMIT +?`
+	deleteHidden    = `DELETE FROM events WHERE key IN (SELECT key FROM events WHERE key > ?1 << 32 AND key <= (?1 << 32 | ?2) ORDER BY key LIMIT +?3)`
 	selectHidden    = `SELECT 1 FROM events WHERE key > ?1 << 32 AND key <= (?1 << 32 | ?2) LIMIT 1`
 )
 

@@ -92,9 +92,9 @@ const (
 	selectLive       = `SELECT data FROM executions INDEXED BY executions_live WHERE live = 1`
 	selectEvents     = `SELECT e.key & 0xffffffff, e.execution, e.time, e.type, e.data FROM runs r
 		CROSS JOIN events e ON e.key > (r.n << 32 | max(?, r.pruned_to)) AND e.key <= (r.n << 32 | 0xffffffff)
-		WHERE r.id = ? ORDER BY e.key LIMIT ?`
+		WHERE r.id = ? ORDER BY e.key LIMIT +?`
 	selectWaiting = `SELECT id, worker_host, owner, ready_at, created_at, last_worker
-		FROM runs INDEXED BY runs_ready WHERE ready_at IS NOT NULL AND ready_at <= ? ORDER BY ready_at, n LIMIT ?`
+		FROM runs INDEXED BY runs_ready WHERE ready_at IS NOT NULL AND ready_at <= ? ORDER BY ready_at, n LIMIT +?`
 )
 
 // Get implements task.Store.

@@ -125,7 +125,7 @@ func (s *Store) lookUp(ctx context.Context, patterns []string, limit int) (found
 	return append(append([]int64{}, found...), indexed...), len(indexed) <= limit, err // never nil
 }
 
-const selectFound = `SELECT rowid FROM run_text WHERE run_text MATCH ? LIMIT ?`
+const selectFound = `SELECT rowid FROM run_text WHERE run_text MATCH ? LIMIT +?`
 
 func scanNumber(row scanner) (n int64, err error) {
 	err = row.Scan(&n)

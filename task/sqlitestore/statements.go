@@ -8,6 +8,9 @@ import (
 
 // statements are the fixed reads. Each connection of the pool parses such a
 // statement once, which takes longer than to run it.
+//
+// A limit is written +? and not ?: of a bare parameter SQLite uses the value to
+// plan, and parses the statement again whenever another one is bound.
 type statements struct {
 	db *sql.DB
 

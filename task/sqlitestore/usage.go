@@ -90,7 +90,7 @@ func usageStatement(q task.UsageQuery) (string, []any) {
 	return `SELECT ` + usageKeys[q.Group] + ` AS key, sum(` + runs + `), sum(calls), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(cost),
 			max(unpriced), sum(run_time)
 		FROM usage` + where + ` GROUP BY 1
-		ORDER BY sum(cost) DESC, sum(input + cache_read + cache_write + output) DESC, 1 LIMIT ?`, append(args, q.Limit)
+		ORDER BY sum(cost) DESC, sum(input + cache_read + cache_write + output) DESC, 1 LIMIT +?`, append(args, q.Limit)
 }
 
 func usageConditions(q task.UsageQuery) (string, []any) {

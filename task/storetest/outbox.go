@@ -24,6 +24,7 @@ var outboxCases = []testCase{
 	{name: "Trim", run: outboxTrim},
 	{name: "BadInput", run: outboxBad},
 	{name: "Feed", run: outboxFeed},
+	{name: "Subscribe", run: outboxSubscribe},
 	{name: "Reopen", reopens: true, run: outboxReopens},
 }
 
@@ -34,6 +35,41 @@ func (f *fixture) outbox() task.Outbox {
 		f.Skip("the store is no task.Outbox")
 	}
 	return out
+}
+
+// outboxSubscribe: whoever sends, hears and decides is woken by what concerns
+// it, and by nothing else.
+func outboxSubscribe(f *fixture) {
+	out := f.outbox()
+	signals, cancelSignals := f.s.Subscribe(task.NewSignals)
+	defer cancelSignals()
+	added, cancelAdded := f.s.Subscribe(task.NewOutgoing)
+	defer cancelAdded()
+	o := outgoing("first", nil)
+	f.addOutgoing(o)
+	f.signalled(added)
+	taken := f.takeOutgoing("me", start, 1)
+	assert.NilError(f, out.SettleOutgoing(f.ctx(), taken[0].ID, "me", task.Settlement{State: task.OutgoingDead}))
+	f.silent(added)
+	assert.NilError(f, out.ReplayOutgoing(f.ctx(), taken[0].ID, start))
+	f.signalled(added)
+	f.silent(signals)
+	id, x := f.working(nil)
+	f.signalled(signals) // it has begun
+	f.do(id.ID, task.Append{Execution: x, Events: messages("a")})
+	f.silent(signals)
+	f.finish(id.ID, x, task.StateSucceeded)
+	f.signalled(signals)
+	f.silent(added)
+	if _, ok := f.s.(task.Inbox); !ok {
+		return
+	}
+	arrived, cancelArrived := f.s.Subscribe(task.NewDeliveries)
+	defer cancelArrived()
+	f.receive(arrival("key", nil))
+	f.signalled(arrived)
+	f.receive(arrival("key", nil)) // a repeat
+	f.silent(arrived)
 }
 
 // outgoing is a plain one, in no lane.

@@ -115,16 +115,20 @@ func (r *Rig) Settle() {
 		if err != nil {
 			r.tb.Fatalf("look for deliveries: %v", err)
 		}
+		ok, err := r.Engine.Quiet(r.ctx)
+		if err != nil {
+			r.tb.Fatalf("look what waits: %v", err)
+		}
 		next, err := r.Store.NextOutgoing(r.ctx)
 		if err != nil {
 			r.tb.Fatalf("look for messages: %v", err)
 		}
-		if len(list) > 0 || !next.IsZero() && next.Before(time.Now().Add(time.Second)) {
+		if len(list) > 0 || !ok || !next.IsZero() && next.Before(time.Now().Add(time.Second)) {
 			quiet = 0
 			return false
 		}
 		quiet++
-		return quiet > 10 // the engine has looked at all signals since
+		return quiet > 3 // of several engines, each has sent what it took
 	})
 }
 
