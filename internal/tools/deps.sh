@@ -15,6 +15,7 @@ need iptables iptables
 need jq jq              # the dispatch commands of workers
 need node nodejs      # the official SDK as a client of ours
 need npm npm
+need chromium chromium  # the web app in a real browser
 need containerd containerd   # containers in private daemons
 need runc runc
 need busybox busybox-static

@@ -21,6 +21,7 @@ const back = () => location.pathname + location.search;
 function Ways({ done }) {
   const [key, setKey] = useState('');
   const ways = useLoad((signal) => api.get('/oz/auth/config', undefined, { signal }), []);
+  useEffect(() => { if (ways.data) document.querySelector('input[name="key"]')?.focus(); }, [ways.data]);
   if (ways.error) return html`<${Failure} error=${ways.error} retry=${ways.reload} />`;
   if (!ways.data) return html`<${Loading} rows=${2} />`;
   const submit = async () => { await api.post('/oz/auth/session', { key: key.trim() }); setKey(''); await done(); };
@@ -33,7 +34,6 @@ function Ways({ done }) {
 // SignIn is the page for whoever is not signed in.
 export function SignIn({ done, problem }) {
   useTitle('Sign in');
-  useEffect(() => { document.querySelector('.signin input')?.focus(); }, []);
   return html`<main class="signin" id="main"><div class="panel"><div class="signin-head"><img src=${document.querySelector('link[rel="icon"]').href} alt="" width="44" height="44" /><h1>Sign in to ${title}</h1></div>
     ${problem && html`<${Failure} error=${problem} />`}<${Ways} done=${done} /></div></main>`;
 }
