@@ -41,6 +41,9 @@ export function matches(search, ...texts) {
 
 export const NoMatch = ({ clear }) => html`<p class="no-match">Nothing matches. <button type="button" class="as-link" onClick=${clear}>Show all</button></p>`;
 
+// PageTabs are links between pages that belong together: [path, name] pairs.
+export const PageTabs = ({ label, tabs, current }) => html`<nav class="tabs page-tabs" aria-label=${label}>${tabs.map(([path, name]) => html`<a key=${path} href=${href(path)} aria-current=${path === current ? 'page' : undefined}>${name}</a>`)}</nav>`;
+
 // Owned says whose something is.
 export const Owned = ({ scope }) => scope ? html`<span class="chip">${String(scope.type).toLowerCase() === 'team' ? 'Team' : 'Personal'}</span>` : null;
 

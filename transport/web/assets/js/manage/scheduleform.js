@@ -53,7 +53,7 @@ function When({ value, put, errorOf }) {
   const [parts, setParts] = useState(() => presetOf(value.cron));
   const [bad, setBad] = useState(null);
   const change = (c) => { const p = { ...parts, ...c }; setParts(p); const cron = cronOf(p); if (cron) put({ cron }); };
-  const wrong = (name) => bad?.problem?.field === name ? bad.message : '';
+  const wrong = (name) => bad?.problem?.field === name ? bad.message.replace(`${name}: `, '') : '';
   const shown = ['cron_schedule', 'oz.time_zone'];
   return html`
     <${Select} label="How often" value=${parts.preset} options=${presets} onInput=${(preset) => change({ preset })} />

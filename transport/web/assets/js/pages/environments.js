@@ -2,8 +2,9 @@
 import { api, enc } from '../core/api.js';
 import { plain, plural } from '../core/format.js';
 import { html, useState } from '../core/html.js';
+import { newRun } from '../core/newrun.js';
 import { href, useQuery } from '../core/router.js';
-import { Area, Badge, Button, Dialog, Empty, Failure, Form, Input, Loaded, LinkButton, Page, Select, State, Table, Time, toast, useLoad } from '../core/ui.js';
+import { Area, Badge, Button, Dialog, Empty, Failure, Form, Input, Loaded, Page, Select, State, Table, Time, toast, useLoad } from '../core/ui.js';
 import { Delete, Lines, More, NoMatch, Owned, Owner, Search, SecretsField, first, matches, optional, paneHref, tidy, useChoices, useInTeam, usePane } from '../manage/parts.js';
 
 const repoName = (r) => r.owner && r.repo ? `${r.owner}/${r.repo}` : r.url || '';
@@ -82,7 +83,7 @@ function Details({ env, onClose, edit, remove }) {
   const c = env.config, uses = useUses(env.uid);
   const runs = useLoad((signal) => api.get('/agent/runs', { environment_id: env.uid, limit: 5 }, { signal }).then((d) => d.runs), [env.uid]);
   return html`<${Dialog} side title=${plain(c.name || env.uid)} onClose=${onClose}><div class="stack">
-    <div class="actions"><${LinkButton} kind="primary" icon="runs" href=${href(`/runs?new=1&environment_id=${enc(env.uid)}`)}>Run here<//><${Button} onClick=${edit}>Edit<//><${Button} kind="danger" onClick=${remove}>Delete<//></div>
+    <div class="actions"><${Button} kind="primary" icon="runs" onClick=${() => { onClose(); newRun({ environment: env.uid }); }}>Run here<//><${Button} onClick=${edit}>Edit<//><${Button} kind="danger" onClick=${remove}>Delete<//></div>
     ${env.setup_failed && html`<${Failure} error=${{ message: 'The setup of its last run failed.' }} />`}${c.description && html`<p>${plain(c.description)}</p>`}
     <dl class="facts"><dt>Image</dt><dd>${c.docker_image ? html`<code>${plain(c.docker_image)}</code>` : 'What the worker has'}</dd>
       <dt>Repositories</dt><dd>${c.github_repos?.length ? html`<ul class="plain-list tight">${c.github_repos.map((r) => html`<li>${plain(repoName(r))}${r.checkout_ref && html` <code>${plain(r.checkout_ref)}</code>`}</li>`)}</ul>` : 'None'}</dd>
