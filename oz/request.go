@@ -34,6 +34,7 @@ const (
 	harnessClaude      = "claude"
 	harnessCodex       = "codex"
 	harnessGemini      = "gemini"
+	harnessOpenCode    = "opencode"
 	attachmentTypeList = "image/jpeg, image/png, image/gif, image/webp"
 )
 
@@ -205,12 +206,10 @@ func checkHarness(c task.Config) error {
 			return task.Invalid("config.harness.model_id", "is for other agents than the built-in one; name its model in config.model_id")
 		}
 		return nil
-	case harnessClaude, harnessCodex, harnessGemini:
+	case harnessClaude, harnessCodex, harnessGemini, harnessOpenCode:
 		return cmp.Or(checkLine("config.harness.model_id", c.Harness.ModelID, maxName), checkLine("config.harness.reasoning_level", c.Harness.ReasoningLevel, maxName))
-	case "opencode":
-		return notBuilt("config.harness.type", "the agent "+t, `use "oz", the built-in agent, or leave it out`)
 	default:
-		return task.Invalid("config.harness.type", `%q is no agent that is known; use "oz", "claude", "codex" or "gemini", or leave it out`, t)
+		return task.Invalid("config.harness.type", `%q is no agent that is known; use "oz", "claude", "codex", "gemini" or "opencode", or leave it out`, t)
 	}
 }
 

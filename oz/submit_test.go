@@ -114,7 +114,7 @@ func TestSubmitValidates(t *testing.T) {
 		{"idle of 61", config(task.Config{IdleTimeoutMinutes: ptr(61)}), task.CodeInvalidRequest, "config.idle_timeout_minutes"},
 		{"unknown model", config(task.Config{ModelID: "gpt-9"}), task.CodeInvalidRequest, "config.model_id"},
 		{"unknown harness", config(task.Config{Harness: &task.HarnessConfig{Type: "hal"}}), task.CodeInvalidRequest, "config.harness.type"},
-		{"harness not built", config(task.Config{Harness: &task.HarnessConfig{Type: "opencode"}}), task.CodeFeatureNotAvailable, "config.harness.type"},
+		{"model of two lines", config(task.Config{Harness: &task.HarnessConfig{Type: "opencode", ModelID: "a\nb"}}), task.CodeInvalidRequest, "config.harness.model_id"},
 		{"model of the built-in harness", config(task.Config{Harness: &task.HarnessConfig{Type: "oz", ModelID: "m"}}), task.CodeInvalidRequest, "config.harness.model_id"},
 		{"credential strategy", config(task.Config{CredentialStrategy: "NOBODY"}), task.CodeInvalidRequest, "config.credential_strategy"},
 		{"reserved worker", config(task.Config{WorkerHost: "warp-7"}), task.CodeInvalidRequest, "config.worker_host"},

@@ -260,7 +260,6 @@ func TestNotAvailable(t *testing.T) {
 		"agent run -p x --remove-repository-origins":             "--remove-repository-origins is not available here yet",
 		"agent run -p x --configure-git-credentials-with-github": "is not available here yet",
 		"agent run-cloud -p x --no-snapshot":                     "--no-snapshot is not available here yet",
-		"agent run-cloud -p x --harness opencode":                "the agent opencode",
 	} {
 		d.fails(exitFailure, want, strings.Fields(args)...)
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/oz-platform/cloudagents/executor/harness/claude"
 	"github.com/oz-platform/cloudagents/executor/harness/cliagent"
 	"github.com/oz-platform/cloudagents/executor/harness/codex"
+	"github.com/oz-platform/cloudagents/executor/harness/gemini"
 	"github.com/oz-platform/cloudagents/executor/harness/harnesstest"
+	"github.com/oz-platform/cloudagents/executor/harness/opencode"
 	"github.com/oz-platform/cloudagents/executor/runner"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
@@ -33,6 +35,10 @@ func realAgents(t *testing.T) []realAgent {
 	return []realAgent{
 		{"claude", "anthropic", modelID, claude.New(opts("claude", claude.Version)), func(l string) scripted.Step { return call("Bash", object{"command": l}) }},
 		{"codex", "openai", "gpt-5.5", codex.New(opts("codex", codex.Version)), func(l string) scripted.Step { return call("exec_command", object{"cmd": l}) }},
+		{"gemini", "gemini", "gemini-2.5-pro", gemini.New(opts("gemini", gemini.Version)), func(l string) scripted.Step { return call("run_shell_command", object{"command": l}) }},
+		{"opencode", "anthropic", modelID, opencode.New(opts("opencode", opencode.Version)), func(l string) scripted.Step {
+			return call("bash", object{"command": l, "description": "It does it."})
+		}},
 	}
 }
 
@@ -41,8 +47,9 @@ func newAgentRig(t *testing.T, a realAgent, script scripted.Script) *rig {
 	return newRig(t, setup{script: script,
 		models: func(m *executor.Models) {
 			m.Default = a.model
+			m.Providers[0].Wire = a.wire
 			if a.wire == "openai" {
-				m.Providers[0].Wire, m.Providers[0].BaseURL = a.wire, m.Providers[0].BaseURL+"/v1"
+				m.Providers[0].BaseURL += "/v1"
 			}
 		},
 		runner: func(o *runner.Options) { o.Harnesses = map[string]harness.Harness{a.kind: a.harness} }})

@@ -1883,7 +1883,7 @@ type Harness struct {
 	ModelId        string `json:"model_id,omitempty,omitzero"`
 	ReasoningLevel string `json:"reasoning_level,omitempty,omitzero"`
 
-	// Type `oz` (default), `claude`, `codex`, `gemini`.
+	// Type `oz` (default), `claude`, `codex`, `gemini`, `opencode`.
 	Type string `json:"type,omitempty,omitzero"`
 }
 

@@ -31,7 +31,7 @@ func escaped(s string) string {
 }
 
 func (t tools) Deliver(message string) []scripted.ToolCall {
-	return []scripted.ToolCall{t.Command("git checkout -q -b oz/work && git commit -q -a -m " + quoted(message) + " && git push -q origin HEAD && echo pushed")}
+	return []scripted.ToolCall{t.Command("git checkout -q -B oz/work && { git diff --quiet HEAD || git commit -q -a -m " + quoted(message) + "; } && git push -q origin HEAD && echo pushed")}
 }
 
 func (tools) Finish(string, ...string) []scripted.ToolCall { return nil }
@@ -42,10 +42,12 @@ func conformance(t *testing.T) harnesstest.Harness {
 		New: func() harness.Harness {
 			return claude.New(&cliagent.Options{Path: path, Version: claude.Version, Poll: 100 * time.Millisecond})
 		},
-		Wires: claude.New(nil).Wires(), Tools: tools{}, Foreign: true,
+		Wires: claude.New(nil).Wires(), Tools: tools{}, Foreign: true, RestartStep: 3,
 	}
 }
 
 func TestClaudeCodeConformance(t *testing.T) { harnesstest.Run(t, conformance(t)) }
 
 func TestClaudeCodeFaults(t *testing.T) { harnesstest.RunForeign(t, conformance(t)) }
+
+func TestClaudeCodeRestarts(t *testing.T) { harnesstest.RestartAtEveryWrite(t, conformance(t)) }

@@ -1,6 +1,7 @@
 package cliagent
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/oz-platform/cloudagents/executor/harness"
@@ -25,13 +26,41 @@ type Agent interface {
 	Received(state, session string, prompts []Prompt) (received []bool, known bool)
 }
 
+// Encoder puts prompts into the words of a program that reads them.
+type Encoder interface {
+	// Encode gives what is written for a prompt, with its newline. The program
+	// answers with Taken once the prompt is part of the conversation.
+	Encode(p Prompt) ([]byte, error)
+}
+
 // Live is an Agent whose process takes messages on its standard input while it
 // works, one encoded prompt after the other, and ends when that is closed.
 type Live interface {
 	Agent
-	// Encode gives what is written for a prompt, with its newline. The agent
-	// answers with Taken once the prompt is part of the conversation.
-	Encode(p Prompt) ([]byte, error)
+	Encoder
+}
+
+// Dialogue is the Parser of a process that is Live by a protocol of questions
+// and answers: what is written depends on what was read. Its Encode is called
+// while Line is, by another goroutine; what it cannot say yet it says later,
+// with a Reply.
+type Dialogue interface {
+	Parser
+	Encoder
+}
+
+// Recalls is an Agent whose native sessions its program alone can read.
+type Recalls interface {
+	Agent
+	// Recall is Received, by the program that is at path, with its environment.
+	Recall(ctx context.Context, path, state string, env []string, session string, prompts []Prompt) (received []bool, known bool)
+}
+
+// Patient is an Agent whose program asks the model again, and again, without a
+// word: it is stopped once the gateway has given up.
+type Patient interface {
+	Agent
+	RetriesInSilence() bool
 }
 
 // Restarts is an Agent whose program does not ask again by itself when an answer
@@ -86,6 +115,10 @@ type Command struct {
 	// NativeID is the new session's name, from an agent that can choose it: it
 	// is written down before the program starts. Others say it by Began.
 	NativeID string
+	// Parser reads what this process prints, in the place of Agent.NewParser's:
+	// one that has to know how the process was started. A Dialogue makes the
+	// process a live one.
+	Parser Parser
 }
 
 // Prompt is a text for the agent.
@@ -122,6 +155,9 @@ type Began struct {
 	// Failed are MCP servers that could not be started.
 	Failed []string
 }
+
+// Reply is written to the standard input of a live program, as it is.
+type Reply struct{ Data []byte }
 
 // Taken says that a prompt is part of the conversation now.
 type Taken struct{ PromptID string }
@@ -185,6 +221,7 @@ type Failure struct {
 }
 
 func (Began) event()     {}
+func (Reply) event()     {}
 func (Taken) event()     {}
 func (TurnBegan) event() {}
 func (Text) event()      {}

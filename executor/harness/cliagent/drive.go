@@ -30,7 +30,7 @@ const (
 // drive is one process at work.
 type drive struct {
 	*run
-	live     Live // nil if the agent reads nothing while it works
+	live     Encoder // nil if the program reads nothing while it works
 	p        *process
 	resumed  bool
 	begun    bool            // the native session is open
@@ -44,7 +44,7 @@ type drive struct {
 
 // launch runs the program once. over says that e is the end of the work.
 func (r *run) launch(ctx context.Context, fresh []int64, first bool) (e end, over bool, err error) {
-	o := r.opening(fresh, first)
+	o := r.opening(ctx, fresh, first)
 	r.before = nil
 	r.before = r.modelError()
 	dir, remove, err := scratch(r.s)
@@ -52,7 +52,6 @@ func (r *run) launch(ctx context.Context, fresh []int64, first bool) (e end, ove
 		return end{}, false, err
 	}
 	defer remove()
-	live, _ := r.h.agent.(Live)
 	c, err := r.h.agent.Launch(&Launch{Session: r.s, State: r.state, Scratch: dir, NativeID: o.native, Resume: o.resume,
 		Prompt: joined(o.prompts), TurnsLeft: r.turnsLeft()})
 	if err != nil {
@@ -63,7 +62,8 @@ func (r *run) launch(ctx context.Context, fresh []int64, first bool) (e end, ove
 			return end{}, false, err
 		}
 	}
-	p, err := start(r.s, r.program.path, c, live != nil, r.h.opts.MaxLineBytes, r.h.agent.NewParser())
+	parser, live := r.reader(c)
+	p, err := start(r.s, r.program.path, c, live != nil, r.h.opts.MaxLineBytes, parser)
 	if err != nil {
 		return failed(task.CodeEnvironmentSetupFailed, fmt.Sprintf("%s cannot be started: %v", r.h.agent.Program().Title, err)), true, nil
 	}
@@ -76,6 +76,21 @@ func (r *run) launch(ctx context.Context, fresh []int64, first bool) (e end, ove
 		return end{}, false, err
 	}
 	return d.outcome(ctx)
+}
+
+// reader gives the parser of a process, and what encodes for it if it is live.
+func (r *run) reader(c Command) (Parser, Encoder) {
+	if c.Parser == nil {
+		live, _ := r.h.agent.(Live)
+		if live == nil {
+			return r.h.agent.NewParser(), nil
+		}
+		return r.h.agent.NewParser(), live
+	}
+	if d, ok := c.Parser.(Dialogue); ok {
+		return d, d
+	}
+	return c.Parser, nil
 }
 
 // session writes down which native session has the conversation.
@@ -100,7 +115,9 @@ func (d *drive) say(prompts []Prompt) error {
 			return fmt.Errorf("encode a message: %w", err)
 		}
 		d.waiting[p.ID] = true
-		d.p.write(data)
+		if len(data) > 0 {
+			d.p.write(data)
+		}
 	}
 	return nil
 }
@@ -138,6 +155,11 @@ func (d *drive) take(ctx context.Context, e Event, o opening) error {
 	switch e := e.(type) {
 	case Began:
 		return d.began(ctx, e, o)
+	case Reply:
+		if d.live != nil {
+			d.p.write(e.Data)
+		}
+		return nil
 	case Taken:
 		delete(d.waiting, e.PromptID)
 		return nil
@@ -249,6 +271,10 @@ func (d *drive) look(ctx context.Context) error {
 	now := d.s.Clock.Now()
 	if now.Sub(time.Unix(0, d.p.heard.Load())) > limit {
 		d.stop(forIdleness)
+		return nil
+	}
+	if a, ok := d.h.agent.(Patient); ok && a.RetriesInSilence() && len(d.w.calls) == 0 && d.hopeless() {
+		d.stop(forFailure)
 		return nil
 	}
 	if d.live != nil {

@@ -283,9 +283,17 @@ type opening struct {
 	prompts []Prompt // never empty
 }
 
+// received asks the native session which of asked it has.
+func (r *run) received(ctx context.Context, asked []Prompt) ([]bool, bool) {
+	if a, ok := r.h.agent.(Recalls); ok {
+		return a.Recall(ctx, r.program.path, r.state, r.s.Env, r.hist.native, asked)
+	}
+	return r.h.agent.Received(r.state, r.hist.native, asked)
+}
+
 // opening decides how the next process begins. fresh are messages that were
 // delivered just now, first says that no process of this Run has been.
-func (r *run) opening(fresh []int64, first bool) opening {
+func (r *run) opening(ctx context.Context, fresh []int64, first bool) opening {
 	groups := r.hist.groups
 	if len(fresh) > 0 {
 		groups = groups[:len(groups)-1] // known not to be there
@@ -299,7 +307,7 @@ func (r *run) opening(fresh []int64, first bool) opening {
 	}
 	received, known := []bool(nil), false
 	if r.hist.opened != nil && !r.fresh {
-		received, known = r.h.agent.Received(r.state, r.hist.native, asked)
+		received, known = r.received(ctx, asked)
 	}
 	if !known || len(received) != len(asked) || !received[0] { // what it was opened with is not there
 		return r.told(fresh)

@@ -40,7 +40,7 @@ func escaped(s string) string {
 }
 
 func (t tools) Deliver(message string) []scripted.ToolCall {
-	return []scripted.ToolCall{t.Command("git checkout -q -b oz/work && git commit -q -a -m " + quoted(message) + " && git push -q origin HEAD && echo pushed")}
+	return []scripted.ToolCall{t.Command("git checkout -q -B oz/work && { git diff --quiet HEAD || git commit -q -a -m " + quoted(message) + "; } && git push -q origin HEAD && echo pushed")}
 }
 
 func (tools) Finish(string, ...string) []scripted.ToolCall { return nil }
@@ -51,11 +51,15 @@ func conformance(t *testing.T) harnesstest.Harness {
 		New: func() harness.Harness {
 			return gemini.New(&cliagent.Options{Path: path, Version: gemini.Version, Poll: 100 * time.Millisecond})
 		},
-		Wires: gemini.New(nil).Wires(), Tools: tools{}, Foreign: true, ModelID: "gemini-2.5-pro",
+		Wires: gemini.New(nil).Wires(), Tools: tools{}, Foreign: true, ModelID: "gemini-2.5-pro", RestartStep: 4,
 	}
 }
 
 func TestGeminiConformance(t *testing.T) { harnesstest.Run(t, conformance(t)) }
+
+func TestGeminiFaults(t *testing.T) { harnesstest.RunForeign(t, conformance(t)) }
+
+func TestGeminiRestarts(t *testing.T) { harnesstest.RestartAtEveryWrite(t, conformance(t)) }
 
 // TestInstructionsAndServers: what the run tells the agent is in its system
 // prompt, its servers' tools work and have their secrets, and nothing secret is

@@ -20,12 +20,17 @@ import (
 // turn, once losing what was not flushed and once keeping it, and runs a new
 // harness on the same log. Whatever the point: the run succeeds, its prompt is
 // delivered once, a finished call is not repeated, its branch is pushed and
-// reported once.
+// reported once. Of a third party's agent every Harness.RestartStep-th write is
+// taken, unless OZ_TEST_LONG is set: its program takes long to start.
 func RestartAtEveryWrite(t *testing.T, h Harness) {
 	writes := h.restart(t, Crash{})
 	t.Logf("%d writes", writes)
 	assert.Assert(t, writes > 10)
-	for at := 1; at <= writes; at++ {
+	step := max(1, h.RestartStep)
+	if os.Getenv("OZ_TEST_LONG") != "" {
+		step = 1
+	}
+	for at := 1; at <= writes; at += step {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d/late=%v", at, late), func(t *testing.T) {
 				t.Parallel()
@@ -40,13 +45,13 @@ func (h Harness) restart(t *testing.T, c Crash) int {
 	const check = "sh check.sh && echo ran >> ../ran"
 	lab := h.lab(t, LabOptions{
 		Files: map[string]string{"value.txt": "one\n", "check.sh": "grep -qx two value.txt && echo good\n"},
-		Script: Staged(
+		Script: Staged(said(
 			scripted.Step{Thinking: "Short.", Text: "I change it.", ToolCalls: []scripted.ToolCall{h.Tools.Edit("value.txt", "one", "two")}},
 			scripted.Step{ToolCalls: []scripted.ToolCall{h.Tools.Command(check)}},
 			scripted.Step{Text: "Good.", ToolCalls: h.Tools.Deliver("Say two")},
 			scripted.Step{ToolCalls: h.Tools.Finish("It says two.", check)},
 			scripted.Step{Text: "It says two."},
-		),
+		)...),
 	})
 	lab.Log.Say("Make value.txt say two.")
 	first := lab.CrashingSession(t, c)
@@ -60,12 +65,12 @@ func (h Harness) restart(t *testing.T, c Crash) int {
 		out, err = h.New().Run(ctx, second)
 	}
 	assert.NilError(t, err)
-	lab.checkStory(t, out)
+	lab.checkStory(t, out, h.Foreign)
 	return journal.Posted()
 }
 
 // checkStory checks the end of the story of restart.
-func (l *Lab) checkStory(t *testing.T, out harness.Outcome) {
+func (l *Lab) checkStory(t *testing.T, out harness.Outcome, foreign bool) {
 	t.Helper()
 	assert.Equal(t, out.State, task.StateSucceeded, "%+v", out.Status)
 	assert.Equal(t, out.SeenInput, int64(1))
@@ -89,6 +94,10 @@ func (l *Lab) checkStory(t *testing.T, out harness.Outcome) {
 	data, err := os.ReadFile(filepath.Join(l.Root, "ran"))
 	assert.NilError(t, err)
 	ran := strings.Count(string(data), "ran")
-	assert.Equal(t, commands, 1, "the model saw the check succeed once")
+	if foreign { // its own session may have the result that the log has lost
+		assert.Assert(t, commands <= 1, "the log has the check %d times", commands)
+	} else {
+		assert.Equal(t, commands, 1, "the model saw the check succeed once")
+	}
 	assert.Assert(t, ran <= 2, "the check ran %d times", ran)
 }

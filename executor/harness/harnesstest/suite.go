@@ -44,6 +44,8 @@ type Harness struct {
 	// Foreign is an agent of a third party's, which asks the model by itself:
 	// what its tools print reaches the model as it is.
 	Foreign bool
+	// RestartStep is for RestartAtEveryWrite; default 1.
+	RestartStep int
 }
 
 // lab makes a lab for the harness.
@@ -53,13 +55,18 @@ func (h Harness) lab(t testing.TB, opts LabOptions) *Lab {
 		opts.ModelID = h.ModelID
 	}
 	// A step without a call that the agent does not have would be an empty answer.
-	opts.Script.Steps = slices.DeleteFunc(slices.Clone(opts.Script.Steps), func(s scripted.Step) bool {
-		return s.Text == "" && len(s.ToolCalls) == 0 && s.Thinking == ""
-	})
+	opts.Script.Steps = said(opts.Script.Steps...)
 	if opts.Wire == "" && len(h.Wires) > 0 {
 		opts.Wire = h.Wires[0]
 	}
 	return NewLab(t, opts)
+}
+
+// said leaves out the steps in which nothing is said.
+func said(steps ...scripted.Step) []scripted.Step {
+	return slices.DeleteFunc(slices.Clone(steps), func(s scripted.Step) bool {
+		return s.Text == "" && len(s.ToolCalls) == 0 && s.Thinking == ""
+	})
 }
 
 // patience bounds what a test waits for.
