@@ -1,6 +1,7 @@
 package cliagent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -337,7 +338,7 @@ func (d *drive) outcome(ctx context.Context) (e end, over bool, err error) {
 	case d.why == forTurns:
 		return d.outOfTurns(), true, nil
 	case d.why == forFailure:
-		return d.modelFailed(ctx, Failure{})
+		return d.modelFailed(ctx, &Failure{})
 	case d.why == forIdleness:
 		return failed(task.CodeInfrastructureTimeout, fmt.Sprintf("%s was stopped: nothing was heard of it for too long. It had begun %d turns.", title, d.w.turns)), true, nil
 	case d.unopened():
@@ -347,11 +348,11 @@ func (d *drive) outcome(ctx context.Context) (e end, over bool, err error) {
 		return d.crashed(ctx)
 	case d.finished.Failure != nil && d.finished.Failure.Turns:
 		return d.outOfTurns(), true, nil
-	case d.finished.Failure != nil:
+	case d.finished.Failure != nil || d.finished.Text == "" && d.modelError() != nil: // some call it well and have no answer
 		if d.again() {
 			return end{}, false, d.w.note(ctx, fmt.Sprintf("The model's answer broke off; %s is started again.", title))
 		}
-		return d.modelFailed(ctx, *d.finished.Failure)
+		return d.modelFailed(ctx, cmp.Or(d.finished.Failure, &Failure{}))
 	}
 	text := d.finished.Text
 	if text == "" {
@@ -393,15 +394,15 @@ func (d *drive) outOfTurns() end {
 // crashed is the end of a program that ended without a last word.
 func (d *drive) crashed(ctx context.Context) (end, bool, error) {
 	if d.modelError() != nil {
-		return d.modelFailed(ctx, Failure{})
+		return d.modelFailed(ctx, &Failure{})
 	}
 	e := failed(task.CodeAgentProcessFailed, d.s.Redactor.String(fmt.Sprintf("%s ended without a result: %s", d.h.agent.Program().Title, d.p.how())))
 	return e, true, d.s.Journal.Post(ctx, &task.ErrorReported{Code: e.status.ErrorCode, Message: e.status.Message, Fatal: true})
 }
 
 // modelFailed ends the run by what went wrong with the model.
-func (d *drive) modelFailed(ctx context.Context, f Failure) (end, bool, error) {
-	e := d.failure(f)
+func (d *drive) modelFailed(ctx context.Context, f *Failure) (end, bool, error) {
+	e := d.failure(*f)
 	if e.state == task.StateBlocked {
 		return e, true, nil
 	}

@@ -51,7 +51,7 @@ func conformance(t *testing.T) harnesstest.Harness {
 		New: func() harness.Harness {
 			return gemini.New(&cliagent.Options{Path: path, Version: gemini.Version, Poll: 100 * time.Millisecond})
 		},
-		Wires: gemini.New(nil).Wires(), Tools: tools{}, Foreign: true, ModelID: "gemini-2.5-pro", RestartStep: 4,
+		Wires: gemini.New(nil).Wires(), Tools: tools{}, Foreign: true, ModelID: "gemini-2.5-pro", RestartStep: 4, NoExitCodes: true,
 	}
 }
 

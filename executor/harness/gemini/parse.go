@@ -40,7 +40,8 @@ const maxText = 1 << 20
 type parser struct {
 	model string
 	text  strings.Builder // of the answer, until another record comes
-	last  string          // the last whole text
+	last  string          // the last whole text since the last call
+	owed  bool            // a call was made, and nothing said since
 }
 
 // Line implements cliagent.Parser.
@@ -58,6 +59,7 @@ func (p *parser) Line(line []byte) []cliagent.Event {
 		p.model = r.Model
 		out = append(out, cliagent.Began{NativeID: r.Session})
 	case "tool_use":
+		p.last, p.owed = "", true // what it says before a call is no last word
 		out = append(out, p.called(r)...)
 	case "tool_result":
 		out = append(out, returned(r))
@@ -90,7 +92,7 @@ func (p *parser) flush() []cliagent.Event {
 	if p.text.Len() == 0 {
 		return nil
 	}
-	p.last = p.text.String()
+	p.last, p.owed = p.text.String(), false
 	p.text.Reset()
 	return []cliagent.Event{cliagent.Text{Text: p.last}}
 }
@@ -122,7 +124,10 @@ func returned(r record) cliagent.Event {
 
 // finished reads the program's last word.
 func (p *parser) finished(r record) cliagent.Finished {
-	if r.Status == "success" {
+	switch {
+	case r.Status == "success" && p.owed: // it calls it well when it no longer asks the model
+		return cliagent.Finished{Failure: &cliagent.Failure{Message: "it ended after a tool call without an answer: what was said may be more than the model can take in"}}
+	case r.Status == "success":
 		return cliagent.Finished{Text: p.last}
 	}
 	if r.Error == nil {

@@ -88,6 +88,17 @@ func TestCapturedStreams(t *testing.T) {
 	}
 }
 
+// TestNoAnswer: a program that stops after a tool call without asking the model
+// again has not done its task, whatever it says.
+func TestNoAnswer(t *testing.T) {
+	p := &parser{}
+	for _, line := range []string{`{"type":"message","role":"assistant","content":"I look.","delta":true}`, `{"type":"tool_use","tool_name":"glob","tool_id":"t"}`, `{"type":"tool_result","tool_id":"t","status":"success"}`} {
+		p.Line([]byte(line))
+	}
+	end := p.Line([]byte(`{"type":"result","status":"success"}`))
+	assert.Assert(t, strings.Contains(show(end[0]), "without an answer"), show(end[0]))
+}
+
 func TestFailureWithoutReason(t *testing.T) {
 	p := &parser{}
 	for line, want := range map[string]string{

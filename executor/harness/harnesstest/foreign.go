@@ -45,9 +45,11 @@ func (h Harness) toolFails(t *testing.T) {
 	assert.Equal(t, out.State, task.StateSucceeded, "%+v", out.Status)
 	results := Payloads[*task.ToolResult](lab.Log)
 	assert.Equal(t, len(results), 1)
-	assert.Equal(t, results[0].State, task.ToolFailed)
 	assert.Assert(t, is.Contains(results[0].Content, "oops"))
-	assert.Assert(t, is.Contains(string(results[0].Output), `"exit_code":3`))
+	if !h.NoExitCodes {
+		assert.Equal(t, results[0].State, task.ToolFailed)
+		assert.Assert(t, is.Contains(string(results[0].Output), `"exit_code":3`))
+	}
 	lab.CheckLog(t)
 }
 
@@ -68,7 +70,7 @@ func (h Harness) modelGone(t *testing.T, status int, state task.State, code task
 }
 
 func (h Harness) budgetReached(t *testing.T) {
-	const spent = 10_000_000
+	const spent = 500_000 // fits the larger models' windows: some programs end by themselves beyond it
 	lab := h.lab(t, LabOptions{NoRepo: true, Budget: gateway.Budget{MaxTokens: spent + 1000}, Script: steps(
 		scripted.Step{ToolCalls: []scripted.ToolCall{h.Tools.Command("echo worked > file.txt")}, Usage: &scripted.Usage{Input: spent}},
 		scripted.Step{Text: "never said"})})

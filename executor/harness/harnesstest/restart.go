@@ -94,8 +94,8 @@ func (l *Lab) checkStory(t *testing.T, out harness.Outcome, foreign bool) {
 	data, err := os.ReadFile(filepath.Join(l.Root, "ran"))
 	assert.NilError(t, err)
 	ran := strings.Count(string(data), "ran")
-	if foreign { // its own session may have the result that the log has lost
-		assert.Assert(t, commands <= 1, "the log has the check %d times", commands)
+	if foreign { // its own session may have a result that the log has lost, or have lost one that the log has
+		assert.Assert(t, commands <= 2, "the log has the check %d times", commands)
 	} else {
 		assert.Equal(t, commands, 1, "the model saw the check succeed once")
 	}

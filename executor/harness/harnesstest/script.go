@@ -3,7 +3,7 @@ package harnesstest
 import (
 	"encoding/json"
 	"reflect"
-	"strings"
+	"regexp"
 
 	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
 )
@@ -36,6 +36,9 @@ func stage(r *scripted.Request, steps []scripted.Step) int {
 	return len(steps) - 1
 }
 
+// stopped is what agents say of a call that was cut off.
+var stopped = regexp.MustCompile(`outcome is unknown|(?i:\b(aborted|interrupted|cancelled|canceled)\b)`)
+
 // succeeded lists the calls of the conversation whose results tell no failure.
 func succeeded(r *scripted.Request) []scripted.Block {
 	calls := map[string]scripted.Block{}
@@ -45,7 +48,7 @@ func succeeded(r *scripted.Request) []scripted.Block {
 			switch {
 			case b.Type == "tool_use":
 				calls[b.ToolID] = b
-			case b.Type == "tool_result" && !b.IsError && !strings.Contains(b.Text, "outcome is unknown"):
+			case b.Type == "tool_result" && !b.IsError && !stopped.MatchString(b.Text):
 				out = append(out, calls[b.ToolID])
 			}
 		}

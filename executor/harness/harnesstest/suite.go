@@ -44,6 +44,8 @@ type Harness struct {
 	// Foreign is an agent of a third party's, which asks the model by itself:
 	// what its tools print reaches the model as it is.
 	Foreign bool
+	// NoExitCodes says that the program tells of no command how it ended.
+	NoExitCodes bool
 	// RestartStep is for RestartAtEveryWrite; default 1.
 	RestartStep int
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/cliagent"
-	"github.com/oz-platform/cloudagents/executor/harness/opencode"
 	"github.com/oz-platform/cloudagents/executor/harness/harnesstest"
+	"github.com/oz-platform/cloudagents/executor/harness/opencode"
 )
 
 // tools are OpenCode's.

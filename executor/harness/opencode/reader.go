@@ -22,7 +22,7 @@ type reader struct {
 	kind  string          // of the text under way: "agent_message_chunk" or "agent_thought_chunk"
 	block string          // which message it belongs to
 	text  strings.Builder // of it
-	last  string          // the last whole message
+	last  string          // the last whole message since the last call
 	calls map[string]*call
 }
 
@@ -133,6 +133,7 @@ func (r *reader) call(u update, model string) []cliagent.Event {
 	c.invalid = c.invalid || u.Title == "invalid"
 	if !c.told && (done || u.Status == "in_progress") {
 		c.told = true
+		r.last = "" // what it says before a call is no last word
 		out = append(out, cliagent.Called{ID: u.CallID, Name: c.tool, Category: category(c.tool), Input: u.Input})
 		if c.tool == "todowrite" {
 			out = append(out, todos(u.Input)...)
