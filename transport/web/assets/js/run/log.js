@@ -164,7 +164,7 @@ export class Log {
     while (lo <= hi) { const mid = (lo + hi) >> 1; if (list[mid].seq <= seq) { best = list[mid]; lo = mid + 1; } else hi = mid - 1; }
     if (best?.seq === seq) return best;
     // A piece, an output, a result: the row that holds it began before.
-    for (let i = Math.max(0, lo - 1), n = 0; i >= 0 && n < 400; i--, n++) if (list[i].last >= seq) return list[i];
+    for (let i = lo - 1, n = 0; i >= 0 && n < 400; i--, n++) if (list[i].last >= seq) return list[i];
     return best;
   }
 

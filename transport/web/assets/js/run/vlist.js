@@ -89,6 +89,7 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
       if (me.follow) want = b.scrollHeight - b.clientHeight;
       else if (me.anchor) {
         const i = H.index.get(me.anchor.key);
+        me.anchor.delta += b.scrollTop - me.last; // what the reader scrolled and no event has told yet
         if (i !== undefined) want = lead() + H.top(i) + me.anchor.delta;
       }
       if (Math.abs(want - b.scrollTop) >= 1) { b.scrollTop = want; }

@@ -1,0 +1,16 @@
+// The page of somebody who came by a link and has no account: one run, and
+// nothing of the shell around it.
+import { html } from '../core/html.js';
+import { href } from '../core/router.js';
+import { title } from '../core/config.js';
+import { Session } from '../core/session.js';
+import { Toasts } from '../core/ui.js';
+import RunPage from '../pages/run.js';
+
+const nobody = { me: { principal: { type: 'guest', uid: '', display_name: 'Guest' }, teams: [] }, guest: true, reload: () => {} };
+
+export function Guest({ id, signIn }) {
+  return html`<${Session.Provider} value=${nobody}><a class="skip" href="#main">To the content</a>
+    <div class="shell guest"><div class="topbar shown"><span class="brand"><img src=${document.querySelector('link[rel="icon"]').href} alt="" />${title}</span><span class="grow"></span><a class="button" href=${href('/')} onClick=${(e) => { e.preventDefault(); signIn(); }}>Sign in</a></div>
+      <main id="main" tabindex="-1"><${RunPage} params=${{ id }} /></main></div><${Toasts} /><//>`;
+}
