@@ -138,6 +138,21 @@ function Shell({ me, over, load, signedOut }) {
     <${Toasts} /><//>`;
 }
 
+// Door is what somebody sees who is not signed in: a run, if a link leads there
+// without an account, or else the way to sign in.
+function Door({ load, problem }) {
+  const { path } = useLocation();
+  const id = /^\/runs\/([^/]+)$/.exec(path)?.[1];
+  const [guest, set] = useState(undefined); // undefined: it is asked
+  useEffect(() => {
+    if (!id || problem) { set(false); return; }
+    import('./run/guest.js').then((m) => m.admit(decodeURIComponent(id)).then((ok) => set(ok && m)), () => set(false));
+  }, [id]);
+  if (guest === undefined) return html`<main class="alone" id="main"><${Loading} /></main>`;
+  if (guest) return html`<${guest.Guest} id=${decodeURIComponent(id)} signIn=${() => set(false)} />`;
+  return html`<${Later} load=${() => import('./shell/signin.js')} part="SignIn" done=${load} problem=${problem} />`;
+}
+
 function App() {
   const { me, error, over, load, signedOut } = useMe();
   const problem = useCode(load);
@@ -145,7 +160,7 @@ function App() {
   useEffect(() => error ? onBack(load) : undefined, [error]);
   if (error && !me) return html`<main class="alone" id="main"><h1>${title}</h1><${Failure} error=${error} retry=${load} /></main>`;
   if (me === undefined) return html`<main class="alone" id="main"><${Loading} /></main>`;
-  if (me === null) return html`<${Later} load=${() => import('./shell/signin.js')} part="SignIn" done=${load} problem=${problem} />`;
+  if (me === null) return html`<${Door} load=${load} problem=${problem} />`;
   return html`<${Shell} ...${{ me, over, load, signedOut }} />`;
 }
 

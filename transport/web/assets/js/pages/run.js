@@ -3,9 +3,9 @@ import { html, useCallback, useEffect, useMemo, useRef, useState } from '../core
 import { api, enc, url } from '../core/api.js';
 import { duration, exact, money, number, plain } from '../core/format.js';
 import { href, useQuery } from '../core/router.js';
-import { useSession } from '../core/session.js';
-import { Button, Confirm, ended, Empty, Failure, Icon, LinkButton, Loading, State, Tabs, toast, useTitle } from '../core/ui.js';
+import { Button, Confirm, ended, Empty, Failure, Icon, LinkButton, Loading, State, Tabs, toast, useLoad, useTitle } from '../core/ui.js';
 import { Composer } from '../run/composer.js';
+import { AskToEdit, openLink, Presence, Share, takeLink, useRights } from '../run/live.js';
 import { Artifacts, Configuration, History, Overview, Plan, planOf, sourceName, Usage } from '../run/panels.js';
 import { who } from '../run/rows.js';
 import { copyMarkdown, Transcript, useLog } from '../run/transcript.js';
@@ -30,25 +30,26 @@ function useRun(id) {
 const telling = new Set(['state', 'artifact', 'usage', 'shared', 'input', 'pruned', 'terminal']);
 
 export default function RunPage({ params }) {
-  const id = params.id;
+  const [token] = useState(takeLink);
+  const opened = useLoad(() => (token ? openLink(token) : Promise.resolve(null)), [token]);
+  if (opened.error) return html`<div class="page"><h1 tabindex="-1">A link to a run</h1><${Failure} error=${opened.error} /></div>`;
+  if (opened.loading) return html`<div class="page"><${Loading} rows=${8} /></div>`;
+  return html`<${Run} id=${params.id} />`;
+}
+
+function Run({ id }) {
   const { run, error, load, soon, patch } = useRun(id);
   const [sums, setSums] = useState({ todos: null });
   const [why, setWhy] = useState('');
-  const [rights, setRights] = useState(null);
+  const [presence, setPresence] = useState(null);
   const [query, setQuery] = useQuery();
   const event = useCallback((e, old) => {
     if (e.type === 'todos') setSums((s) => ({ ...s, todos: e.data.items ?? [] }));
     if (e.type === 'state') { if (e.data.reason) setWhy(e.data.reason); if (!old) patch((r) => ({ ...r, state: e.data.to })); }
     if (!old && telling.has(e.type)) soon();
   }, [soon]);
-  const log = useLog(id, { last: run?.oz?.last_seq ?? 0, event, ready: Boolean(run) });
-  const me = useSession();
-  useEffect(() => {
-    if (!run) return undefined;
-    let late = false;
-    api.get(`/oz/runs/${enc(id)}/rights`).then((r) => { if (!late) setRights(r); }, (e) => { if (!late && e.status === 404) setRights({ role: 'editor', view: true, steer: true, cancel: true }); });
-    return () => { late = true; };
-  }, [id, run?.state, JSON.stringify(run?.oz?.sharing), me?.me]);
+  const log = useLog(id, { last: run?.oz?.last_seq ?? 0, event, presence: setPresence, ready: Boolean(run) });
+  const rights = useRights(id, Boolean(run), [run?.state, run?.oz?.execution_id, JSON.stringify(run?.oz?.sharing), presence?.edit_requests]);
   // A run that had ended may have been taken on by somebody else.
   useEffect(() => {
     if (log?.state !== 'ended') return undefined;
@@ -67,10 +68,10 @@ export default function RunPage({ params }) {
   const phone = query.tab ? query.tab !== 'transcript' : false;
   const sent = async () => { await load(); log?.again(); };
   return html`<div class=${`run-page ${query.side === 'no' ? 'no-side' : ''} ${phone ? 'phone-side' : 'phone-main'}`}>
-    <${Head} run=${run} log=${log} rights=${rights} load=${load} setQuery=${setQuery} side=${query.side !== 'no'} />
+    <${Head} run=${run} log=${log} rights=${rights} presence=${presence} load=${load} setQuery=${setQuery} side=${query.side !== 'no'} />
     <div class="run-tabs"><${Tabs} label="Parts of the run" tabs=${tabs} value=${phone || matchMedia('(min-width: 1001px)').matches ? tab : 'transcript'} onChange=${(t) => setQuery({ tab: t === 'overview' && matchMedia('(min-width: 1001px)').matches ? '' : t }, { replace: true })} /></div>
     <div class="run-main"><${Transcript} log=${log} live=${live} execution=${run.oz?.execution_id} empty=${html`<${Empty} icon="runs" title="Nothing happened yet">What the agent thinks, calls and prints appears here as it happens.<//>`} />
-      <${Composer} run=${run} rights=${rights} sent=${sent} plan=${waitsForPlan} /></div>
+      <${Composer} run=${run} rights=${rights} sent=${sent} plan=${waitsForPlan} ask=${rights && html`<${AskToEdit} run=${run} rights=${rights} />`} /></div>
     <aside class="run-side" aria-label="About the run">${error && html`<${Failure} error=${error} retry=${load} />`}
       ${tab === 'plan' && plan ? html`<${Plan} run=${run} rights=${rights} changed=${sent} />`
     : tab === 'artifacts' ? html`<${Artifacts} run=${run} />`
@@ -89,21 +90,23 @@ function Clock({ run }) {
   return ms > 0 ? html`<span class="num" title=${run.started_at ? `Began ${exact(run.started_at)}` : ''}>${duration(ms)}</span>` : null;
 }
 
-function Head({ run, log, rights, load, setQuery, side }) {
+function Head({ run, log, rights, presence, load, setQuery, side }) {
   const [dialog, open] = useState('');
   const u = run.request_usage ?? {};
   const cost = (u.inference_cost_usd ?? 0) + (u.compute_cost_usd ?? 0) + (u.platform_cost_usd ?? 0);
   const close = () => open('');
-  const canCancel = !ended(run.state) && run.state !== 'BLOCKED' && run.is_run_type_cancellable !== false && rights?.cancel !== false;
+  const canCancel = !ended(run.state) && run.state !== 'BLOCKED' && run.is_run_type_cancellable !== false && rights?.cancel;
   return html`<header class="run-head">
     <div class="run-title"><a class="back" href=${href('/runs')}>Runs</a><h1 tabindex="-1">${plain(run.title || run.prompt?.slice(0, 80) || 'Run')}</h1>
       <p class="run-facts"><${State} state=${run.state} /><${Clock} run=${run} />${u.total_tokens > 0 && html`<span class="num">${number(u.total_tokens)} tokens</span>`}${cost > 0 && html`<span class="num">${money(cost)}</span>`}
         <span class="dim">${who(run.creator)} by ${sourceName(run.source)}</span></p></div>
-    <div class="actions">
+    <div class="actions"><${Presence} who=${presence} open=${() => open('share')} />
+      ${rights?.terminal && rights.take_over && html`<${LinkButton} icon="terminal" class="button only-icon" aria-label="Take over in a terminal" title="Take over in a terminal" href=${href(`/runs/${enc(run.run_id)}/terminal`)} target="_blank" data-native />`}
       ${canCancel && html`<${Button} kind="danger" icon="stop" label="Cancel the run" onClick=${() => open('cancel')}><span class="hide-phone">Cancel</span><//>`}
-      <${Button} icon="link" label="Copy the link" onClick=${async () => { await navigator.clipboard.writeText(location.origin + location.pathname); toast('The link is copied', 'good'); }} />
+      ${!rights?.guest && html`<${Button} icon="share" label="Share" onClick=${() => open('share')} />`}
       <${More} run=${run} log=${log} />
       <${Button} icon="panel" label=${side ? 'Hide the side' : 'Show the side'} aria-pressed=${side} class="button only-icon hide-phone" onClick=${() => setQuery({ side: side ? 'no' : '' }, { replace: true })} /></div>
+    ${dialog === 'share' && html`<${Share} run=${run} rights=${rights} presence=${presence} onClose=${close} />`}
     ${dialog === 'cancel' && html`<${Confirm} title="Cancel this run?" action="Cancel the run" onClose=${close} onConfirm=${async () => { await api.post(`/agent/runs/${enc(run.run_id)}/cancel`); await load(); }}>The agent is stopped and what it has not pushed is lost unless the workspace is kept. A follow-up can take it on again.<//>`}</header>`;
 }
 

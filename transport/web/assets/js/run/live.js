@@ -72,13 +72,13 @@ export function Share({ run, rights, presence, onClose }) {
   useEffect(() => { api.get(`${path}/sharing`).then(set, setError); }, [run.updated_at]);
   useEffect(() => {
     const team = run.scope?.type === 'Team' ? run.scope.uid : me?.teams?.[0]?.uid;
-    if (team) api.get(`/oz/teams/${enc(team)}/members`).then((a) => setPeople(a.members ?? []), () => {});
+    if (team) api.get(`/oz/teams/${enc(team)}`).then((a) => setPeople(a.members ?? []), () => {});
   }, []);
   const put = async (next) => { set(await api.put(`${path}/sharing`, next)); };
   if (error) return html`<${Dialog} title="Share" onClose=${onClose}><${Failure} error=${error} /><//>`;
   if (!sharing) return html`<${Dialog} title="Share" onClose=${onClose}><${Loading} rows=${3} /><//>`;
   const may = rights?.share, grants = sharing.grants ?? [];
-  const nameOf = (g) => { const p = people.find((m) => (m.user?.uid ?? m.uid) === g.user_uid); return plain(p?.user?.display_name ?? p?.display_name ?? g.user_uid ?? (g.team_uid ? `Team ${g.team_uid}` : '')); };
+  const nameOf = (g) => { const p = people.find((m) => m.user.uid === g.user_uid); return plain(p?.user.display_name ?? g.user_uid ?? (g.team_uid ? `Team ${g.team_uid}` : '')); };
   return html`<${Dialog} title="Share this run" onClose=${onClose}>
     ${presence?.edit_requests > 0 && html`<${Requests} run=${run} count=${presence.edit_requests} />`}
     <section class="side-part"><h3>Who may see it</h3>
@@ -96,7 +96,7 @@ function Invite({ add, people }) {
   const [user, setUser] = useState(''), [role, setRole] = useState('viewer');
   const list = 'share-people';
   return html`<${Form} action="Add" submit=${async () => { await add({ user_uid: user.trim(), role }); setUser(''); }}>${(errorOf) => html`<div class="two"><${Input} label="Person" list=${list} placeholder="E-mail address or name of the account" value=${user} onInput=${setUser} required error=${errorOf('user_uid') || errorOf('grants')} /><${Select} label="Role" value=${role} options=${roles} onInput=${setRole} /></div>
-    <datalist id=${list}>${people.map((m) => html`<option value=${m.user?.email || m.email || m.user?.uid || m.uid}>${plain(m.user?.display_name ?? m.display_name ?? '')}</option>`)}</datalist>`}<//>`;
+    <datalist id=${list}>${people.map((m) => html`<option value=${m.user.email || m.user.uid}>${plain(m.user.display_name)}</option>`)}</datalist>`}<//>`;
 }
 
 const lives = [['60', '1 hour'], ['1440', '1 day'], ['10080', '7 days'], ['43200', '30 days']];

@@ -3,6 +3,7 @@
 import { html, useCallback, useEffect, useMemo, useRef, useState } from '../core/html.js';
 import { plain, plural } from '../core/format.js';
 import { Button, Failure, Icon, Loading, toast } from '../core/ui.js';
+import { useOnline } from '../core/online.js';
 import { Log } from './log.js';
 import { toMarkdown, words } from './fold.js';
 import { guess, Row } from './rows.js';
@@ -99,13 +100,20 @@ function Kept({ row, rev, ctx }) { return useMemo(() => html`<${Row} row=${row} 
 // Connection says what is wrong with the connection, if anything.
 function Connection({ log }) {
   const [late, set] = useState(false);
+  const { away } = useOnline(); // the shell tells of that
   useEffect(() => { // a moment without a connection is nothing to tell
     if (log.state !== 'waiting') { set(false); return undefined; }
     const t = setTimeout(() => set(true), 1500);
     return () => clearTimeout(t);
   }, [log.state]);
-  if (log.state === 'failed') return html`<div class="connection"><${Failure} error=${log.error} /></div>`;
-  return html`<div class="connection" role="status">${late && html`<p class="offline"><${Icon} name="alert" size=${16} /> The server cannot be reached. Nothing is lost: the page goes on where it was.</p>`}</div>`;
+  if (log.state === 'failed') return html`<div class="connection"><${Lost} error=${log.error} /></div>`;
+  return html`<div class="connection" role="status">${late && !away && html`<p class="offline"><${Icon} name="alert" size=${16} /> The server cannot be reached. Nothing is lost: the page goes on where it was.</p>`}</div>`;
+}
+
+// Lost says why the log goes on no more.
+function Lost({ error }) {
+  if (![401, 403, 404].includes(error.status)) return html`<${Failure} error=${error} />`;
+  return html`<div class="failure" role="alert"><${Icon} name="alert" /><div><strong>You may not see this run any more</strong><p>What came until now is still here; nothing more will. Ask whoever shared it with you.</p></div></div>`;
 }
 
 // ---- search ----
