@@ -98,6 +98,17 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
+// terminalPolicy is that of the terminal's page alone: the terminal makes style
+// elements for its colours. Its scripts are as strictly kept as all others.
+var terminalPolicy = strings.Replace(policy, "style-src 'self'", "style-src 'self' 'unsafe-inline'", 1)
+
+// isTerminal tells the address of the terminal's page, /runs/<id>/terminal.
+func isTerminal(path string) bool {
+	run, ok := strings.CutPrefix(path, "/runs/")
+	id, end, _ := strings.Cut(run, "/")
+	return ok && id != "" && end == "terminal"
+}
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
@@ -132,6 +143,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		newFile("version.json", []byte(`{"version":"`+all.version+`"}`)).serve(w, r)
 	case rest == "":
 		http.Redirect(w, r, h.opts.base()+"/", http.StatusMovedPermanently)
+	case isTerminal(rest):
+		head.Set("Cache-Control", "no-cache")
+		head.Set("Content-Security-Policy", terminalPolicy)
+		all.terminal.serve(w, r)
 	default:
 		head.Set("Cache-Control", "no-cache")
 		all.page.serve(w, r) // which page it is, the router in the browser finds
@@ -170,6 +185,8 @@ type files struct {
 	version string
 	byName  map[string]*file
 	page    *file
+	// terminal is a document of its own, see terminalPolicy.
+	terminal *file
 }
 
 // pack reads and compresses all files, and makes the one HTML page of them.
@@ -193,20 +210,22 @@ func pack(assets fs.FS, o Options) (*files, error) {
 		return nil, err
 	}
 	all.version = hex.EncodeToString(sum.Sum(nil))[:16]
-	page, err := all.render(o)
-	if err != nil {
-		return nil, err
+	for name, to := range map[string]**file{"index.html": &all.page, "terminal.html": &all.terminal} {
+		page, err := all.render(name, o)
+		if err != nil {
+			return nil, err
+		}
+		*to = newFile(name, page)
 	}
-	all.page = newFile("index.html", page)
 	return all, nil
 }
 
-// render fills index.html in. The modules that every page needs are named in
+// render fills a page in. The modules that every page needs are named in
 // it, so that a browser asks for them at once and not one after the other.
-func (all *files) render(o Options) ([]byte, error) {
-	index := all.byName["index.html"]
+func (all *files) render(name string, o Options) ([]byte, error) {
+	index := all.byName[name]
 	if index == nil {
-		return nil, fmt.Errorf("index.html: %w", fs.ErrNotExist)
+		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	var preload []string
 	for name := range all.byName {

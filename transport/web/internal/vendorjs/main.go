@@ -38,6 +38,10 @@ var sources = []source{
 		"dist/htm.mjs": "htm.js", "LICENSE": "htm.LICENSE.txt"}},
 	{"marked", "18.2.1", "sha512-ii4bxCTCqqwpT86XZWgJNs+ZnAIZksmLGYMViWA7PDIXYIeNo1x6cDdX3JOip9NM/cI6p8z57FxliACboTruMA==", map[string]string{
 		"lib/marked.esm.js": "marked.js", "LICENSE": "marked.LICENSE.txt"}},
+	{"@xterm/xterm", "6.0.0", "sha512-TQwDdQGtwwDt+2cgKDLn0IRaSxYu1tSUjgKarSDkUM0ZNiSRXFpjxEsvc/Zgc5kq5omJ+V0a8/kIM2WD3sMOYg==", map[string]string{
+		"lib/xterm.mjs": "xterm.js", "css/xterm.css": "xterm.css", "LICENSE": "xterm.LICENSE.txt"}},
+	{"@xterm/addon-fit", "0.11.0", "sha512-jYcgT6xtVYhnhgxh3QgYDnnNMYTcf8ElbxxFzX0IZo+vabQqSPAjC3c1wJrKB5E19VwQei89QCiZZP86DCPF7g==", map[string]string{
+		"lib/addon-fit.mjs": "xterm-fit.js", "LICENSE": "xterm-fit.LICENSE.txt"}},
 }
 
 // bare are the imports that browsers cannot resolve by themselves.

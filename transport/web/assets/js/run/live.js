@@ -81,7 +81,7 @@ export function Share({ run, rights, presence, onClose }) {
   const nameOf = (g) => { const p = people.find((m) => m.user.uid === g.user_uid); return plain(p?.user.display_name ?? g.user_uid ?? (g.team_uid ? `Team ${g.team_uid}` : '')); };
   return html`<${Dialog} title="Share this run" onClose=${onClose}>
     ${presence?.edit_requests > 0 && html`<${Requests} run=${run} count=${presence.edit_requests} />`}
-    <section class="side-part"><h3>Who may see it</h3>
+    <section class="side-part">${!may && html`<h3>Who may see it</h3>`}
       ${may ? html`<${Select} label="Who may see it" value=${sharing.visibility || 'team'} options=${Object.entries(sees)} onInput=${(v) => put({ ...sharing, visibility: v }).catch((e) => toast(e.message, 'bad'))} />` : html`<p>${sees[sharing.visibility || 'team']}.</p>`}
       ${sharing.visibility === 'link' && may && html`<${Select} label="What the address gives" value=${sharing.link_role || 'viewer'} options=${roles} onInput=${(v) => put({ ...sharing, link_role: v }).catch((e) => toast(e.message, 'bad'))} />`}
       <div class="row"><code class="grow one-line">${location.origin + location.pathname}</code><${Copy} text=${location.origin + location.pathname} label="Copy the address" /></div></section>
@@ -115,14 +115,22 @@ function Links({ path }) {
     <${Form} action="Make a link" submit=${async () => { setMade(await api.post(`${path}/links`, { role, name, expires_in_minutes: Number(life) })); setName(''); await load(); }}>${(errorOf) => html`<div class="three"><${Input} label="For" placeholder="the review" value=${name} onInput=${setName} error=${errorOf('name')} /><${Select} label="Role" value=${role} options=${roles} onInput=${setRole} error=${errorOf('role')} /><${Select} label="Ends after" value=${life} options=${lives} onInput=${setLife} error=${errorOf('expires_in_minutes')} /></div>`}<//></section>`;
 }
 
+// A link's secret outlives a sign-in, in this tab alone.
+const kept = 'oz-link';
+
 // takeLink reads a link's secret from the address and takes it out of there, so
 // that it stays in no history.
 export function takeLink() {
   const m = /^#link=(ozl_[\w-]+)$/.exec(location.hash);
-  if (!m) return '';
-  history.replaceState(history.state, '', location.pathname + location.search);
-  return m[1];
+  if (m) history.replaceState(history.state, '', location.pathname + location.search);
+  try { const old = sessionStorage.getItem(kept); sessionStorage.removeItem(kept); return m?.[1] ?? old ?? ''; } catch { return m?.[1] ?? ''; }
 }
 
-// openLink tells the server of a link; afterwards the browser's requests carry it.
-export const openLink = (token) => api.post('/oz/links/open', { token });
+// openLink tells the server of a link; afterwards the browser's requests carry
+// it. A server that wants an account, too, is told again after the sign-in.
+export async function openLink(token) {
+  try { return await api.post('/oz/links/open', { token }); } catch (e) {
+    if (e.status === 401) { try { sessionStorage.setItem(kept, token); } catch { /* then the link is opened again by hand */ } }
+    throw e;
+  }
+}
