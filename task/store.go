@@ -16,6 +16,7 @@ import (
 type Store interface {
 	Records
 	Accounts
+	Statistics
 
 	// Create stores a new run, or gives the run that an earlier Create with
 	// the same idempotency key made (replayed is true). It fails with

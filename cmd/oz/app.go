@@ -77,7 +77,7 @@ in the command line; 130 interrupted.`,
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.environmentCommand(), a.scheduleCommand(), a.secretCommand(), a.mcpCommand(),
-		a.promptCommand(), a.ruleCommand(), a.webhookCommand(), a.triggerCommand(), a.integrationCommand(), a.subscriptionCommand(), a.explainCommand(), a.memoryStoreCommand(), a.memoryCommand(), a.artifactCommand(), a.modelCommand(), a.runnerCommand(), a.workerCommand(), a.usageCommand(), a.budgetCommand(), a.auditCommand(),
+		a.promptCommand(), a.ruleCommand(), a.webhookCommand(), a.triggerCommand(), a.integrationCommand(), a.subscriptionCommand(), a.explainCommand(), a.memoryStoreCommand(), a.memoryCommand(), a.artifactCommand(), a.modelCommand(), a.runnerCommand(), a.workerCommand(), a.usageCommand(), a.statsCommand(), a.budgetCommand(), a.auditCommand(),
 		a.teamCommand(), a.keyCommand(), a.loginCommand(), a.logoutCommand(),
 		a.whoamiCommand(), a.debugInfoCommand(), a.completionsCommand(), a.supportCommand())
 	return cmd

@@ -194,6 +194,13 @@ func TestAccounts(t *testing.T) {
 	d.ok("agent", "run-cloud", "-p", "greet me", "--follow")
 	has(t, d.ok("usage", "--group-by", "model"), servertest.Model, "RUNS")
 	assert.Equal(t, d.ok("usage", "--jq", ".rows[0].runs"), "1\n")
+	has(t, d.ok("stats", "--group-by", "harness", "--bucket", "day"), "KEY", "QUEUED P50/P95", "oz ", "all ", "100%")
+	has(t, d.ok("stats", "--bucket", "week"), "- ", " 00:00:00 ")
+	assert.Equal(t, d.ok("stats", "--group-by", "source", "--jq", ".groups[0] | .key, .stats.runs, .stats.run_time.count"), "CLI\n1\n1\n")
+	assert.Equal(t, d.ok("stats", "--source", "SLACK"), "No runs have ended.\n")
+	d.fails(exitUsage, "--group-by", "stats", "--group-by", "colour")
+	d.fails(exitUsage, "--from", "stats", "--from", "yesterday")
+	d.fails(exitUsage, "bucket", "stats", "--bucket", "year")
 
 	d.ok("api-key", "create", "twin", "--no-expiration")
 	d.ok("api-key", "create", "twin", "--expires-in", "1h")

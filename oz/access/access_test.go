@@ -130,6 +130,7 @@ func TestAccessTable(t *testing.T) {
 		access.WorkerView:        {none: signedIn},
 		access.WorkerConnect:     {team: team("team key", "worker key")},
 		access.UsageView:         {none: signedIn},
+		access.StatsView:         {none: signedIn},
 		access.BudgetView:        {team: all, personal: team("creator"), none: signedIn},
 		access.BudgetManage:      {team: lead},
 		access.AuditView:         {team: lead, personal: team("creator"), none: signedIn},

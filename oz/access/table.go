@@ -76,6 +76,7 @@ const (
 	WorkerView        Action = "worker.view" // of none in particular
 	WorkerConnect     Action = "worker.connect"
 	UsageView         Action = "usage.view" // of none in particular
+	StatsView         Action = "stats.view" // of none in particular
 	BudgetView        Action = "budget.view"
 	BudgetManage      Action = "budget.manage"
 	AuditView         Action = "audit.view"
@@ -190,6 +191,7 @@ func table() map[Action]rule {
 		WorkerView:        {none: true},
 		WorkerConnect:     {team: members, machine: true},
 		UsageView:         {none: true},
+		StatsView:         {none: true},
 		BudgetView:        {personal: true, team: members, none: true},
 		BudgetManage:      {team: leaders},
 		AuditView:         {personal: true, team: leaders, none: true},

@@ -138,5 +138,5 @@ func Statements() []string {
 		selectExisting, selectMatching, estimateRuns, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
 		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim,
 		selectMail, selectMails, selectUnread, selectSignals, selectSignal, anyFresh, selectOldest, countUnread, markRead, markDeliver, numberFresh,
-		deleteOldest, dropMail, selectJournal, selectJournalHead, addUsage}
+		deleteOldest, dropMail, selectJournal, selectJournalHead, addUsage, putStats, dropStats}
 }

@@ -15,9 +15,24 @@ import (
 // maxReads bounds how often a read is tried whose connection breaks.
 const maxReads = 3
 
-// query runs a statement and gives its rows to scan. A read is repeated when
-// its connection breaks, for a dead one is noticed by using it only.
-func query(ctx context.Context, s *Store, scan func(pgx.Rows) error, statement string, args ...any) (err error) {
+// query runs a statement and gives its rows to scan.
+func query(ctx context.Context, s *Store, scan func(pgx.Rows) error, statement string, args ...any) error {
+	return reading(ctx, s, func(ctx context.Context) error {
+		rows, err := s.reads.Query(ctx, statement, args...)
+		if err == nil {
+			err = scan(rows)
+			rows.Close()
+		}
+		if err == nil {
+			err = rows.Err()
+		}
+		return err
+	})
+}
+
+// reading does a read. It is repeated when its connection breaks, for a dead
+// one is noticed by using it only.
+func reading(ctx context.Context, s *Store, read func(ctx context.Context) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -29,15 +44,7 @@ func query(ctx context.Context, s *Store, scan func(pgx.Rows) error, statement s
 	bounded, cancel := context.WithTimeout(ctx, 2*s.opts.StatementTimeout)
 	defer cancel()
 	for range maxReads {
-		var rows pgx.Rows
-		if rows, err = s.reads.Query(bounded, statement, args...); err == nil {
-			err = scan(rows)
-			rows.Close()
-		}
-		if err == nil {
-			err = rows.Err()
-		}
-		if err == nil || !away(err) || bounded.Err() != nil || s.closed.Load() {
+		if err = read(bounded); err == nil || !away(err) || bounded.Err() != nil || s.closed.Load() {
 			return err
 		}
 		s.reads.Reset() // where one is dead, others mostly are

@@ -23,7 +23,7 @@ const (
 	// spending are shared between stores; all lock them in the same order, and
 	// after everything else. (SELECT 0 ... LIMIT 1) is NOT EXISTS that goes by the
 	// index: the planner of a young database would read the whole table once and
-	// keep it in a hash table, each time. OFFSET 0 has the JSON parsed once.
+	// keep it in a hash table, each time.
 	addUsage = `WITH u AS (
 			SELECT *, row_number() OVER (PARTITION BY n ORDER BY model) AS nth FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
 				$9::float8[], $10::boolean[], $11::bigint[])
@@ -43,7 +43,7 @@ const (
 				r.source, r.created_at, u.calls, u.input, u.cache_read, u.cache_write, u.output, u.cost, u.unpriced, u.run_time,
 				CASE u.nth WHEN 1 THEN coalesce((SELECT 0 FROM usage x WHERE x.n = u.n LIMIT 1), 1) ELSE 0 END,
 				coalesce((SELECT 0 FROM usage x WHERE x.n = u.n AND x.model = u.model LIMIT 1), 1)
-			FROM u JOIN runs r ON r.n = u.n CROSS JOIN LATERAL (SELECT convert_from(spec, 'UTF8')::json AS spec FROM specs WHERE n = u.n OFFSET 0) s
+			FROM u JOIN runs r ON r.n = u.n CROSS JOIN LATERAL ` + specOf + ` s
 			WHERE NOT EXISTS (SELECT 1 FROM usage x WHERE x.n = u.n AND x.day = u.day AND x.model = u.model)
 			RETURNING n, day, model, owner, person
 		), spent AS (

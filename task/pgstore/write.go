@@ -70,6 +70,7 @@ func (tx *transaction) queueWrites(b *pgx.Batch) {
 	tx.queueTrims(b)
 	tx.queueMail(b)
 	tx.queueSignals(b)
+	tx.queueStats(b, all)
 	tx.queueUsage(b)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -109,9 +110,78 @@ func EncodeExecution(x task.Execution) ([]byte, error) { return encodeExecution(
 // Statements gives the fixed reads.
 func Statements() []string {
 	return []string{selectRun, selectExecution, selectExecutions, selectLive, selectEvents, selectWaiting, selectRecord, selectRecords, selectRecordsOf, selectPrunable, selectLeftovers,
-		selectMail, selectMails, selectUnread, selectSignals, selectSignal, selectOldest, selectJournal, selectJournalHead, selectSpent,
+		selectMail, selectMails, selectUnread, selectSignals, selectSignal, selectOldest, selectJournal, selectJournalHead, selectSpent, selectStatsOf, selectStatsChunk, selectStatsName, selectStatsNames, selectStatsShared,
 		selectFound, indexRuns, indexTags, selectIdle, selectFresh}
 }
 
 // UnsharedHead is what callers get of a head.
 func UnsharedHead(h task.Head) task.Head { return unsharedHead(h) }
+
+// FillStats puts records of n runs into the statistics, without the runs: they
+// were created at even distances within the time, and follow each other as
+// those that a store writes.
+func (s *Store) FillStats(ctx context.Context, n int, from, to time.Time) error {
+	return s.between(ctx, func(w *writer) error {
+		if _, err := w.c.exec(`BEGIN IMMEDIATE`); err != nil {
+			return err
+		}
+		for first := int64(0); first < int64(n); first += 1 << chunkBits {
+			if err := w.fillChunk(first, int64(n), from, to); err != nil {
+				return err
+			}
+		}
+		_, err := w.c.exec(`COMMIT`)
+		return err
+	})
+}
+
+func (w *writer) fillChunk(first, n int64, from, to time.Time) error {
+	var data []byte
+	for i := first; i < min(first+1<<chunkBits, n); i++ {
+		f := task.RunFact{State: statsStates[i%5], Began: true, Queued: time.Duration(i*7919%90_000) * time.Millisecond,
+			Worked: time.Duration(i*104729%3_600_000) * time.Millisecond, USD: float64(i%100) / 100}
+		if f.State == task.StateFailed || f.State == task.StateError {
+			f.Code = task.CodeInternal
+		}
+		r := statsRecordOf(f)
+		_, r.slot = chunkOf(i)
+		r.created = nanos(from.Add(to.Sub(from) / time.Duration(n) * time.Duration(i)))
+		for j, name := range []string{"Team:team", fmt.Sprint("person", i%50), []string{"API", "CLI", "SLACK"}[i%3], fmt.Sprint("env", i%20),
+			fmt.Sprint("agent", i%30), "oz", fmt.Sprint("model", i%4), string(f.Code)} {
+			var err error
+			if r.names[j], err = w.statsName(name); err != nil {
+				return err
+			}
+		}
+		data = r.append(data)
+		if _, err := w.exec(putStatsSpan, i>>chunkBits/spanChunks, r.created); err != nil {
+			return err
+		}
+	}
+	_, err := w.exec(putStatsChunk, first>>chunkBits, data)
+	return err
+}
+
+// StatsChunk reads a row of the statistics, and says what a store would that
+// met it.
+func StatsChunk(data []byte) (records int, err error) {
+	reader := statsReader{sum: task.NewStatsSum(task.StatsQuery{Limit: 1}), names: []string{""}, from: math.MinInt64, to: math.MaxInt64, group: -1, anyOwner: true}
+	if err := reader.chunk(0, data); err != nil {
+		return 0, err
+	}
+	for slot := range byte(1 << chunkBits) {
+		if _, err := withoutStats(data, slot); err != nil {
+			return 0, err
+		}
+	}
+	return int(reader.sum.Report().Total.Runs), nil
+}
+
+// PackStats packs one record.
+func PackStats(n, created int64, f task.RunFact, names ...int64) []byte {
+	r := statsRecordOf(f)
+	_, r.slot = chunkOf(n)
+	r.created = created
+	copy(r.names[:], names)
+	return r.append(nil)
+}

@@ -160,6 +160,9 @@ func (w *writer) writeRest(p plan) error {
 	if err := w.writeUsage(p); err != nil {
 		return err
 	}
+	if err := w.writeStats(p); err != nil {
+		return err
+	}
 	if err := w.writeSignals(p.next.n, p.signals); err != nil {
 		return err
 	}

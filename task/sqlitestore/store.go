@@ -92,6 +92,8 @@ type Store struct {
 	fixed statements // of read
 	w     *writer
 	subs  subscriptions
+
+	statsNames statsNameList
 }
 
 var _ task.Store = (*Store)(nil)

@@ -38,13 +38,14 @@ type writer struct {
 
 	// All below belongs to the goroutine.
 
-	live    liveSet // its lock guards it: readers use it too
-	heads   heads
-	indexer indexer     // its lock guards what readers use
-	records recordCache // so does its lock
-	waiting int         // runs with ready_at, for Creation.MaxWaiting
-	changed map[task.ID]struct{}
-	broken  error // the first error of the database in this transaction
+	live     liveSet // its lock guards it: readers use it too
+	heads    heads
+	indexer  indexer          // its lock guards what readers use
+	records  recordCache      // so does its lock
+	statsIDs map[string]int64 // of the table stats_names, by name
+	waiting  int              // runs with ready_at, for Creation.MaxWaiting
+	changed  map[task.ID]struct{}
+	broken   error // the first error of the database in this transaction
 }
 
 func newWriter(c *conn, subs *subscriptions, o Options) (*writer, error) {
@@ -57,6 +58,9 @@ func newWriter(c *conn, subs *subscriptions, o Options) (*writer, error) {
 		return nil, err
 	}
 	if err := w.loadIndexer(); err != nil {
+		return nil, err
+	}
+	if err := w.fillStats(); err != nil {
 		return nil, err
 	}
 	go w.run()
@@ -250,6 +254,7 @@ func (w *writer) transact(batch []*request) (results []error, err error) {
 func (w *writer) undo(waiting int) {
 	_, _ = w.c.exec(`ROLLBACK`) // fails when SQLite has rolled back itself
 	w.heads.forget()
+	clear(w.statsIDs)
 	_ = w.loadLive() // without it the database is asked
 	w.waiting, w.broken = waiting, nil
 	clear(w.changed)

@@ -67,6 +67,7 @@ func calls(id task.ID) map[string]func(ctx context.Context, s task.Store) error 
 		"Events":     func(ctx context.Context, s task.Store) error { _, err := s.Events(ctx, id, 0, 10); return err },
 		"Waiting":    func(ctx context.Context, s task.Store) error { _, err := s.Waiting(ctx, time.Now(), 10); return err },
 		"Live":       func(ctx context.Context, s task.Store) error { _, err := s.Live(ctx); return err },
+		"RunStats":   func(ctx context.Context, s task.Store) error { _, err := s.RunStats(ctx, statsDay(nil)); return err },
 		"PutRecord": func(ctx context.Context, s task.Store) error {
 			_, err := s.PutRecord(ctx, task.Record{Kind: "a", Key: key()})
 			return err

@@ -64,6 +64,7 @@ func Run(t *testing.T, h Harness) {
 		{"Inbox", inboxCases},
 		{"Outbox", outboxCases},
 		{"Usage", usageCases},
+		{"Stats", statsCases},
 		{"Life", lifeCases},
 		{"Model", modelCases},
 	}

@@ -857,6 +857,60 @@ func (e ListRunsParamsSortOrder) Valid() bool {
 	}
 }
 
+// Defines values for GetStatsParamsGroupBy.
+const (
+	GetStatsParamsGroupByAgent       GetStatsParamsGroupBy = "agent"
+	GetStatsParamsGroupByCreator     GetStatsParamsGroupBy = "creator"
+	GetStatsParamsGroupByEnvironment GetStatsParamsGroupBy = "environment"
+	GetStatsParamsGroupByHarness     GetStatsParamsGroupBy = "harness"
+	GetStatsParamsGroupByModel       GetStatsParamsGroupBy = "model"
+	GetStatsParamsGroupByNone        GetStatsParamsGroupBy = "none"
+	GetStatsParamsGroupBySource      GetStatsParamsGroupBy = "source"
+)
+
+// Valid indicates whether the value is a known member of the GetStatsParamsGroupBy enum.
+func (e GetStatsParamsGroupBy) Valid() bool {
+	switch e {
+	case GetStatsParamsGroupByAgent:
+		return true
+	case GetStatsParamsGroupByCreator:
+		return true
+	case GetStatsParamsGroupByEnvironment:
+		return true
+	case GetStatsParamsGroupByHarness:
+		return true
+	case GetStatsParamsGroupByModel:
+		return true
+	case GetStatsParamsGroupByNone:
+		return true
+	case GetStatsParamsGroupBySource:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetStatsParamsBucket.
+const (
+	GetStatsParamsBucketDay  GetStatsParamsBucket = "day"
+	GetStatsParamsBucketHour GetStatsParamsBucket = "hour"
+	GetStatsParamsBucketWeek GetStatsParamsBucket = "week"
+)
+
+// Valid indicates whether the value is a known member of the GetStatsParamsBucket enum.
+func (e GetStatsParamsBucket) Valid() bool {
+	switch e {
+	case GetStatsParamsBucketDay:
+		return true
+	case GetStatsParamsBucketHour:
+		return true
+	case GetStatsParamsBucketWeek:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetUsageParamsGroupBy.
 const (
 	GetUsageParamsGroupByAgent  GetUsageParamsGroupBy = "agent"
@@ -1284,6 +1338,13 @@ type CloudEnvironmentConfig struct {
 	// Secrets Ours: only these secrets; an empty list means none.
 	Secrets       *[]string `json:"secrets,omitempty"`
 	SetupCommands []string  `json:"setup_commands,omitempty,omitzero"`
+}
+
+// CodeCount defines model for CodeCount.
+type CodeCount struct {
+	// Code An error code; may be empty.
+	Code  string `json:"code"`
+	Count int64  `json:"count"`
 }
 
 // ConversationContentBlock `text`, `action`, `action_result` or `event`, each with the members of its type.
@@ -2792,6 +2853,38 @@ type RunSourceType string
 // RunState defines model for RunState.
 type RunState string
 
+// RunStats defines model for RunStats.
+type RunStats struct {
+	Blocked   int64   `json:"blocked"`
+	Cancelled int64   `json:"cancelled"`
+	CostUsd   float64 `json:"cost_usd"`
+
+	// Errors By a fault of the platform.
+	Errors int64 `json:"errors"`
+
+	// Failed By what their users can mend.
+	Failed int64 `json:"failed"`
+
+	// Failures The reasons of `failed` and `errors`, the most frequent first.
+	Failures []CodeCount `json:"failures"`
+
+	// QueueTime Milliseconds. run_time is the working time, queue_time that from creation to the first work; of the runs that began to work.
+	QueueTime Spread `json:"queue_time"`
+
+	// RunTime Milliseconds. run_time is the working time, queue_time that from creation to the first work; of the runs that began to work.
+	RunTime Spread `json:"run_time"`
+
+	// Runs The sum of the next five.
+	Runs      int64 `json:"runs"`
+	Succeeded int64 `json:"succeeded"`
+
+	// SuccessRate Of 1; of the runs that succeeded, failed or ended in an error. Absent when there are none.
+	SuccessRate *float64 `json:"success_rate,omitempty"`
+
+	// Unpriced Some tokens had no known price, so that cost_usd is a lower bound.
+	Unpriced bool `json:"unpriced"`
+}
+
 // RunStatusMessage defines model for RunStatusMessage.
 type RunStatusMessage struct {
 	ErrorCode ErrorCode `json:"error_code,omitempty,omitzero"`
@@ -3022,10 +3115,63 @@ type SkillSource struct {
 // SpawnRequest defines model for SpawnRequest.
 type SpawnRequest = executor.Spawn
 
+// Spread Milliseconds. run_time is the working time, queue_time that from creation to the first work; of the runs that began to work.
+type Spread struct {
+	// Count Runs.
+	Count int64 `json:"count"`
+	MaxMs int64 `json:"max_ms"`
+
+	// P50Ms Half of the runs took no longer.
+	P50Ms int64 `json:"p50_ms"`
+
+	// P95Ms 95 of 100 runs took no longer.
+	P95Ms   int64 `json:"p95_ms"`
+	TotalMs int64 `json:"total_ms"`
+}
+
 // StartedSession defines model for StartedSession.
 type StartedSession struct {
 	// ExpiresAt When it ends at the latest; 12 hours without use end it, too.
 	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// StatsGroup defines model for StatsGroup.
+type StatsGroup struct {
+	// Buckets Those with runs.
+	Buckets []StatsPiece `json:"buckets"`
+
+	// Key A uid, a source, a harness or a model; empty for runs without one.
+	Key string `json:"key"`
+
+	// Name What people call it.
+	Name  string   `json:"name,omitempty,omitzero"`
+	Stats RunStats `json:"stats"`
+}
+
+// StatsPiece defines model for StatsPiece.
+type StatsPiece struct {
+	End   time.Time `json:"end"`
+	Start time.Time `json:"start"`
+	Stats RunStats  `json:"stats"`
+}
+
+// StatsResponse defines model for StatsResponse.
+type StatsResponse struct {
+	Bucket string `json:"bucket,omitempty,omitzero"`
+
+	// Buckets All pieces of the time in their order; empty without `bucket`.
+	Buckets []StatsPiece `json:"buckets"`
+	From    time.Time    `json:"from"`
+	GroupBy string       `json:"group_by"`
+
+	// Groups Those with the most runs first.
+	Groups   []StatsGroup `json:"groups"`
+	TimeZone string       `json:"time_zone"`
+	To       time.Time    `json:"to"`
+	Total    RunStats     `json:"total"`
+
+	// Truncated There were more groups than `limit`.
+	Truncated bool `json:"truncated"`
 }
 
 // SubscriptionItem defines model for SubscriptionItem.
@@ -3825,6 +3971,47 @@ type UpdateSecretParams struct {
 	// Team The team's secret or the caller's own; default as for new runs.
 	Team bool `form:"team,omitempty" json:"team,omitempty,omitzero"`
 }
+
+// GetStatsParams defines parameters for GetStats.
+type GetStatsParams struct {
+	// GroupBy A row for each agent that carried runs out, source (what made the run), environment, creator, harness or model.
+	GroupBy GetStatsParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty,omitzero"`
+
+	// Bucket Divides the time; without it there is one number for all of it.
+	Bucket GetStatsParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty,omitzero"`
+
+	// TimeZone IANA name. Days begin at midnight there, weeks on Monday.
+	TimeZone string `form:"time_zone,omitempty" json:"time_zone,omitempty,omitzero"`
+
+	// From Default 30 days before `to`.
+	From time.Time `form:"from,omitempty" json:"from,omitempty,omitzero"`
+
+	// To Default now. At most 366 days after `from`.
+	To time.Time `form:"to,omitempty" json:"to,omitempty,omitzero"`
+
+	// Agent Uid of the agent that carried the run out.
+	Agent  string        `form:"agent,omitempty" json:"agent,omitempty,omitzero"`
+	Source RunSourceType `form:"source,omitempty" json:"source,omitempty,omitzero"`
+
+	// Environment Uid.
+	Environment string `form:"environment,omitempty" json:"environment,omitempty,omitzero"`
+
+	// Creator Uid of who asked.
+	Creator string `form:"creator,omitempty" json:"creator,omitempty,omitzero"`
+	Harness string `form:"harness,omitempty" json:"harness,omitempty,omitzero"`
+
+	// Model The model that was asked for.
+	Model string `form:"model,omitempty" json:"model,omitempty,omitzero"`
+
+	// Limit Groups.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// GetStatsParamsGroupBy defines parameters for GetStats.
+type GetStatsParamsGroupBy string
+
+// GetStatsParamsBucket defines parameters for GetStats.
+type GetStatsParamsBucket string
 
 // ListSubscriptionMessagesParams defines parameters for ListSubscriptionMessages.
 type ListSubscriptionMessagesParams struct {
@@ -6013,6 +6200,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/secrets/{name} (the `UpdateSecret` operationId).
 	UpdateSecret(ctx context.Context, name string, params *UpdateSecretParams, body UpdateSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetStats Sum up how runs went
+	//
+	// Over the runs that the caller may see, that were created from `from` on and before `to`, and that have ended: the
+	// same ones that GET /agent/runs lists. A run that goes on after its end counts again when it has ended again.
+	//
+	// Corresponds with GET /oz/stats (the `GetStats` operationId).
+	GetStats(ctx context.Context, params *GetStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListSubscriptions List subscriptions
 	//
@@ -9900,6 +10095,24 @@ func (c *Client) UpdateSecretWithBody(ctx context.Context, name string, params *
 // Corresponds with PUT /oz/secrets/{name} (the `UpdateSecret` operationId).
 func (c *Client) UpdateSecret(ctx context.Context, name string, params *UpdateSecretParams, body UpdateSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateSecretRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetStats Sum up how runs went
+//
+// Over the runs that the caller may see, that were created from `from` on and before `to`, and that have ended: the
+// same ones that GET /agent/runs lists. A run that goes on after its end counts again when it has ended again.
+//
+// Corresponds with GET /oz/stats (the `GetStats` operationId).
+func (c *Client) GetStats(ctx context.Context, params *GetStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetStatsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -17225,6 +17438,144 @@ func NewUpdateSecretRequestWithBody(server string, name string, params *UpdateSe
 	return req, nil
 }
 
+// NewGetStatsRequest constructs an http.Request for the GetStats method
+func NewGetStatsRequest(server string, params *GetStatsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/stats")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "group_by", params.GroupBy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "bucket", params.Bucket, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time_zone", params.TimeZone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "environment", params.Environment, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "creator", params.Creator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "harness", params.Harness, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListSubscriptionsRequest constructs an http.Request for the ListSubscriptions method
 func NewListSubscriptionsRequest(server string) (*http.Request, error) {
 	var err error
@@ -20164,6 +20515,16 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/secrets/{name} (the `UpdateSecret` operationId).
 	UpdateSecretWithResponse(ctx context.Context, name string, params *UpdateSecretParams, body UpdateSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateSecretAnswer, error)
+
+	// GetStatsWithResponse Sum up how runs went
+	//
+	// Over the runs that the caller may see, that were created from `from` on and before `to`, and that have ended: the
+	// same ones that GET /agent/runs lists. A run that goes on after its end counts again when it has ended again.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/stats (the `GetStats` operationId).
+	GetStatsWithResponse(ctx context.Context, params *GetStatsParams, reqEditors ...RequestEditorFn) (*GetStatsAnswer, error)
 
 	// ListSubscriptionsWithResponse List subscriptions
 	//
@@ -27775,6 +28136,54 @@ func (r UpdateSecretAnswer) ContentType() string {
 	return ""
 }
 
+type GetStatsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *StatsResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetStatsAnswer) GetJSON200() *StatsResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetStatsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetStatsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetStatsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetStatsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetStatsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListSubscriptionsAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -32056,6 +32465,22 @@ func (c *ClientWithResponses) UpdateSecretWithResponse(ctx context.Context, name
 		return nil, err
 	}
 	return ParseUpdateSecretAnswer(rsp)
+}
+
+// GetStatsWithResponse Sum up how runs went
+//
+// Over the runs that the caller may see, that were created from `from` on and before `to`, and that have ended: the
+// same ones that GET /agent/runs lists. A run that goes on after its end counts again when it has ended again.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/stats (the `GetStats` operationId).
+func (c *ClientWithResponses) GetStatsWithResponse(ctx context.Context, params *GetStatsParams, reqEditors ...RequestEditorFn) (*GetStatsAnswer, error) {
+	rsp, err := c.GetStats(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetStatsAnswer(rsp)
 }
 
 // ListSubscriptionsWithResponse List subscriptions
@@ -37681,6 +38106,39 @@ func ParseUpdateSecretAnswer(rsp *http.Response) (*UpdateSecretAnswer, error) {
 	return response, nil
 }
 
+// ParseGetStatsAnswer parses an HTTP response from a GetStatsWithResponse call
+func ParseGetStatsAnswer(rsp *http.Response) (*GetStatsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetStatsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest StatsResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListSubscriptionsAnswer parses an HTTP response from a ListSubscriptionsWithResponse call
 func ParseListSubscriptionsAnswer(rsp *http.Response) (*ListSubscriptionsAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -39047,6 +39505,9 @@ type ServerInterface interface {
 	// UpdateSecret Change a secret's value or description
 	// (PUT /oz/secrets/{name})
 	UpdateSecret(w http.ResponseWriter, r *http.Request, name string, params UpdateSecretParams)
+	// GetStats Sum up how runs went
+	// (GET /oz/stats)
+	GetStats(w http.ResponseWriter, r *http.Request, params GetStatsParams)
 	// ListSubscriptions List subscriptions
 	// (GET /oz/subscriptions)
 	ListSubscriptions(w http.ResponseWriter, r *http.Request)
@@ -43764,6 +44225,182 @@ func (siw *ServerInterfaceWrapper) UpdateSecret(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// GetStats operation middleware
+func (siw *ServerInterfaceWrapper) GetStats(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetStatsParams
+
+	// ------------- Optional query parameter "group_by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group_by", r.URL.Query(), &params.GroupBy, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "group_by"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_by", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "bucket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bucket", r.URL.Query(), &params.Bucket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "bucket"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "bucket", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "time_zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "time_zone", r.URL.Query(), &params.TimeZone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "time_zone"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "time_zone", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", r.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "from"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "from", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", r.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "to"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "to", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", r.URL.Query(), &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "agent"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "agent", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", r.URL.Query(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "source"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "source", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "environment" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "environment", r.URL.Query(), &params.Environment, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "environment"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "environment", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "creator" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "creator", r.URL.Query(), &params.Creator, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "creator"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "creator", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "harness" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "harness", r.URL.Query(), &params.Harness, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "harness"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "harness", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "model" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "model", r.URL.Query(), &params.Model, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "model"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetStats(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListSubscriptions operation middleware
 func (siw *ServerInterfaceWrapper) ListSubscriptions(w http.ResponseWriter, r *http.Request) {
 
@@ -44815,6 +45452,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/workers", wrapper.ListWorkers)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/selfhosted/worker/ws", wrapper.ConnectWorker)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/usage", wrapper.GetUsage)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/stats", wrapper.GetStats)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/budgets", wrapper.ListBudgets)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/budgets/{scopeType}/{scopeUid}", wrapper.DeleteBudget)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/budgets/{scopeType}/{scopeUid}", wrapper.PutBudget)
@@ -50984,6 +51622,45 @@ func (response UpdateSecretdefaultApplicationProblemPlusJSONResponse) VisitUpdat
 	return err
 }
 
+type GetStatsRequestObject struct {
+	Params GetStatsParams
+}
+
+type GetStatsResponseObject interface {
+	VisitGetStatsResponse(w http.ResponseWriter) error
+}
+
+type GetStats200JSONResponse StatsResponse
+
+func (response GetStats200JSONResponse) VisitGetStatsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStatsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetStatsdefaultApplicationProblemPlusJSONResponse) VisitGetStatsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListSubscriptionsRequestObject struct {
 }
 
@@ -52527,6 +53204,9 @@ type StrictServerInterface interface {
 	// UpdateSecret Change a secret's value or description
 	// (PUT /oz/secrets/{name})
 	UpdateSecret(ctx context.Context, request UpdateSecretRequestObject) (UpdateSecretResponseObject, error)
+	// GetStats Sum up how runs went
+	// (GET /oz/stats)
+	GetStats(ctx context.Context, request GetStatsRequestObject) (GetStatsResponseObject, error)
 	// ListSubscriptions List subscriptions
 	// (GET /oz/subscriptions)
 	ListSubscriptions(ctx context.Context, request ListSubscriptionsRequestObject) (ListSubscriptionsResponseObject, error)
@@ -56990,6 +57670,32 @@ func (sh *strictHandler) UpdateSecret(w http.ResponseWriter, r *http.Request, na
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateSecretResponseObject); ok {
 		if err := validResponse.VisitUpdateSecretResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetStats operation middleware
+func (sh *strictHandler) GetStats(w http.ResponseWriter, r *http.Request, params GetStatsParams) {
+	var request GetStatsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetStats(ctx, request.(GetStatsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetStats")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetStatsResponseObject); ok {
+		if err := validResponse.VisitGetStatsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
