@@ -71,14 +71,14 @@ export function Choices({ label, hint, options, value, onInput, error, empty }) 
   const id = useId();
   const all = [...options, ...(value ?? []).filter((v) => !options.some(([o]) => o === v)).map((v) => [v, v])];
   const flip = (v, on) => onInput(on ? [...(value ?? []), v] : value.filter((o) => o !== v));
-  return html`<fieldset class="choices" aria-describedby=${error ? `${id}-error` : undefined}><legend>${label}</legend>${hint && html`<p class="hint">${hint}</p>`}
-    ${all.length ? html`<div class="choices-list">${all.map(([v, text]) => html`<label key=${v}><input type="checkbox" checked=${(value ?? []).includes(v)} onChange=${(e) => flip(v, e.target.checked)} /><span>${plain(text)}</span></label>`)}</div>`
+  return html`<fieldset class="ticks" aria-describedby=${error ? `${id}-error` : undefined}><legend>${label}</legend>${hint && html`<p class="hint">${hint}</p>`}
+    ${all.length ? html`<div class="ticks-list">${all.map(([v, text]) => html`<label key=${v}><input type="checkbox" checked=${(value ?? []).includes(v)} onChange=${(e) => flip(v, e.target.checked)} /><span>${plain(text)}</span></label>`)}</div>`
       : html`<p class="hint">${empty ?? 'There are none.'}</p>`}
     ${error && html`<p class="field-error" id=${`${id}-error`}>${plain(error)}</p>`}</fieldset>`;
 }
 
 // More folds what is seldom needed. open: whether it is unfolded at first.
-export const More = ({ title = 'More', open, children }) => html`<details class="more" open=${open}><summary>${title}</summary><div class="stack">${children}</div></details>`;
+export const More = ({ title = 'More', open, children }) => html`<details class="unfold" open=${open}><summary>${title}</summary><div class="stack">${children}</div></details>`;
 
 // Suggested is an input with suggestions: [value, text] pairs.
 export function Suggested({ options, ...rest }) {

@@ -20,7 +20,7 @@ function repoOf({ text, ref }) {
 // Repositories edits the list; each has a branch, tag or commit of its own.
 function Repositories({ rows, set, error }) {
   const change = (i, c) => set(rows.map((r, j) => j === i ? { ...r, ...c } : r));
-  return html`<fieldset class="choices"><legend>Repositories</legend><p class="hint">owner/name, or the address at any git host. They are cloned before the agent starts.</p>
+  return html`<fieldset class="ticks"><legend>Repositories</legend><p class="hint">owner/name, or the address at any git host. They are cloned before the agent starts.</p>
     <div class="stack">${rows.map((r, i) => html`<div class="row repo" key=${r.key}><input class="grow" aria-label=${`Repository ${i + 1}`} value=${r.text} placeholder="owner/name" spellcheck="false" autocomplete="off" onInput=${(e) => change(i, { text: e.target.value })} />
       <input class="ref" aria-label=${`Branch, tag or commit of repository ${i + 1}`} value=${r.ref} placeholder="Default branch" spellcheck="false" autocomplete="off" onInput=${(e) => change(i, { ref: e.target.value })} />
       <${Button} kind="quiet" icon="close" label=${`Remove repository ${i + 1}`} onClick=${() => set(rows.filter((_, j) => j !== i))} /></div>`)}</div>
