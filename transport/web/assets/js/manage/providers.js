@@ -11,7 +11,7 @@ export const providers = {
   github: {
     name: 'GitHub', what: 'Mention a bot in issues, pull requests and reviews; start runs by labels, checks and more.',
     before: ['Make an account for the bot, or a GitHub App, and give it access to the repositories that agents may work on.', 'For an account: make a token with access to contents, issues and pull requests. For an app: download a private key, and note the numbers of the app and of its installation.', 'Think of a long random text: the signing secret of the webhook.'],
-    after: ['In the repository, organisation or app, open Settings, Webhooks, Add webhook.', 'Payload URL: the address below. Content type: application/json. Secret: the signing secret.', 'Events: issues, issue comments, pull requests, pull request reviews and review comments; check suites and workflow runs for automations.', 'Write a comment that mentions the bot: the delivery appears below.'],
+    after: ['In the repository, organisation or app, open Settings, Webhooks, Add webhook.', 'Payload URL: the address above. Content type: application/json. Secret: the signing secret.', 'Events: issues, issue comments, pull requests, pull request reviews and review comments; check suites and workflow runs for automations.', 'Write a comment that mentions the bot: the delivery appears below.'],
     secrets: [signing('What you typed as the webhook\'s secret.'), { name: 'token', label: 'Token of the account', hint: 'Or the private key of an app.' }, { name: 'private_key', label: 'Private key of the app', hint: 'The whole PEM file.', many: true }],
     settings: [{ name: 'handle', label: 'Handle', type: 'text', required: true, placeholder: 'oz-bot', hint: 'What people write after the @.' }, { name: 'app_id', label: 'App ID', type: 'number' }, { name: 'installation_id', label: 'Installation ID', type: 'number' },
       { name: 'repositories', label: 'Repositories', type: 'lines', placeholder: 'acme/*', hint: 'Only in these, one a line; * stands for any part of a name. Empty: everywhere.' }, { name: 'ignore_mentions', label: 'Leave mentions to automations', type: 'check' }],
@@ -20,7 +20,7 @@ export const providers = {
   slack: {
     name: 'Slack', what: 'Mention the app in a channel, write to it directly, or use a slash command; answers come in the thread.',
     before: ['At api.slack.com/apps make an app for your workspace.', 'Bot scopes: app_mentions:read, chat:write, users:read, commands; and im:history, im:write, channels:history, groups:history, reactions:write, users:read.email for threads and direct messages.', 'Install it, and note the bot token (xoxb-…) and the signing secret (Basic Information).'],
-    after: ['Event Subscriptions: switch them on, and give the address below as request URL. Bot events: app_mention, message.im, app_uninstalled; message.channels and message.groups for replies without a mention.', 'Interactivity: the same address. Slash Commands: make one, with the same address.', 'Invite the app to a channel and mention it: the delivery appears below.'],
+    after: ['Event Subscriptions: switch them on, and give the address above as request URL. Bot events: app_mention, message.im, app_uninstalled; message.channels and message.groups for replies without a mention.', 'Interactivity: the same address. Slash Commands: make one, with the same address.', 'Invite the app to a channel and mention it: the delivery appears below.'],
     secrets: [signing('Basic Information, App Credentials.'), { name: 'token', label: 'Bot token', hint: 'Begins with xoxb-.' }],
     settings: [{ name: 'team_id', label: 'Workspace ID', type: 'text', placeholder: 'T0123ABCD', hint: 'Events from others are refused.' }, { name: 'app_id', label: 'App ID', type: 'text', placeholder: 'A0123ABCD' }, { name: 'channels', label: 'Channels', type: 'lines', placeholder: 'C0123ABCD', hint: 'IDs, one a line. Empty: all that the app is in.' },
       { name: 'replies_need_mention', label: 'Replies in threads need a mention', type: 'check' }, { name: 'no_direct_messages', label: 'No direct messages', type: 'check' }],
@@ -28,7 +28,7 @@ export const providers = {
   linear: {
     name: 'Linear', what: 'Mention the agent in an issue, delegate an issue to it, or let rules start runs.',
     before: ['In Linear, Settings, API, make an OAuth application and install it with actor=app; or take a personal API key of an account that is the agent\'s own.'],
-    after: ['In the application, or in Settings, API, Webhooks, give the address below. Categories: issues and comments; agent session events, if the app has them.', 'Copy the signing secret that Linear shows, and add it here under Edit.', 'Mention the agent in an issue: the delivery appears below.'],
+    after: ['In the application, or in Settings, API, Webhooks, give the address above. Categories: issues and comments; agent session events, if the app has them.', 'Copy the signing secret that Linear shows, and add it here under Edit.', 'Mention the agent in an issue: the delivery appears below.'],
     secrets: [signing('Linear shows it with the webhook: it may be added after this.'), { name: 'token', label: 'Access token or API key', hint: 'The account behind it is the agent.' }],
     settings: [{ name: 'agent_sessions', label: 'The app has agent sessions', type: 'check', hint: 'Mentions and delegated issues come as those.' }],
     json: ['rules', 'Rules', 'A list of {kind, team_ids, label_ids, …}. Without any, a mention starts a run, and an issue that is assigned to the agent.'],
@@ -36,7 +36,7 @@ export const providers = {
   jira: {
     name: 'Jira', what: 'Add a label to an issue of Jira Cloud to start a run; it reports in comments.',
     before: ['Make an account for the agent, nobody\'s own, and an API token for it (id.atlassian.com, Security).', 'Think of a long random text: the secret of the webhook.'],
-    after: ['As an administrator open System, Webhooks, and make one with the address below and the secret. Events: issue created and updated, comment created.', 'Add the label to an issue: the delivery appears below.'],
+    after: ['As an administrator open System, Webhooks, and make one with the address above and the secret. Events: issue created and updated, comment created.', 'Add the label to an issue: the delivery appears below.'],
     secrets: [signing('The secret of the webhook, or the client secret of the OAuth app.'), { name: 'token', label: 'API token', hint: 'Or an OAuth access token.' }],
     settings: [{ name: 'site', label: 'Site', type: 'text', required: true, placeholder: 'https://acme.atlassian.net' }, { name: 'email', label: 'E-mail address of the account', type: 'text', hint: 'That of the API token. Empty for OAuth.' }, { name: 'cloud_id', label: 'Cloud ID', type: 'text', hint: 'For OAuth only.' },
       { name: 'label', label: 'Label', type: 'text', placeholder: 'warp-agent' }, { name: 'projects', label: 'Projects', type: 'lines', placeholder: 'OPS', hint: 'Keys, one a line. Empty: all.' }],
