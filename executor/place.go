@@ -213,6 +213,9 @@ func (s Spec) validatePlace() error {
 	default:
 		return fmt.Errorf("%w: Network %q is none of host, none, bridge", ErrInvalidSpec, s.Network)
 	}
+	if len(s.Environment) > MaxLabelLen {
+		return fmt.Errorf("%w: Environment has %d bytes, more than the %d allowed", ErrInvalidSpec, len(s.Environment), MaxLabelLen)
+	}
 	if err := s.validateLabels(); err != nil {
 		return err
 	}

@@ -77,6 +77,11 @@ type Spec struct {
 	// each name and value at most MaxLabelLen bytes. A driver without labels ignores them.
 	Labels map[string]string
 
+	// Environment names what sandboxes are alike for, such as the environment's ID, in at most MaxLabelLen bytes. A driver
+	// that keeps sandboxes ready lets go of those for an Environment that has changed since. Others ignore it. Default:
+	// not told.
+	Environment string
+
 	// Task is the run, for drivers that hand it on to somebody, see Remote. Others ignore it. Default: not told.
 	Task *task.Task
 

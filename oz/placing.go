@@ -31,7 +31,7 @@ func imageOf(t task.Task) executor.Image {
 // give; empty if nothing.
 func (s *supervisor) spec(a Assignment, stdin []byte) (spec executor.Spec, unmet string) {
 	spec = executor.Spec{ID: string(a.Execution), Workspace: string(a.Task.ID), Stdin: stdin, Task: &a.Task,
-		Limits: shapeOf(a.Task).within(s.opts.Limits), Labels: map[string]string{"run": string(a.Task.ID)}}
+		Limits: shapeOf(a.Task).within(s.opts.Limits), Labels: map[string]string{"run": string(a.Task.ID)}, Environment: a.Task.Spec.Config.EnvironmentID}
 	image := imageOf(a.Task)
 	if executor.CapabilitiesOf(s.ex).Images {
 		spec.Image = image
@@ -55,9 +55,12 @@ func startFault(err error) task.Code {
 // keeps it apart from its host. warm says that a prepared state was asked for.
 func describe(sandbox executor.Sandbox, warm bool) string {
 	var parts []string
-	if origin := executor.OriginOf(sandbox); origin != executor.OriginCold {
+	switch origin := executor.OriginOf(sandbox); {
+	case origin == executor.OriginPool:
+		parts = append(parts, "from the pool of ready sandboxes ("+string(origin)+")")
+	case origin != executor.OriginCold:
 		parts = append(parts, "from a prepared state ("+string(origin)+")")
-	} else if warm {
+	case warm:
 		parts = append(parts, "from the bare image ("+string(origin)+")")
 	}
 	if isolation := executor.IsolationOf(sandbox); isolation != "" {

@@ -107,6 +107,8 @@ An example with containers (Linux, root, containerd, a worker built with CGO_ENA
         subnet: 10.90.0.0/16      # of the bridge
         warm_states: 8            # prepared states (repositories, setup) kept for later runs to start from; 0: none
         warm_disk_gb: 20          # that they may take together
+        warm_pool: 2              # sandboxes of each environment that stand ready, in its prepared state; 0: none
+        warm_pool_environments: 4 # that it is so for, those used last
         root_user: false          # whether root stays where an image says so
         runner: ""                # a static build of this program; default this one
         memory_gb: 8

@@ -136,13 +136,9 @@ func (b *box) create(ctx context.Context) error {
 	if _, err := b.e.client.SnapshotService(sn).Prepare(ctx, b.name, cmp.Or(b.plan.parent, b.plan.image.chain), snapshots.WithLabels(labels)); err != nil {
 		return fmt.Errorf("make the container's file system: %w", err)
 	}
-	own := map[string]string{labelOwner: b.e.root}
-	for k, v := range b.plan.labels {
-		own[labelUser+k] = v
-	}
 	c, err := b.e.client.NewContainer(ctx, b.name,
 		withRoot(sn, b.name), ctd.WithImageName(b.plan.image.name),
-		ctd.WithContainerLabels(own), ctd.WithNewSpec(b.spec()...))
+		ctd.WithContainerLabels(b.e.ownLabels(b.plan.labels)), ctd.WithNewSpec(b.spec()...))
 	if err != nil {
 		return fmt.Errorf("make the container: %w", err)
 	}
@@ -150,6 +146,15 @@ func (b *box) create(ctx context.Context) error {
 		return fmt.Errorf("make the container: %w", err)
 	}
 	return nil
+}
+
+// ownLabels are those of a container: whose it is, and what a Spec says.
+func (e *Executor) ownLabels(labels map[string]string) map[string]string {
+	own := map[string]string{labelOwner: e.root}
+	for k, v := range labels {
+		own[labelUser+k] = v
+	}
+	return own
 }
 
 // withRoot names the snapshot that was just made. The client's own option would ask for it once more.
@@ -288,6 +293,9 @@ func (b *box) handOver(ctx context.Context, j pid1.Job) error {
 	}
 	return nil
 }
+
+// started reports whether the main command may have run.
+func (b *box) started() bool { return pid1.Started(b.e.boxDir(b.name)) }
 
 // scrap removes everything of a container, whatever state it is in. What is not there is no error.
 func (e *Executor) scrap(ctx context.Context, name string, bridged bool) error {

@@ -65,6 +65,19 @@
 // caller must have no secret there. What needs secrets in its preparation fails
 // there, and starts cold.
 //
+// # Ready sandboxes
+//
+// With Options.PoolSize containers stand ready for Starts like the last ones: made, with their network, on the newest kept
+// state of Spec.Warm if there is one, each with a workspace that is a copy of that state's or empty. A Start takes one,
+// gives the workspace its key and the first process its job, which takes milliseconds; another is made in its place. Each
+// is used once. Nothing of a run is in one before it is taken: no command, environment, input or label. They differ by
+// image content, user, network, mounts, limits and state; when the image's content, the state or the rest of a
+// Spec.Environment changes, those of before are removed, and so are those of kinds that nobody has asked for lately. A Start
+// in a workspace that exists takes none, since a container's mounts cannot change.
+//
+// A process that ends, by Close or by being killed, takes its ready sandboxes with it: their first processes end at once,
+// and Close or the next Open removes the rest. Until the first Start of a kind nothing is ready for it.
+//
 // # Limits
 //
 // Memory (swap included), CPUs and Processes are the container's control group;
@@ -91,6 +104,6 @@
 // # Concurrency
 //
 // An Executor is safe for concurrent use. It has one goroutine for each sandbox
-// that it started or opened and that has not ended, and one more where a disk
-// limit is to hold.
+// that it started or opened and that has not ended, one more where a disk
+// limit is to hold, one for each ready sandbox, and one that makes those.
 package containerd

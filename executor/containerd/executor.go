@@ -67,6 +67,8 @@ type Executor struct {
 	workspace map[string]int      // by key: Starts in progress, or removing
 	preparing preparer
 
+	pool pool
+
 	warmTidy sync.Mutex // one at a time removes kept states
 }
 
@@ -108,6 +110,7 @@ func open(ctx context.Context, root string, opts *Options) (*Executor, error) {
 	}
 	e := &Executor{root: root, ns: ns, opts: o, client: client, known: map[string]*sandbox{}, workspace: map[string]int{}}
 	e.preparing = preparer{under: map[string]bool{}, failed: map[string]time.Time{}, turn: make(chan struct{}, 1)}
+	e.pool = pool{wake: make(chan struct{}, 1), kinds: map[string]*kind{}}
 	e.ctx, e.cancel = context.WithCancel(e.with(context.Background()))
 	e.images = images{client: client, http: &http.Client{Transport: docker.DefaultHTTPTransport(nil)}, lock: filepath.Join(root, "pull.lock"), opts: &e.opts}
 	e.net = newBridge(filepath.Join(root, networkDir), ns, &e.opts)
@@ -141,6 +144,9 @@ func (e *Executor) begin(ctx context.Context) error {
 		}
 		e.opts.Logger.Warn("remove what is left of kept states", zap.Error(err))
 	}
+	if e.opts.PoolSize > 0 {
+		e.goes(e.keepReady)
+	}
 	return nil
 }
 
@@ -151,8 +157,8 @@ func (e *Executor) with(ctx context.Context) context.Context {
 	return log.WithLogger(namespaces.WithNamespace(ctx, e.ns), logrus.NewEntry(silent))
 }
 
-// Close ends what the Executor does in the background. Sandboxes that run
-// go on running. A Wait under way fails.
+// Close ends what the Executor does in the background, and removes the sandboxes that stand ready. Those that run go on
+// running. A Wait under way fails.
 func (e *Executor) Close() error {
 	e.mu.Lock()
 	e.closed = true

@@ -2,8 +2,24 @@
 
 package containerd
 
+import "slices"
+
 // NamespaceOf is the default namespace of an Executor.
 func NamespaceOf(root string) string { return namespaceOf(root) }
+
+// Ready gives the names of the containers that stand ready, and how many are to.
+func (e *Executor) Ready() (names []string, want int) {
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	for _, k := range e.pool.kinds {
+		want += e.opts.PoolSize
+		for _, r := range k.ready {
+			names = append(names, r.box.name)
+		}
+	}
+	slices.Sort(names)
+	return names, want
+}
 
 // Unprepared reports that a preparation has failed, and none is under way.
 func (e *Executor) Unprepared() bool {

@@ -29,6 +29,8 @@ const (
 	defaultWarmDisk    = 20 << 30
 	defaultWarmRefresh = 6 * time.Hour
 	defaultWarmTimeout = time.Hour
+	defaultPoolKinds   = 4
+	defaultPoolIdle    = time.Hour
 )
 
 // Options holds what an Executor can do without. The zero value is ready to use.
@@ -95,6 +97,16 @@ type Options struct {
 	// WarmTimeout bounds the making of a state. Default 1 h.
 	WarmTimeout time.Duration
 
+	// PoolSize is how many sandboxes of each kind stand ready, so that a Start need not wait for a container. They are alike
+	// if image, user, network, mounts, limits and Spec.Warm are. Default 0: none.
+	PoolSize int
+
+	// PoolKinds is for how many kinds; those that were last asked for. Default 4.
+	PoolKinds int
+
+	// PoolIdle is how long a kind that nobody asks for keeps its ready sandboxes. Default 1 h.
+	PoolIdle time.Duration
+
 	// Logger receives what nobody is there to return to. Default: none.
 	Logger *zap.Logger
 }
@@ -128,6 +140,8 @@ func (o *Options) withDefaults() (Options, error) {
 	opts.WarmDisk = cmp.Or(opts.WarmDisk, defaultWarmDisk)
 	opts.WarmRefresh = cmp.Or(opts.WarmRefresh, defaultWarmRefresh)
 	opts.WarmTimeout = cmp.Or(opts.WarmTimeout, defaultWarmTimeout)
+	opts.PoolKinds = cmp.Or(opts.PoolKinds, defaultPoolKinds)
+	opts.PoolIdle = cmp.Or(opts.PoolIdle, defaultPoolIdle)
 	opts.Mounts = slices.Clone(opts.Mounts)
 	if opts.Logger == nil {
 		opts.Logger = zap.NewNop()
@@ -152,6 +166,8 @@ func (o *Options) validate() error {
 		return errors.New("the DiskPeriod may not be negative")
 	case o.WarmStates < 0 || o.WarmDisk < 0 || o.WarmRefresh < 0 || o.WarmTimeout < 0:
 		return errors.New("WarmStates, WarmDisk, WarmRefresh and WarmTimeout may not be negative")
+	case o.PoolSize < 0 || o.PoolKinds < 0 || o.PoolIdle < 0:
+		return errors.New("PoolSize, PoolKinds and PoolIdle may not be negative")
 	}
 	if _, _, err := net.ParseCIDR(o.Subnet); err != nil {
 		return fmt.Errorf("the Subnet: %w", err)

@@ -65,6 +65,7 @@ func (e *Executor) prepareLater(id string, spec executor.Spec, p plan) {
 		if err != nil {
 			pr.failed[id] = time.Now().Add(failedPause)
 		}
+		e.wakePool()
 	}
 	if !e.goes(func() { done(e.prepareInTurn(id, spec, p)) }) {
 		done(nil)

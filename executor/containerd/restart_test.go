@@ -111,7 +111,8 @@ func TestWorkerProcess(t *testing.T) {
 		t.Skip("started by other tests")
 	}
 	e, err := containerd.Open(t.Context(), os.Getenv("OZ_TEST_ROOT"),
-		&containerd.Options{Address: os.Getenv("OZ_TEST_ADDRESS"), Runner: os.Getenv("OZ_TEST_RUNNER"), Image: testImage, WarmStates: 2})
+		&containerd.Options{Address: os.Getenv("OZ_TEST_ADDRESS"), Runner: os.Getenv("OZ_TEST_RUNNER"), Image: testImage, WarmStates: 2,
+			PoolSize: map[string]int{"pool": 2}[mode]})
 	assert.NilError(t, err)
 	if mode == "one" {
 		_, err = e.Start(newContext(t), script("x", counting))
@@ -122,6 +123,9 @@ func TestWorkerProcess(t *testing.T) {
 	fmt.Println("ready")
 	for i := 0; ; i++ {
 		spec := script("x"+strconv.Itoa(i), "true")
+		for names, _ := e.Ready(); mode == "pool" && i > 0 && len(names) == 0; names, _ = e.Ready() {
+			_ = pauseFor(t, 1)
+		}
 		if mode == "warm" {
 			spec = warmSpec(spec.ID, "cat n m 2>/dev/null; exit 0", "echo 1 > n; echo 2 > m")
 			spec.Warm.Key = fmt.Sprintf("%032x", i/4)

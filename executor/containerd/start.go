@@ -113,16 +113,20 @@ func (e *Executor) launch(ctx context.Context, spec executor.Spec) (*sandbox, er
 	if err != nil {
 		return nil, err
 	}
-	origin, release, err := e.originOf(ctx, spec, &p)
+	defer e.wantReady(spec, p) // after this one, which is waited for
+	w := e.warmFor(ctx, spec, p)
+	defer w.release()
+	if s, err := e.launchReady(ctx, spec, p, w); s != nil || err != nil {
+		return s, err
+	}
+	origin, err := e.originOf(ctx, spec, &p, w)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
 	if err := e.makeWorkspace(spec.Workspace); err != nil {
 		return nil, err
 	}
-	st := state{Version: stateVersion, Workspace: spec.Workspace, Box: newBoxName(), Output: e.opts.OutputLimit,
-		Origin: origin, Enforced: p.limits, Bridge: p.network == executor.NetworkBridge}
+	st := newState(spec, p, newBoxName(), e.opts.OutputLimit, origin)
 	// Before there is a container: one that no sandbox names is an orphan.
 	if err := writeFile(filepath.Join(e.sandboxDir(spec.ID), stateFile), st); err != nil {
 		return nil, err
@@ -131,31 +135,33 @@ func (e *Executor) launch(ctx context.Context, spec executor.Spec) (*sandbox, er
 	if err != nil {
 		return nil, err
 	}
-	job := pid1.Job{ID: spec.ID, Command: spec.Command, Env: lastOfEach(append(slices.Clone(p.image.env), spec.Env...)),
-		Dir: workspacePath, User: p.user, Stdin: spec.Stdin, Output: st.Output}
-	if err := b.handOver(ctx, job); err != nil {
+	if err := b.handOver(ctx, e.job(spec, p)); err != nil {
 		return nil, errors.Join(err, e.scrap(ctx, st.Box, st.Bridge))
 	}
 	return e.take(spec.ID, st, b)
 }
 
-// originOf finds out from what the sandbox starts, and makes its workspace from a kept state. Where that fails, it starts
-// cold. release ends the use of the state.
-func (e *Executor) originOf(ctx context.Context, spec executor.Spec, p *plan) (origin executor.Origin, release func(), err error) {
-	w := e.warmFor(ctx, spec, *p)
+// job is what the first process of a sandbox is told.
+func (e *Executor) job(spec executor.Spec, p plan) pid1.Job {
+	return pid1.Job{ID: spec.ID, Command: spec.Command, Env: lastOfEach(append(slices.Clone(p.image.env), spec.Env...)),
+		Dir: workspacePath, User: p.user, Stdin: spec.Stdin, Output: e.opts.OutputLimit}
+}
+
+// originOf finds out from what the sandbox starts, and makes its workspace from the kept state w, if there is one. Where
+// that fails, it starts cold.
+func (e *Executor) originOf(ctx context.Context, spec executor.Spec, p *plan, w *warm) (executor.Origin, error) {
 	if w == nil {
-		return executor.OriginCold, func() {}, nil
+		return executor.OriginCold, nil
 	}
 	if err := e.workspaceFrom(ctx, spec.Workspace, w); err != nil {
-		_ = w.lock.Close()
 		if ctx.Err() != nil {
-			return "", nil, context.Cause(ctx)
+			return "", context.Cause(ctx)
 		}
 		e.opts.Logger.Warn("a kept state cannot be used", zap.String("sandbox", spec.ID), zap.Error(err))
-		return executor.OriginCold, func() {}, nil
+		return executor.OriginCold, nil
 	}
 	p.parent = warmPrefix + w.name
-	return executor.OriginWarm, func() { _ = w.lock.Close() }, nil
+	return executor.OriginWarm, nil
 }
 
 // plan decides what a Spec leaves open.

@@ -38,6 +38,12 @@ type state struct {
 	Bridge    bool            `json:"bridge,omitempty"`
 }
 
+// newState is that of a sandbox which is about to be started in the container box.
+func newState(spec executor.Spec, p plan, box string, output int64, origin executor.Origin) state {
+	return state{Version: stateVersion, Workspace: spec.Workspace, Box: box, Output: output, Origin: origin, Enforced: p.limits,
+		Bridge: p.network == executor.NetworkBridge}
+}
+
 var (
 	errClosed = errors.New("the executor is closed")
 

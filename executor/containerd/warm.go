@@ -52,6 +52,13 @@ type warm struct {
 	lock  *os.File // nil unless taken
 }
 
+// release ends the use of a state that was taken. nil is none.
+func (w *warm) release() {
+	if w != nil {
+		_ = w.lock.Close()
+	}
+}
+
 // warmID stands for everything that makes a state.
 func warmID(spec executor.Spec, p plan) string {
 	data, _ := json.Marshal(struct { // strings and numbers cannot fail
@@ -196,29 +203,49 @@ func (e *Executor) workspaceFrom(ctx context.Context, key string, w *warm) error
 	if _, err := os.Lstat(e.workspaceDir(key)); err == nil {
 		return nil
 	}
-	top := filepath.Join(e.root, workspacesDir)
-	tmp, err := os.MkdirTemp(top, newPrefix)
+	tmp, lock, err := e.newWorkspace(ctx, w)
 	if err != nil {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
-		defer cancel()
-		_ = tree.Remove(ctx, top, filepath.Base(tmp)) // else the next Open does
-	}()
-	lock, err := lockDir(tmp, unix.LOCK_EX)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err := copyTree(ctx, filepath.Join(e.warmPath(w.name), warmWorkspace), tmp); err != nil {
 		return err
 	}
 	err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, e.workspaceDir(key), unix.RENAME_NOREPLACE)
-	if err != nil && !errors.Is(err, unix.EEXIST) { // another sandbox of the same run was first
+	if err == nil {
+		return lock.Close()
+	}
+	_ = e.dropWorkspace(ctx, tmp, lock) // else the next Open does
+	if !errors.Is(err, unix.EEXIST) {   // another sandbox of the same run was first
 		return os.NewSyscallError("renameat2", err)
 	}
 	return nil
+}
+
+// newWorkspace makes a workspace without a key, empty or from the state w, and locks it: one that nobody has locked is a
+// leftover. After an error nothing of it is left.
+func (e *Executor) newWorkspace(ctx context.Context, w *warm) (dir string, lock *os.File, err error) {
+	dir, err = os.MkdirTemp(filepath.Join(e.root, workspacesDir), newPrefix)
+	if err != nil {
+		return "", nil, err
+	}
+	if lock, err = lockDir(dir, unix.LOCK_EX); err != nil {
+		_ = os.Remove(dir) // unless it was removed as a leftover just now
+		return "", nil, err
+	}
+	if w != nil {
+		err = copyTree(ctx, filepath.Join(e.warmPath(w.name), warmWorkspace), dir)
+	} else {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, e.dropWorkspace(ctx, dir, lock))
+	}
+	return dir, lock, nil
+}
+
+// dropWorkspace removes a workspace that has no key, and lets go of its lock.
+func (e *Executor) dropWorkspace(ctx context.Context, dir string, lock *os.File) error {
+	defer lock.Close()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
+	defer cancel()
+	return tree.Remove(ctx, filepath.Join(e.root, workspacesDir), filepath.Base(dir))
 }
 
 // newPrefix begins the names of workspaces on their way.

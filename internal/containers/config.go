@@ -36,6 +36,11 @@ type Config struct {
 	WarmStates int `yaml:"warm_states"`
 	// WarmDiskGB bounds what they have on disk together.
 	WarmDiskGB float64 `yaml:"warm_disk_gb"`
+	// WarmPool is how many sandboxes of each environment stand ready; 0 is none.
+	WarmPool int `yaml:"warm_pool"`
+	// WarmPoolEnvironments is for how many environments; 0 is the executor's
+	// default.
+	WarmPoolEnvironments int `yaml:"warm_pool_environments"`
 	// Mounts are in every sandbox: source:target, or source:target:rw.
 	Mounts []string `yaml:"mounts"`
 	// Registries that need more than their name, by host.
@@ -55,6 +60,8 @@ type Registry struct {
 const (
 	maxWarmStates = 1000
 	maxWarmDiskGB = 1 << 20
+	maxWarmPool   = 32
+	maxPoolKinds  = 64
 )
 
 // Check looks at what the executor cannot see. Its errors name fields.
@@ -69,6 +76,12 @@ func (c Config) Check() error {
 	}
 	if !(c.WarmDiskGB >= 0 && c.WarmDiskGB <= maxWarmDiskGB) {
 		return fmt.Errorf("warm_disk_gb: %g is not between 0 and %d", c.WarmDiskGB, maxWarmDiskGB)
+	}
+	if c.WarmPool < 0 || c.WarmPool > maxWarmPool {
+		return fmt.Errorf("warm_pool: %d is not between 0 and %d", c.WarmPool, maxWarmPool)
+	}
+	if c.WarmPoolEnvironments < 0 || c.WarmPoolEnvironments > maxPoolKinds {
+		return fmt.Errorf("warm_pool_environments: %d is not between 0 and %d", c.WarmPoolEnvironments, maxPoolKinds)
 	}
 	if c.Network != "" && !slices.Contains([]string{"host", "bridge", "none"}, c.Network) {
 		return fmt.Errorf("network: %q is none of host, bridge, none", c.Network)

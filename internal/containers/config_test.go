@@ -21,6 +21,9 @@ func TestSettings(t *testing.T) {
 		{"{warm_states: 1001}", "warm_states"},
 		{"{warm_disk_gb: -0.5}", "warm_disk_gb"},
 		{"{warm_disk_gb: .nan}", "warm_disk_gb"},
+		{"{warm_pool: -1}", "warm_pool"},
+		{"{warm_pool: 33}", "warm_pool"},
+		{"{warm_pool_environments: 65}", "warm_pool_environments"},
 		{"{registries: {ghcr.io: {password_env: A, password_file: B}}}", "registries.ghcr.io"},
 	} {
 		var c Config

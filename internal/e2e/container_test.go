@@ -214,6 +214,51 @@ func TestWarmRun(t *testing.T) {
 	}
 }
 
+// TestPooledRun: with warm_pool the run after a prepared state was kept takes a container that stood ready in it, its setup
+// done, and its log says so; no secret of a run is in those that stand ready.
+func TestPooledRun(t *testing.T) {
+	t.Parallel()
+	const canary = "cnry-pooled-run-88e2"
+	r, d := containerRig(t, mender(), "warm_states: 2", "warm_pool: 1")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r.serve()
+	_, err := r.client.CreateSecret(ctx, oz.SecretInput{Name: "CANARY", Value: canary})
+	assert.NilError(t, err)
+	env := r.environment(ctx, "touch prepared")
+	for i, want := range []string{"from the bare image (cold)", "from the pool of ready sandboxes (pool)", "from the pool of ready sandboxes (pool)"} {
+		run, events := r.await(ctx, r.submit(ctx, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: env}, IdempotencyKey: fmt.Sprintf("pooled %d", i)}))
+		assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s\n%s", run.Head.Status.Message, describe(events), r.log.String())
+		assert.Assert(t, is.Contains(sandboxDetail(events), want))
+		gitAs(t, r.remote, "branch", "-D", branch)
+		for len(r.standReady(t)) == 0 {
+			assert.NilError(t, ctx.Err(), r.log.String())
+			time.Sleep(20 * time.Millisecond)
+		}
+		for _, dir := range r.standReady(t) {
+			found := holds(t, canary, dir)
+			assert.Equal(t, len(found), 0, "%q", found)
+		}
+	}
+	r.signal(syscall.SIGKILL) // what stands ready goes with the server
+	r.checkContainersGone(ctx, d)
+	for len(r.standReady(t)) > 0 {
+		assert.NilError(t, ctx.Err(), r.log.String())
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// standReady names the workspaces of the containers that stand ready in the prepared state.
+func (r *rig) standReady(t *testing.T) (dirs []string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(r.dir, "data/run/workspaces/.new-*/greeting/prepared"))
+	assert.NilError(t, err)
+	for _, path := range found {
+		dirs = append(dirs, filepath.Dir(filepath.Dir(path)))
+	}
+	return dirs
+}
+
 // holds names the files below dirs that have text in them.
 func holds(t *testing.T, text string, dirs ...string) (found []string) {
 	t.Helper()
