@@ -67,14 +67,15 @@ type box struct {
 }
 
 // newBoxName gives the name of a container, a snapshot and a directory.
-func newBoxName() string { return "box-" + strings.ToLower(rand.Text()[:20]) }
+func newBoxName() string { return boxPrefix + strings.ToLower(rand.Text()[:20]) }
 
 // boot makes a container and waits until its first process asks for a job. After an error nothing of it is left.
 func (e *Executor) boot(ctx context.Context, name string, p plan) (b *box, err error) {
 	b = &box{e: e, name: name, plan: p}
+	e.making(name)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.scrap(ctx, name, p.network == executor.NetworkBridge))
+			err = errors.Join(err, e.scrap(ctx, name, p.network == executor.NetworkBridge), e.endShims(context.WithoutCancel(ctx), name))
 			b = nil
 		}
 	}()
@@ -142,7 +143,10 @@ func (b *box) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the container: %w", err)
 	}
-	if b.task, err = c.NewTask(ctx, cio.LogFile(filepath.Join(b.e.boxDir(b.name), bootLog))); err != nil {
+	// Not with ctx: containerd loses the shim of a task whose making is cut off.
+	making, cancel := context.WithTimeout(context.WithoutCancel(ctx), bootPatience)
+	defer cancel()
+	if b.task, err = c.NewTask(making, cio.LogFile(filepath.Join(b.e.boxDir(b.name), bootLog))); err != nil {
 		return fmt.Errorf("make the container: %w", err)
 	}
 	return nil
@@ -318,7 +322,11 @@ func (e *Executor) scrapNow(ctx context.Context, name string, bridged bool) erro
 	if err := e.client.ContainerService().Delete(ctx, name); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove the container: %w", err)
 	}
-	return errors.Join(left, tree.Remove(ctx, filepath.Join(e.root, boxesDir), name))
+	if err := errors.Join(left, tree.Remove(ctx, filepath.Join(e.root, boxesDir), name)); err != nil {
+		return err
+	}
+	e.unmade(name)
+	return nil
 }
 
 // endTask kills what runs in a container and removes its task. Another process may be doing the same: then the shim goes

@@ -28,8 +28,9 @@
 // bounded pieces, by itself. So a worker or a containerd that is killed and
 // started again disturbs no sandbox and loses no output: Open and List find
 // what there is. A Start that was interrupted has run nothing, and Open of
-// this package removes what it left. A sandbox whose shim is killed ends with
-// Exit.Unknown, unless its status was written before.
+// this package removes what it left: soon after too, since containerd may still
+// be at work for a client that was killed, and then loses a shim. A sandbox whose
+// shim is killed ends with Exit.Unknown, unless its status was written before.
 //
 //	<root>/sandboxes/<id>/state.json   what the next worker must know
 //	<root>/sandboxes/<id>/exit.json    how it ended
@@ -105,5 +106,6 @@
 //
 // An Executor is safe for concurrent use. It has one goroutine for each sandbox
 // that it started or opened and that has not ended, one more where a disk
-// limit is to hold, one for each ready sandbox, and one that makes those.
+// limit is to hold, one for each ready sandbox, one that makes those, and one
+// that removes leftovers.
 package containerd

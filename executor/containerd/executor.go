@@ -66,6 +66,7 @@ type Executor struct {
 	sn        string              // containerd's own snapshotter, once asked for
 	workspace map[string]int      // by key: Starts in progress, or removing
 	preparing preparer
+	made      map[string]bool // containers of ours, also such as no state names
 
 	pool pool
 
@@ -108,7 +109,7 @@ func open(ctx context.Context, root string, opts *Options) (*Executor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", o.Address, err)
 	}
-	e := &Executor{root: root, ns: ns, opts: o, client: client, known: map[string]*sandbox{}, workspace: map[string]int{}}
+	e := &Executor{root: root, ns: ns, opts: o, client: client, known: map[string]*sandbox{}, workspace: map[string]int{}, made: map[string]bool{}}
 	e.preparing = preparer{under: map[string]bool{}, failed: map[string]time.Time{}, turn: make(chan struct{}, 1)}
 	e.pool = pool{wake: make(chan struct{}, 1), kinds: map[string]*kind{}}
 	e.ctx, e.cancel = context.WithCancel(e.with(context.Background()))
@@ -137,6 +138,9 @@ func (e *Executor) begin(ctx context.Context) error {
 	if err := e.sweep(quick); err != nil {
 		return err
 	}
+	if err := e.sweepPulls(quick); err != nil {
+		return fmt.Errorf("look for leftovers: %w", err)
+	}
 	// After the containers, which may stand on states. What is left over there stands in nobody's way.
 	if err := errors.Join(e.tidyWarm(ctx), e.sweepWorkspaces(ctx)); err != nil {
 		if ctx.Err() != nil {
@@ -144,6 +148,7 @@ func (e *Executor) begin(ctx context.Context) error {
 		}
 		e.opts.Logger.Warn("remove what is left of kept states", zap.Error(err))
 	}
+	e.goes(e.keepSwept)
 	if e.opts.PoolSize > 0 {
 		e.goes(e.keepReady)
 	}

@@ -5,6 +5,7 @@ package containerd_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -106,8 +107,8 @@ func left(t testing.TB, d *containerdtest.Daemon, e *containerd.Executor, root s
 	}
 	// containerd itself takes a moment to undo what a client asked for that died.
 	ctx := newContext(t)
-	for strings.Contains(strings.Join(d.Mounts(), " "), ns) {
-		assert.NilError(t, ctx.Err(), "%q", d.Mounts())
+	for strings.Contains(strings.Join(d.Mounts(), " "), ns) || len(shimsOf(d, ns)) > 0 {
+		assert.NilError(t, ctx.Err(), "%q %v", d.Mounts(), shimsOf(d, ns))
 		_ = pauseFor(t, 10)
 	}
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + ns + "/*/")
@@ -122,6 +123,17 @@ func left(t testing.TB, d *containerdtest.Daemon, e *containerd.Executor, root s
 	rules, err := exec.Command("iptables", "-t", "nat", "-S", "POSTROUTING").CombinedOutput()
 	assert.NilError(t, err, "%s", rules)
 	assert.Check(t, !strings.Contains(string(rules), device), "%s", rules)
+}
+
+// shimsOf lists the shims of a namespace.
+func shimsOf(d *containerdtest.Daemon, ns string) (pids []int) {
+	for _, pid := range d.Shims() {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && strings.Contains(string(data), "\x00"+ns+"\x00") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // boxes lists what the containers share with the host.

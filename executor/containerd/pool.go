@@ -426,6 +426,7 @@ func (e *Executor) admit(k *kind, r *readyBox) bool {
 	}
 	k.ready, k.pause = append(k.ready, r), 0
 	e.pool.mu.Unlock()
+	e.opts.Logger.Info("a sandbox stands ready", zap.String("container", r.box.name), zap.String("state", r.base))
 	e.goes(func() {
 		select {
 		case status := <-ends:

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	ctd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"gotest.tools/v3/assert"
 
 	"github.com/oz-platform/cloudagents/executor"
@@ -163,10 +165,14 @@ func TestWorkerKilled(t *testing.T) {
 func TestWorkerKilledAnywhere(t *testing.T) {
 	d := containerdtest.Shared(t)
 	root := newRoot(t, d)
-	for round := range 8 {
-		cmd := worker(t, d, root, "many")
+	rounds := 30
+	if testing.Short() {
+		rounds = 8
+	}
+	for round := range rounds {
+		cmd := worker(t, d, root, []string{"many", "pool", "warm"}[round%3])
 		// Somewhere in the second sandbox, further each time.
-		assert.NilError(t, pauseFor(t, 20+round*35))
+		assert.NilError(t, pauseFor(t, 10+round*240/rounds))
 		assert.NilError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		e := open(t, d, root, containerd.Options{})
@@ -180,6 +186,65 @@ func TestWorkerKilledAnywhere(t *testing.T) {
 		}
 		left(t, d, e, root)
 	}
+}
+
+// TestLostShims: a shim that containerd has forgotten is ended, and nothing else is.
+func TestLostShims(t *testing.T) {
+	d := containerdtest.Shared(t)
+	root := newRoot(t, d)
+	ns := containerd.NamespaceOf(root)
+	bundle := filepath.Join(t.TempDir(), ns, "box-lost")
+	work := filepath.Join(t.TempDir(), ns, "box-lost")
+	assert.NilError(t, os.MkdirAll(filepath.Join(bundle, "rootfs"), 0o755))
+	assert.NilError(t, os.MkdirAll(work, 0o755))
+	assert.NilError(t, os.Symlink(work, filepath.Join(bundle, "work")))
+	shim := func(id, ns, address string) (ended chan struct{}) {
+		const stubborn = `trap "" TERM; while :; do sleep 0.1; done`
+		cmd := &exec.Cmd{Path: "/bin/sh", Dir: bundle, Args: []string{"/usr/bin/containerd-shim-runc-v2", "-c", stubborn, "-namespace", ns, "-id", id, "-address", address}}
+		assert.NilError(t, cmd.Start())
+		ended = make(chan struct{})
+		go func() { defer close(ended); _ = cmd.Wait() }()
+		t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+		return ended
+	}
+	others := []chan struct{}{shim("stranger", ns, d.Address()), shim("box-lost", "oz-other", d.Address()), shim("box-lost", ns, "/other.sock")}
+	lost := shim("box-lost", ns, d.Address())
+	open(t, d, root, containerd.Options{})
+	select {
+	case <-lost:
+	case <-newContext(t).Done():
+		t.Fatal("the shim is left")
+	}
+	_, err := os.Stat(bundle)
+	assert.Assert(t, os.IsNotExist(err))
+	_, err = os.Stat(work)
+	assert.Assert(t, os.IsNotExist(err))
+	for i, other := range others {
+		select {
+		case <-other:
+			t.Errorf("stranger %d was ended", i)
+		default:
+		}
+	}
+
+}
+
+// TestLostTask: a task whose container is gone, and which no sandbox names, is removed.
+func TestLostTask(t *testing.T) {
+	d := containerdtest.Shared(t)
+	root := newRoot(t, d)
+	ns := containerd.NamespaceOf(root)
+	e := open(t, d, root, containerd.Options{})
+	s := start(t, e, script("x", counting))
+	until(t, s, "3")
+	client, err := ctd.New(d.Address(), ctd.WithDefaultNamespace(ns))
+	assert.NilError(t, err)
+	defer client.Close()
+	ctx := namespaces.WithNamespace(newContext(t), ns)
+	assert.NilError(t, client.ContainerService().Delete(ctx, boxes(t, root)[0]))
+	assert.NilError(t, os.RemoveAll(filepath.Join(root, "sandboxes/x")))
+	next := open(t, d, root, containerd.Options{})
+	left(t, d, next, root)
 }
 
 // TestOrphans: what no sandbox names is removed when an Executor opens, and nothing else is.

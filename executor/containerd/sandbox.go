@@ -376,7 +376,10 @@ func (s *sandbox) settle(ctx context.Context, task ctd.Task, code int) (executor
 		s.e.opts.Logger.Warn("keep an exit status", zap.String("sandbox", s.id), zap.Error(err))
 	}
 	if task != nil {
-		if _, err := task.Delete(ctx); err != nil && !errdefs.IsNotFound(err) {
+		// Not with ctx: containerd loses the shim of a task whose removal is cut off.
+		deleting, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
+		defer cancel()
+		if _, err := task.Delete(deleting); err != nil && !errdefs.IsNotFound(err) {
 			s.e.opts.Logger.Warn("remove an ended task", zap.String("sandbox", s.id), zap.Error(err))
 		}
 	}

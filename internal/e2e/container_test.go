@@ -220,6 +220,7 @@ func TestPooledRun(t *testing.T) {
 	t.Parallel()
 	const canary = "cnry-pooled-run-88e2"
 	r, d := containerRig(t, mender(), "warm_states: 2", "warm_pool: 1")
+	r.env = append(r.env, "OZ_LOG_LEVEL=info")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	r.serve()
@@ -231,11 +232,13 @@ func TestPooledRun(t *testing.T) {
 		assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s\n%s", run.Head.Status.Message, describe(events), r.log.String())
 		assert.Assert(t, is.Contains(sandboxDetail(events), want))
 		gitAs(t, r.remote, "branch", "-D", branch)
-		for len(r.standReady(t)) == 0 {
+		for strings.Count(r.log.String(), "a sandbox stands ready") <= i {
 			assert.NilError(t, ctx.Err(), r.log.String())
 			time.Sleep(20 * time.Millisecond)
 		}
-		for _, dir := range r.standReady(t) {
+		dirs := r.standReady(t)
+		assert.Equal(t, len(dirs), 1)
+		for _, dir := range dirs {
 			found := holds(t, canary, dir)
 			assert.Equal(t, len(found), 0, "%q", found)
 		}
