@@ -73,8 +73,7 @@ func missing(t testing.TB, why string) {
 // start gives the context of the running browser.
 func (c *chrome) start() (context.Context, error) {
 	c.once.Do(func() {
-		opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU,
-			chromedp.Flag("hide-scrollbars", false), chromedp.WSURLReadTimeout(Patience))
+		opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(Patience))
 		allocator, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 		ctx, cancelBrowser := chromedp.NewContext(allocator)
 		c.ctx, c.cancel = ctx, func() { cancelBrowser(); cancel(); chromedp.FromContext(ctx).Allocator.Wait() }

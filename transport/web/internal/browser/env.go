@@ -36,6 +36,9 @@ func Start(t testing.TB, opts *Options) *Env {
 	if dir := os.Getenv("OZ_WEB_ASSETS"); dir != "" && o.Web.Assets == nil {
 		o.Web.Assets = os.DirFS(dir)
 	}
+	if o.Platform.MaxAttempts == 0 {
+		o.Platform.MaxAttempts = 1 // a run that ends as ERROR stays so
+	}
 	app, err := web.New(&o.Web)
 	assert.NilError(t, err)
 	o.Rest.Pages = app

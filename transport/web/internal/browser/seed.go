@@ -65,12 +65,12 @@ func (e *Env) Furnish(t testing.TB) *House {
 	_, err = admin.CreateRule(ctx, oz.RuleInput{Name: "style", Rule: "Write plain English"})
 	assert.NilError(t, err)
 
-	h.run(t, e, admin, oz.Request{Prompt: "Splitting a refund loses cents. Find the cause and mend it without touching the tests."}, task.StateSucceeded, h.work)
+	h.run(t, e, admin, oz.Request{Prompt: "Splitting a refund loses cents. Find the cause and mend it without touching the tests.", Config: task.Config{EnvironmentID: env.UID}}, task.StateSucceeded, h.work)
 	h.run(t, e, mary, oz.Request{Prompt: "Bring the changelog up to date with what was merged this week."}, task.StateFailed, nil)
 	h.run(t, e, admin, oz.Request{Prompt: "Move the settings page to the new form."}, task.StateError, nil)
 	h.run(t, e, admin, oz.Request{Prompt: "Rename the table invoices to bills."}, task.StateBlocked, h.work)
 	h.run(t, e, mary, oz.Request{Prompt: "Try whether the cache helps at all."}, task.StateCancelled, nil)
-	h.run(t, e, admin, oz.Request{Prompt: "Add a test for each rule of the tax table, and find out why the build of branch tax-2027 is red."}, task.StateInProgress, h.work)
+	h.run(t, e, admin, oz.Request{Prompt: "Add a test for each rule of the tax table, and find out why the build of branch tax-2027 is red.", Config: task.Config{EnvironmentID: env.UID}}, task.StateInProgress, h.work)
 	return h
 }
 

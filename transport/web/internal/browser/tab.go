@@ -253,7 +253,7 @@ func (tab *Tab) Click(selector string) {
 func (tab *Tab) ClickName(name string) {
 	tab.t.Helper()
 	tab.clickAt(fmt.Sprintf(`[...([...document.querySelectorAll("dialog[open]")].pop() ?? document).querySelectorAll("button, a, summary, label, input, select, textarea, [role=option], [role=tab]")].find((e) =>
-		e.checkVisibility() && [e.innerText?.trim(), e.getAttribute("aria-label"), e.labels?.[0]?.innerText?.trim()].includes(%s))`, quote(name)))
+		e.checkVisibility() && [e.innerText?.trim(), e.getAttribute("aria-label"), e.labels?.[0]?.innerText?.trim()].some((n) => n?.replace(/\s+/g, " ") === %s))`, quote(name)))
 }
 
 // clickAt waits until the element of an expression stands still in sight, and

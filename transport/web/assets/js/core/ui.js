@@ -49,6 +49,7 @@ const icons = {
   download: 'M12 4v11M7 11l5 5 5-5M4 20h16', stop: 'M7 7h10v10H7z', share: 'M4 12v7h16v-7M12 15V4M8 7l4-4 4 4', terminal: 'M4 5h16v14H4zM7 9l3 3-3 3M12 15h5', user: 'M12 4a4 4 0 100 8 4 4 0 000-8zM5 20a7 7 0 0114 0', alert: 'M12 4l9 16H3zM12 10v4M12 17h0', moon: 'M20 14A8 8 0 0110 4a8 8 0 1010 10z', sun: 'M12 8a4 4 0 100 8 4 4 0 000-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1 1M18 18l1 1M19 5l-1 1M6 18l-1 1',
   contrast: 'M12 3a9 9 0 100 18 9 9 0 000-18zM12 3v18M12 7l7 3M12 12h9M12 17l7-2', out: 'M10 4H4v16h6M15 8l4 4-4 4M19 12H9', keyboard: 'M3 6h18v12H3zM7 10h0M11 10h0M15 10h0M8 14h8M18 10h0', filter: 'M4 5h16l-6 8v6l-4-2v-4z', clip: 'M8 12l6-6a3 3 0 014 4l-8 8a5 5 0 01-7-7l8-8',
   file: 'M6 3h8l4 4v14H6zM14 3v4h4', send: 'M4 12l16-8-6 16-3-7z', up: 'M6 15l6-6 6 6', people: 'M9 5a3.5 3.5 0 100 7 3.5 3.5 0 000-7zM3 20a6 6 0 0112 0M16 5.5a3.5 3.5 0 010 6.5M17 14.5a6 6 0 014 5.5', panel: 'M4 5h16v14H4zM15 5v14',
+  branch: 'M7 4v16M7 15c8 0 10-3 10-7M17 4a2 2 0 100 4 2 2 0 000-4zM7 20a0 0 0 100 0', image: 'M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h0',
   question: 'M9 9a3 3 0 114 3c-1 .6-1 1-1 2M12 17h0M21 12a9 9 0 11-18 0 9 9 0 0118 0z', webhook: 'M12 4a4 4 0 00-2 7l-3 5M12 8l4 6h5M7 16h8',
 };
 
@@ -178,7 +179,8 @@ export function Form({ submit, action = 'Save', cancel, children, kind = 'primar
   const field = error?.problem?.field;
   const shown = useRef(new Set());
   shown.current = new Set();
-  const errorOf = (name) => { shown.current.add(name); return field === name ? error.message.replace(`${name}: `, '') : ''; };
+  const about = (name) => field === name || field?.startsWith(name + '.') || field?.startsWith(name + '[');
+  const errorOf = (name) => { if (about(name)) shown.current.add(field); return about(name) ? error.message.replace(`${field}: `, '') : ''; };
   const send = async (e) => {
     e.preventDefault();
     if (busy) return;
@@ -186,7 +188,8 @@ export function Form({ submit, action = 'Save', cancel, children, kind = 'primar
     try { await submit(); } catch (err) { setError(err); } finally { setBusy(false); }
   };
   const fields = children(errorOf);
-  return html`<form onSubmit=${send}>${fields}${error && !shown.current.has(field) && html`<${Failure} error=${error} />`}
+  const quick = (e) => { if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) { e.preventDefault(); e.currentTarget.requestSubmit(); } };
+  return html`<form onSubmit=${send} onKeyDown=${quick}>${fields}${error && !shown.current.has(field) && html`<${Failure} error=${error} />`}
     <div class="form-actions">${cancel && html`<${Button} kind="quiet" onClick=${cancel}>Cancel<//>`}<${Button} kind=${kind} type="submit" busy=${busy}>${action}<//></div></form>`;
 }
 
