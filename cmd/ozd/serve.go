@@ -34,6 +34,7 @@ import (
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/github"
 	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/gitlab"
 	"github.com/oz-platform/cloudagents/trigger/jira"
 	"github.com/oz-platform/cloudagents/trigger/linear"
 	"github.com/oz-platform/cloudagents/trigger/slack"
@@ -378,5 +379,5 @@ func newLogger(level string, w io.Writer) (*zap.Logger, error) {
 
 // integrations are the services that this server speaks to.
 func integrations(store *integration.Store) []trigger.Origin {
-	return []trigger.Origin{github.NewOrigin(store, nil), jira.NewOrigin(store, nil), linear.NewOrigin(store, nil), slack.NewOrigin(store, nil)}
+	return []trigger.Origin{github.NewOrigin(store, nil), gitlab.NewOrigin(store, nil), jira.NewOrigin(store, nil), linear.NewOrigin(store, nil), slack.NewOrigin(store, nil)}
 }

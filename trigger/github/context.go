@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
 )
 
 // Names of the files that agents get.
@@ -42,7 +42,7 @@ func (x occasion) told() string {
 	fmt.Fprintf(&b, " (%s):\n\n", e.url())
 	switch {
 	case e.words() != "":
-		b.WriteString(cut(e.words(), maxText*4))
+		b.WriteString(forge.Cut(e.words(), maxText*4))
 	case e.Run != nil:
 		fmt.Fprintf(&b, "The workflow %q ended: %s, on branch %s at %s.", e.Run.Name, e.Run.Conclusion, e.Run.HeadBranch, e.Run.HeadSHA)
 	case e.Suite != nil:
@@ -84,7 +84,7 @@ func (o *Origin) files(ctx context.Context, x occasion) ([]trigger.File, error) 
 			diff = e.Comment.DiffHunk
 		}
 		text := fmt.Sprintf("--- a/%s\n+++ b/%s\n%s\n", e.Comment.Path, e.Comment.Path, diff)
-		list = append(list, trigger.File{Name: diffFile, MIMEType: "text/x-diff", Data: []byte(cut(text, maxFile))})
+		list = append(list, trigger.File{Name: diffFile, MIMEType: "text/x-diff", Data: []byte(forge.Cut(text, maxFile))})
 	}
 	return list, nil
 }
@@ -190,7 +190,7 @@ func (k knowledge) text(e *event) string {
 		}
 	}
 	if t := e.thing(); t != nil {
-		fmt.Fprintf(&b, "\n## Body\n\n%s\n", cut(t.Body, maxText))
+		fmt.Fprintf(&b, "\n## Body\n\n%s\n", forge.Cut(t.Body, maxText))
 	}
 	if e.kind == onReviewComment {
 		fmt.Fprintf(&b, "\n## Commented place\n\n%s, line %d, at commit %s\n", e.Comment.Path, e.Comment.Line, e.Comment.CommitID)
@@ -200,7 +200,7 @@ func (k knowledge) text(e *event) string {
 	if k.missing != "" {
 		fmt.Fprintf(&b, "\nMore could not be read: %s\n", k.missing)
 	}
-	return cut(b.String(), maxFile)
+	return forge.Cut(b.String(), maxFile)
 }
 
 func (k knowledge) writeThing(b *strings.Builder, e *event, t *issue) {
@@ -227,15 +227,6 @@ func writeComments(b *strings.Builder, title string, list []comment) {
 	}
 	fmt.Fprintf(b, "\n## %s\n", title)
 	for _, m := range list {
-		fmt.Fprintf(b, "\n### @%s, %s\n\n%s\n", m.User.Login, m.CreatedAt.UTC().Format(time.RFC3339), cut(m.Body, maxText))
+		fmt.Fprintf(b, "\n### @%s, %s\n\n%s\n", m.User.Login, m.CreatedAt.UTC().Format(time.RFC3339), forge.Cut(m.Body, maxText))
 	}
-}
-
-// cut shortens a text and says so.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	const note = "\n[... cut here]"
-	return task.CutReason(s, most-len(note)) + note
 }

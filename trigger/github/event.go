@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
 )
 
 // event is what GitHub says has happened, as far as it counts here.
@@ -356,7 +357,7 @@ func (a Automation) matches(e *event, handle string) bool {
 		return false
 	}
 	for _, f := range a.Filter.fields() {
-		if len(f.values) > 0 && !in(f.values, e.values(f.name)...) {
+		if len(f.values) > 0 && !forge.In(f.values, e.values(f.name)...) {
 			return false
 		}
 	}
@@ -473,3 +474,11 @@ func logins(list []account) []string {
 	}
 	return names
 }
+
+// loginSyntax is how logins look at GitHub.
+var loginSyntax = forge.Syntax{Inner: "-", Last: "-", Max: 39}
+
+// Mentioned lists the logins that a text mentions, in lower case and the order
+// in which they stand there. What stands in code, in quotes, in comments of HTML
+// and in e-mail addresses does not count (Oz platform, AUT-3).
+func Mentioned(text string) []string { return loginSyntax.Mentioned(text) }

@@ -18,6 +18,7 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
 
@@ -238,22 +239,15 @@ func (o *Origin) Plan(ctx context.Context, d task.Delivery) (trigger.Plan, error
 
 // judge says what may be made of an event.
 func (o *Origin) judge(ctx context.Context, x occasion, m matches, admission integration.Admission) (trigger.Plan, error) {
-	refusal := fmt.Sprintf("@%s may start nothing: %s", x.event.author().Login, admission.Reason)
-	elsewhere := ""
-	if repos := x.settings.Repositories; len(repos) > 0 && !in(repos, x.event.Repo.FullName) {
-		elsewhere = "the integration is not set up for " + x.event.Repo.FullName + ": an administrator can add it to its repositories"
+	c := forge.Case{Provider: integration.GitHub, Author: x.event.author().Login, Admission: admission, Spoken: m.spoken}
+	if repos := x.settings.Repositories; len(repos) > 0 && !forge.In(repos, x.event.Repo.FullName) {
+		c.Elsewhere = "the integration is not set up for " + x.event.Repo.FullName + ": an administrator can add it to its repositories"
 	}
-	switch {
-	case admission.Refused && m.spoken && elsewhere == "":
-		return trigger.Plan{}, &task.Error{Code: task.CodeExternalAuthRequired, Help: &task.Help{Provider: string(integration.GitHub)}, Message: refusal}
-	case admission.Refused:
-		return trigger.Plan{Reason: refusal}, nil
-	case elsewhere != "" && m.spoken && admission.Principal.IsPerson():
-		return trigger.Plan{}, task.Errorf(task.CodeNotAuthorized, "%s", elsewhere)
-	case elsewhere != "":
-		return trigger.Plan{Reason: elsewhere}, nil
-	case admission.Held:
-		return trigger.Plan{Held: true, Reason: admission.Reason}, nil
+	switch p, err := c.Judge(); {
+	case err != nil:
+		return trigger.Plan{}, err
+	case p != nil:
+		return *p, nil
 	}
 	return o.plan(ctx, x, m, admission)
 }
@@ -296,7 +290,7 @@ func (o *Origin) own(ctx context.Context, x occasion) (reason string, err error)
 			return "@" + who.Login + " is a program", nil
 		}
 	}
-	if strings.HasPrefix(e.words(), markStart) {
+	if strings.HasPrefix(e.words(), forge.MarkStart) {
 		return "this integration wrote it", nil
 	}
 	us, err := o.us(ctx, x.Integration, x.settings)

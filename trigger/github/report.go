@@ -2,18 +2,16 @@ package github
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
 )
 
 // Kinds of outgoing messages.
@@ -41,15 +39,6 @@ type letter struct {
 	Private bool   `json:"private,omitempty"`
 }
 
-// markStart begins every comment of ours. People do not see it.
-const markStart = "<!-- oz:"
-
-// mark is how a comment is found again.
-func mark(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return markStart + hex.EncodeToString(sum[:16]) + " -->"
-}
-
 // maxComment bounds a comment; GitHub takes 65,536 characters.
 const maxComment = 60 << 10 // bytes
 
@@ -62,27 +51,26 @@ func (o *Origin) Report(ctx context.Context, n trigger.News) ([]task.Outgoing, e
 	if ok, err := trigger.AddressOf(n.Origin, &to); !ok || err != nil {
 		return nil, err
 	}
-	r := report{n: n, to: to, page: o.store.Page(n.Task.ID)}
-	switch n.Type {
-	case trigger.NewsStarted:
-		r.react()
-		r.status("**Started.** The agent begins as soon as there is room for it.")
-	case trigger.NewsContinued:
-		r.react()
-		r.status("**Working on it.** The agent was told what was written last.")
-	case trigger.NewsSignal:
-		r.signal()
+	r := report{n: n, to: to}
+	words := forge.Tell(n, o.store.Page(n.Task.ID), "Pull request")
+	if words.Nod {
+		r.add(kindReact, "react", "", letter{To: to})
+	}
+	if words.Status != "" {
+		r.status(words.Status)
+	}
+	if words.Comment != "" {
+		r.comment(words.Comment)
 	}
 	return r.out, r.err
 }
 
 // report collects what is to be told of some news.
 type report struct {
-	n    trigger.News
-	to   address
-	page string
-	out  []task.Outgoing
-	err  error
+	n   trigger.News
+	to  address
+	out []task.Outgoing
+	err error
 }
 
 func (r *report) add(kind, what, lane string, l letter) {
@@ -94,119 +82,14 @@ func (r *report) add(kind, what, lane string, l letter) {
 	r.out = append(r.out, task.Outgoing{Key: "github " + what + " " + r.n.Key, Lane: lane, Kind: kind, Body: body, Source: r.n.Origin.Source})
 }
 
-func (r *report) react() { r.add(kindReact, "react", "", letter{To: r.to}) }
-
 // status changes the one comment about the run.
 func (r *report) status(text string) {
-	if r.page != "" {
-		text += fmt.Sprintf(" [Follow the run](%s).", r.page)
-	}
-	r.add(kindStatus, "status", r.to.lane(), letter{To: r.to, Mark: mark("run " + string(r.n.Task.ID)), Text: text, Since: r.n.Task.CreatedAt})
+	r.add(kindStatus, "status", r.to.lane(), letter{To: r.to, Mark: forge.Mark("run " + string(r.n.Task.ID)), Text: text, Since: r.n.Task.CreatedAt})
 }
 
 // comment says something that stays.
 func (r *report) comment(text string) {
-	r.add(kindComment, "comment", r.to.lane(), letter{To: r.to, Mark: mark(r.n.Key), Text: text, Since: r.n.Task.CreatedAt})
-}
-
-// signal tells how a run goes on.
-func (r *report) signal() {
-	t := r.n.Task
-	state, ok := r.n.Signal.Type.State()
-	if !ok {
-		return
-	}
-	var st task.Status
-	if t.State == state { // else the run is elsewhere by now, and what it says is of that
-		st = t.Status
-	}
-	switch state {
-	case task.StateInProgress:
-		r.status("**Working on it.**")
-	case task.StateSucceeded:
-		r.status("**Done.**")
-		r.comment(joined(orElse(st.Message, "The run succeeded."), results(t), r.link()))
-	case task.StateBlocked:
-		r.status("**Waiting for an answer.**")
-		r.comment(joined("The agent needs an answer before it goes on. Write it here, and mention me.", question(st), results(t), r.link()))
-	case task.StateFailed, task.StateError:
-		code := ""
-		if st.ErrorCode != "" {
-			code = fmt.Sprintf(" (`%s`)", st.ErrorCode)
-		}
-		r.status("**Failed**" + code + ".")
-		advice := ""
-		if st.Retryable {
-			advice = "The same may work later: mention me again."
-		}
-		r.comment(joined("The run failed"+code+".", quoted(st.Message), advice, results(t), r.link()))
-	case task.StateCancelled:
-		r.status("**Cancelled.**")
-	}
-}
-
-func (r *report) link() string {
-	if r.page == "" {
-		return ""
-	}
-	return fmt.Sprintf("[The run](%s)", r.page)
-}
-
-// results lists the pull requests and branches that a run has made.
-func results(t task.Task) string {
-	var b strings.Builder
-	for _, a := range t.Artifacts {
-		switch {
-		case a.Type == task.ArtifactPullRequest:
-			fmt.Fprintf(&b, "- Pull request: %s\n", a.URL)
-		case a.Type == task.ArtifactReference && a.ReferenceType == "git_branch":
-			fmt.Fprintf(&b, "- Branch: %s\n", orElse(a.URL, a.Branch))
-		}
-	}
-	return b.String()
-}
-
-func question(st task.Status) string {
-	if st.Question == nil {
-		return quoted(st.Message)
-	}
-	text := quoted(st.Question.Text)
-	for _, c := range st.Question.Choices {
-		text += "\n- " + harmless(c)
-	}
-	return text
-}
-
-func quoted(text string) string {
-	if text == "" {
-		return ""
-	}
-	return "> " + strings.ReplaceAll(text, "\n", "\n> ")
-}
-
-func orElse(text, other string) string {
-	if strings.TrimSpace(text) == "" {
-		return other
-	}
-	return text
-}
-
-// joined makes paragraphs of what there is.
-func joined(parts ...string) string {
-	var kept []string
-	for _, p := range parts {
-		if p = strings.TrimSpace(p); p != "" {
-			kept = append(kept, p)
-		}
-	}
-	return strings.Join(kept, "\n\n")
-}
-
-// harmless keeps what an agent says from calling people: it may have read their
-// names anywhere. It also takes its comments away, among which ours would hide.
-func harmless(text string) string {
-	text = strings.ReplaceAll(text, "<!--", "&lt;!--")
-	return strings.ReplaceAll(text, "@", "@\u2060")
+	r.add(kindComment, "comment", r.to.lane(), letter{To: r.to, Mark: forge.Mark(r.n.Key), Text: text, Since: r.n.Task.CreatedAt})
 }
 
 // reportRefused answers who is to do what before a run can be made.
@@ -220,16 +103,16 @@ func (o *Origin) reportRefused(ctx context.Context, n trigger.News) ([]task.Outg
 		return nil, nil // nobody asked
 	}
 	to := x.address()
-	l := letter{To: to, Mark: mark(n.Key), Since: n.Delivery.ReceivedAt, Name: e.author().Login}
+	l := letter{To: to, Mark: forge.Mark(n.Key), Since: n.Delivery.ReceivedAt, Name: e.author().Login}
 	r := report{n: n, to: to}
 	if task.CodeOf(n.Err) != task.CodeExternalAuthRequired {
-		l.Text = fmt.Sprintf("@%s, no run could be started (`%s`).\n\n%s", l.Name, task.CodeOf(n.Err), harmless(quoted(n.Err.Error())))
+		l.Text = fmt.Sprintf("@%s, no run could be started (`%s`).\n\n%s", l.Name, task.CodeOf(n.Err), forge.Harmless(forge.Quoted(n.Err.Error())))
 		r.add(kindComment, "refused", to.lane(), l)
 		return r.out, r.err
 	}
 	// Once in a thread is enough: a stranger makes us talk no more than that.
 	r.n.Key = fmt.Sprintf("%s %s %s", n.Delivery.Source, to.lane(), e.author().key())
-	l.Account, l.Private, l.Mark = e.author().key(), e.Repo.Private, mark(r.n.Key)
+	l.Account, l.Private, l.Mark = e.author().key(), e.Repo.Private, forge.Mark(r.n.Key)
 	r.add(kindLink, "link", to.lane(), l)
 	return r.out, r.err
 }
@@ -294,7 +177,6 @@ func (o *Origin) send(ctx context.Context, i integration.Integration, s Settings
 func (o *Origin) textOf(ctx context.Context, kind string, l letter) (string, error) {
 	text := l.Text
 	if kind == kindLink {
-		text = fmt.Sprintf("@%s, your GitHub account is not linked to a member of the team that I work for, so I may start nothing for you.", l.Name)
 		link := ""
 		if l.Private {
 			var err error
@@ -302,11 +184,7 @@ func (o *Origin) textOf(ctx context.Context, kind string, l letter) (string, err
 				return "", err
 			}
 		}
-		if link != "" {
-			text += fmt.Sprintf(" [Link it here](%s) within a day, and ask again. The link is for @%s alone: nobody else should open it.", link, l.Name)
-		} else {
-			text += " Ask an administrator of the team for a link, and then ask again."
-		}
+		text = forge.Unlinked("GitHub", l.Name, link)
 	}
-	return l.Mark + "\n" + cut(text, maxComment), nil
+	return l.Mark + "\n" + forge.Cut(text, maxComment), nil
 }

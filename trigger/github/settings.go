@@ -3,12 +3,12 @@ package github
 import (
 	"bytes"
 	"encoding/json"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
 )
 
 // Names of the secrets of an integration.
@@ -39,7 +39,7 @@ type Settings struct {
 // Bounds of Settings.
 const (
 	MaxAutomations  = 50
-	MaxFilterValues = 100
+	MaxFilterValues = forge.MaxValues
 	maxName         = 64
 	maxPrompt       = 32 << 10
 )
@@ -182,7 +182,7 @@ func (s Settings) validate() error {
 	case len(s.Automations) > MaxAutomations:
 		return task.Invalid("settings.automations", "are %d, at most %d are allowed", len(s.Automations), MaxAutomations)
 	}
-	if err := checkValues("settings.repositories", s.Repositories, true); err != nil {
+	if err := forge.CheckValues("settings.repositories", s.Repositories, true); err != nil {
 		return err
 	}
 	if err := checkRepos("settings.repositories", s.Repositories); err != nil {
@@ -219,26 +219,11 @@ func (a Automation) validate(where string) error {
 		if len(f.values) > 0 && !slices.ContainsFunc(a.On, f.of) {
 			return task.Invalid(where+".filter."+f.name, "none of %v has it", a.On)
 		}
-		if err := checkValues(where+".filter."+f.name, f.values, f.pattern); err != nil {
+		if err := forge.CheckValues(where+".filter."+f.name, f.values, f.pattern); err != nil {
 			return err
 		}
 	}
 	return checkRepos(where+".filter.repos", a.Filter.Repos)
-}
-
-func checkValues(where string, values []string, pattern bool) error {
-	if len(values) > MaxFilterValues {
-		return task.Invalid(where, "has %d values, at most %d are allowed", len(values), MaxFilterValues)
-	}
-	for _, v := range values {
-		if v == "" || len(v) > 255 {
-			return task.Invalid(where, "%.50q must have 1 to 255 bytes", v)
-		}
-		if pattern && strings.ContainsAny(v, `[]\?`) {
-			return task.Invalid(where, "%.50q may have * and no other wildcard", v)
-		}
-	}
-	return nil
 }
 
 func checkRepos(where string, repos []string) error {
@@ -248,22 +233,4 @@ func checkRepos(where string, repos []string) error {
 		}
 	}
 	return nil
-}
-
-// in reports whether one of the patterns matches one of the names.
-func in(patterns []string, names ...string) bool {
-	for _, p := range patterns {
-		for _, n := range names {
-			if strings.EqualFold(p, n) || strings.Contains(p, "*") && glob(strings.ToLower(p), strings.ToLower(n)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// glob lets * stand for anything, slashes too: branches have them.
-func glob(pattern, name string) bool {
-	ok, err := path.Match(strings.ReplaceAll(pattern, "/", "\x01"), strings.ReplaceAll(name, "/", "\x01"))
-	return ok && err == nil
 }

@@ -21,8 +21,8 @@ import (
 // Provider is how a sender signs.
 type Provider string
 
-// The providers. GitLab sends its secret as it is; the others prove that they
-// know it.
+// The providers. GitLab sends its secret as it is, unless that is a signing
+// token, which begins with whsec_; the others prove that they know it.
 const (
 	GitHub          Provider = "github"
 	GitLab          Provider = "gitlab"
@@ -59,6 +59,9 @@ func (p Provider) Verify(secret []byte, h http.Header, body []byte, now time.Tim
 	case GitHub:
 		return hexSignature(secret, h, "X-Hub-Signature-256", "sha256=", sha256.New, body)
 	case GitLab:
+		if strings.HasPrefix(string(secret), "whsec_") { // a signing token, since GitLab 19
+			return verifyStandard(secret, h, body, now)
+		}
 		token, err := one(h, "X-Gitlab-Token")
 		if err != nil || subtle.ConstantTimeCompare([]byte(token), secret) != 1 {
 			return refuse(err)

@@ -1,4 +1,4 @@
-package github
+package forge
 
 import (
 	"regexp"
@@ -7,11 +7,20 @@ import (
 	"unicode/utf8"
 )
 
+// Syntax is how logins look at a forge.
+type Syntax struct {
+	// Inner are the characters that a login may have within it, beside letters
+	// and digits; Last of them may not end it.
+	Inner, Last string
+	// Max bounds a login, in bytes.
+	Max int
+}
+
 // Mentioned lists the logins that a text mentions, in lower case and the order
 // in which they stand there. What stands in code fences and spans, in quotes,
 // in comments of HTML and in e-mail addresses does not count (Oz platform,
 // AUT-3).
-func Mentioned(text string) []string {
+func (s Syntax) Mentioned(text string) []string {
 	text = withoutCode(text)
 	var list []string
 	seen := map[string]bool{}
@@ -19,8 +28,8 @@ func Mentioned(text string) []string {
 		if text[i] != '@' {
 			continue
 		}
-		login := loginAt(text[i+1:])
-		if login == "" || !mayPrecede(text[:i]) || !mayFollow(text[i+1+len(login):]) {
+		login := s.loginAt(text[i+1:])
+		if login == "" || !mayPrecede(text[:i]) || !s.mayFollow(text[i+1+len(login):]) {
 			continue
 		}
 		if login = strings.ToLower(login); !seen[login] {
@@ -32,18 +41,18 @@ func Mentioned(text string) []string {
 }
 
 // loginAt is the login that a text begins with.
-func loginAt(s string) string {
+func (s Syntax) loginAt(text string) string {
 	n := 0
-	for n < len(s) && (isAlnum(s[n]) || s[n] == '-' && n > 0) {
+	for n < len(text) && (isAlnum(text[n]) || n > 0 && strings.IndexByte(s.Inner, text[n]) >= 0) {
 		n++
 	}
-	for n > 0 && s[n-1] == '-' {
+	for n > 0 && strings.IndexByte(s.Last, text[n-1]) >= 0 {
 		n--
 	}
-	if n > 39 {
+	if n > s.Max {
 		return ""
 	}
-	return s[:n]
+	return text[:n]
 }
 
 func isAlnum(c byte) bool {
@@ -59,8 +68,8 @@ func mayPrecede(before string) bool {
 
 // mayFollow reports that a login ends here: a slash makes it a team, a second @
 // an address elsewhere.
-func mayFollow(after string) bool {
-	after = strings.TrimLeft(after, "-")
+func (s Syntax) mayFollow(after string) bool {
+	after = strings.TrimLeft(after, s.Last)
 	r, size := utf8.DecodeRuneInString(after)
 	return size == 0 || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_/@", r)
 }
