@@ -123,7 +123,7 @@ function Shell({ me, over, load, signedOut }) {
   useEffect(() => listen({ help: () => setAbove({ part: 'help' }), palette: () => setAbove((a) => a ?? { part: 'palette' }) }), []);
   useEffect(() => setOpen(false), [path]);
   return html`<${Session.Provider} value=${{ me, reload: load }}>
-    <a class="skip" href="#main">To the content</a>
+    <a class="skip" href="#main" inert=${open}>To the content</a>
     <div class="shell">
       <div class="topbar" inert=${open}><${Button} kind="quiet" icon="menu" label="Menu" aria-expanded=${open} aria-controls="nav" onClick=${() => setOpen(!open)} /><a class="brand" href=${href('/')}>${title}</a><span class="grow"></span>
         <a class="button quiet only-icon" href=${href('/notifications')} aria-label=${unread ? `Notifications, ${unread} unread` : 'Notifications'}><${Bell} unread=${unread} /></a></div>

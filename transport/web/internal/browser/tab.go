@@ -14,11 +14,13 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"gotest.tools/v3/assert"
 
 	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
@@ -279,14 +281,28 @@ func (tab *Tab) Type(selector, text string) {
 }
 
 // Press presses keys, one after the other; package kb names those that are no
-// letters.
+// letters. A key and the letter that it makes are one event, as they are from a
+// keyboard: a page that takes the key keeps the letter out.
 func (tab *Tab) Press(keys string, modifiers ...chromedp.Modifier) {
 	tab.t.Helper()
-	var opts []chromedp.KeyOption
-	if len(modifiers) > 0 {
-		opts = append(opts, chromedp.KeyModifiers(modifiers...))
+	var held int64
+	for _, m := range modifiers {
+		held |= int64(m)
 	}
-	tab.Do(chromedp.KeyEvent(keys, opts...))
+	for _, r := range keys {
+		events := kb.Encode(r)
+		down, up := events[0], events[len(events)-1]
+		if len(events) == 3 && held&^int64(chromedp.ModifierShift) == 0 {
+			down.Text, down.UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+		}
+		for _, ev := range []*input.DispatchKeyEventParams{down, up} {
+			ev.Modifiers |= held
+			tab.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+				_, err := cdp.Call(ctx, t, input.DispatchKeyEvent, *ev)
+				return err
+			}))
+		}
+	}
 }
 
 // Focused tells what has the focus, by its name for people.

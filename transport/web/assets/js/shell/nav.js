@@ -47,11 +47,11 @@ export function Nav({ current, open, close, me, unread, signedOut, help }) {
   const ref = useRef();
   useEffect(() => {
     if (!open) return undefined;
-    const before = document.activeElement;
     ref.current.querySelector('a, button').focus();
     const key = (e) => { if (e.key === 'Escape') { e.preventDefault(); close(); } };
     document.addEventListener('keydown', key);
-    return () => { document.removeEventListener('keydown', key); before?.focus?.(); };
+    // The button was inert meanwhile, and has lost the focus.
+    return () => { document.removeEventListener('keydown', key); document.querySelector('.topbar button')?.focus(); };
   }, [open]);
   return html`<nav ref=${ref} class=${`nav ${open ? 'open' : ''}`} aria-label="Main" id="nav" onClick=${(e) => { if (e.target.closest('a, .primary')) close(); }}>
     <a class="brand" href=${href('/')}><img src=${document.querySelector('link[rel="icon"]').href} alt="" />${title}</a>
