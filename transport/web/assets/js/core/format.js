@@ -40,7 +40,7 @@ export const plural = (n, one, many = one + 's') => `${number(n)} ${n === 1 ? on
 // invisible are characters that change how the text around them reads, or are
 // not seen: marks of direction, zero-width ones, controls (Trojan Source).
 // eslint-disable-next-line no-control-regex
-const invisible = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+const invisible = /\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
 
 // plain shows what a text really holds: such characters as their code points.
 // Everything that an agent or a stranger wrote passes it.

@@ -30,8 +30,8 @@ export function Presence({ who: p, open }) {
   const names = list.map((x) => `${plain(x.display_name || (x.type === 'guest' ? 'Guest' : x.uid))} (${x.role}${x.terminal ? ', in the terminal' : ''})`);
   const more = (p.more ?? 0) + Math.max(0, list.length - 4);
   return html`<button type="button" class="presence" onClick=${open} title=${names.join('\n')} aria-label=${`${list.length + (p.more ?? 0)} look on: ${names.join(', ')}${p.edit_requests ? `. ${p.edit_requests} ask to edit` : ''}`}>
-    ${list.slice(0, 4).map((x) => html`<span class=${`avatar h${hue(x.uid || x.display_name)} ${x.terminal ? 'at-terminal' : ''}`} aria-hidden="true">${initials(x.display_name || (x.type === 'guest' ? 'Guest' : x.uid))}</span>`)}
-    ${more > 0 && html`<span class="avatar" aria-hidden="true">+${more}</span>`}${p.edit_requests > 0 && html`<${Badge} look="need">${p.edit_requests} ask<//>`}</button>`;
+    ${list.slice(0, 4).map((x) => html`<span class=${`avatar h${hue(x.uid || x.display_name)} ${x.terminal ? 'at-terminal' : ''}`} data-initials=${initials(x.display_name || (x.type === 'guest' ? 'Guest' : x.uid))}></span>`)}
+    ${more > 0 && html`<span class="avatar" data-initials=${`+${more}`}></span>`}${p.edit_requests > 0 && html`<${Badge} look="need">${p.edit_requests} ask<//>`}</button>`;
 }
 
 // AskToEdit lets a viewer ask for more, and tells what became of it.

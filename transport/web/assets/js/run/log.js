@@ -11,9 +11,10 @@ export const pageSize = 500;
 //   changed()      something is different
 //   event(e)       each new event, once, in order, for who keeps sums
 //   presence(p)    who looks at the run
+//   guest          nobody can sign in again: who is refused is out
 export class Log {
-  constructor(id, { changed, event = () => {}, presence = () => {} }) {
-    Object.assign(this, { id, changed, onEvent: event, onPresence: presence });
+  constructor(id, { changed, guest = false, event = () => {}, presence = () => {} }) {
+    Object.assign(this, { id, guest, changed, onEvent: event, onPresence: presence });
     this.tail = { rows: new Rows(), first: 1, last: 0, start: true };
     this.shown = this.tail;
     this.state = 'loading'; // live, waiting, ended, failed, closed
@@ -63,7 +64,12 @@ export class Log {
     this.stop = stream(`/oz/runs/${enc(this.id)}/events`, {
       query: { presence: 'true' }, after: this.tail.last,
       event: (e) => this.#take(e),
-      state: (s, error) => { this.state = s; this.error = error ?? null; this.#flush(); this.#news(); },
+      state: (s, error) => {
+        this.#flush();
+        [this.state, this.error] = [s, error ?? null];
+        if (error?.status === 401 && this.guest) { this.state = 'failed'; this.stop(); }
+        this.#news();
+      },
       ended: (e) => e.event === 'end',
     });
   }
@@ -96,10 +102,11 @@ export class Log {
   // again follows anew after the end, when the run was taken on.
   again() { if (!this.closed && (this.state === 'ended' || this.state === 'failed')) { this.state = 'waiting'; this.#follow(); this.#news(); } }
 
-  // earlier loads the page before what is shown.
-  earlier() {
+  // earlier loads the page before what is shown. After a failure it waits to be
+  // asked by a person.
+  earlier({ asked = false } = {}) {
     const s = this.shown;
-    if (s.start || this.state === 'loading') return null;
+    if (s.start || this.state === 'loading' || (this.trouble && !asked)) return null;
     return this.busy.earlier ??= (async () => {
       try {
         const upTo = s.first - 1, after = Math.max(0, upTo - pageSize);
@@ -118,9 +125,9 @@ export class Log {
   }
 
   // later loads the page behind what is shown, up to the end.
-  later() {
+  later({ asked = false } = {}) {
     const s = this.shown;
-    if (s === this.tail) return null;
+    if (s === this.tail || (this.trouble && !asked)) return null;
     return this.busy.later ??= (async () => {
       try {
         const upTo = Math.min(s.last + pageSize, this.tail.first - 1);

@@ -2,6 +2,7 @@
 // the newest, and the place that an address names.
 import { html, useCallback, useEffect, useMemo, useRef, useState } from '../core/html.js';
 import { plain, plural } from '../core/format.js';
+import { useSession } from '../core/session.js';
 import { Button, Failure, Icon, Loading, toast } from '../core/ui.js';
 import { useOnline } from '../core/online.js';
 import { Log } from './log.js';
@@ -13,10 +14,11 @@ import { VList } from './vlist.js';
 export function useLog(id, { last, event, presence, ready = true }) {
   const [, draw] = useState(0);
   const log = useRef(null), hooks = useRef({});
+  const guest = Boolean(useSession()?.guest);
   hooks.current = { event, presence };
   useEffect(() => {
     if (!ready) return undefined;
-    const l = new Log(id, { changed: () => draw((n) => n + 1), event: (e, old) => hooks.current.event?.(e, old), presence: (p) => hooks.current.presence?.(p) });
+    const l = new Log(id, { guest, changed: () => draw((n) => n + 1), event: (e, old) => hooks.current.event?.(e, old), presence: (p) => hooks.current.presence?.(p) });
     log.current = l;
     l.open(last);
     return () => { l.close(); log.current = null; };
@@ -88,8 +90,8 @@ export function Transcript({ log, live, execution, empty }) {
     <${VList} label="Transcript" rows=${rows} rev=${log.rev} guess=${guess} control=${control} onFollow=${setFollow}
       row=${(r) => html`<${Kept} row=${r} rev=${r.rev} ctx=${ctx} />`}
       onStart=${() => log.earlier()} onEnd=${() => log.later()} onDrawn=${() => find && paint(find)}
-      before=${html`<div class="edge">${log.trouble ? html`<${Failure} error=${log.trouble} retry=${() => log.earlier()} />` : s.start ? html`<span class="dim">The log begins here</span>` : html`<span class="dim">Loading what came before event ${s.first} …</span>`}</div>`}
-      after=${html`<div class="edge">${s !== log.tail ? html`<span class="dim">Loading …</span>` : rows.length === 0 ? empty : live ? html`<span class="working dim"><i class="dot" aria-hidden="true"></i> At work</span>` : null}</div>`} />
+      before=${html`<div class="edge">${log.trouble ? html`<${Failure} error=${log.trouble} retry=${() => log.earlier({ asked: true })} />` : s.start ? html`<span class="dim">The log begins here</span>` : html`<span class="dim">Loading what came before event ${s.first} …</span>`}</div>`}
+      after=${html`<div class="edge">${s !== log.tail ? (log.trouble ? html`<${Button} onClick=${() => log.later({ asked: true })}>Load more<//>` : html`<span class="dim">Loading …</span>`) : rows.length === 0 ? empty : live ? html`<span class="working dim"><i class="dot" aria-hidden="true"></i> At work</span>` : null}</div>`} />
     <div class="jump">${(!follow || s !== log.tail) && html`<${Button} icon="down" onClick=${toEnd}>${fresh ? `${plural(fresh, 'new event')} · ` : ''}Jump to latest<//>`}</div>
     <${Connection} log=${log} /></div>`;
 }

@@ -6,6 +6,7 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../
 
 const blockSize = 256;
 const ahead = 700, slack = 200; // pixels drawn beyond the window, and when to draw anew
+const near = 1200; // pixels from an edge, where more is asked for
 
 // Heights adds up the heights of rows: where one begins, and which is at a place.
 class Heights {
@@ -59,7 +60,7 @@ class Heights {
 export function VList({ rows, rev, row, guess, label, before, after, onStart, onEnd, onFollow, onDrawn, control, className = '' }) {
   const box = useRef(), space = useRef(), win = useRef();
   const v = useRef();
-  v.current ??= { heights: new Heights(), follow: true, anchor: null, last: 0, width: 0, drawn: [0, 0] };
+  v.current ??= { heights: new Heights(), follow: true, anchors: [], last: 0, width: 0, drawn: [0, 0] };
   const me = v.current;
   const [range, setRange] = useState([0, 0]);
   me.heights.sync(rows, guess);
@@ -79,6 +80,13 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
       const next = [H.at(Math.max(0, top - ahead)), Math.min(H.rows.length, H.at(Math.max(0, bottom + ahead)) + 1)];
       if (next[0] !== f || next[1] !== t) setRange(next);
     };
+    // edges tells when the reader is near one, also without having scrolled.
+    const edges = () => {
+      const b = box.current;
+      if (!b || !me.heights.rows.length) return;
+      if (b.scrollTop < near) me.onStart?.();
+      if (b.scrollTop + b.clientHeight > b.scrollHeight - near) me.onEnd?.();
+    };
     // place puts the drawn rows where they belong and keeps the reader's place.
     const place = () => {
       const b = box.current, H = me.heights;
@@ -87,20 +95,22 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
       win.current.style.transform = `translateY(${H.top(me.drawn[0])}px)`;
       let want = b.scrollTop;
       if (me.follow) want = b.scrollHeight - b.clientHeight;
-      else if (me.anchor) {
-        const i = H.index.get(me.anchor.key);
-        me.anchor.delta += b.scrollTop - me.last; // what the reader scrolled and no event has told yet
-        if (i !== undefined) want = lead() + H.top(i) + me.anchor.delta;
+      else {
+        for (const a of me.anchors) a.delta += b.scrollTop - me.last; // what the reader scrolled and no event has told yet
+        const a = me.anchors.find((x) => H.index.has(x.key));
+        if (a) want = lead() + H.top(H.index.get(a.key)) + a.delta;
       }
       if (Math.abs(want - b.scrollTop) >= 1) { b.scrollTop = want; }
       me.last = b.scrollTop;
     };
-    // hold remembers the first row in sight.
+    // hold remembers the first rows in sight: more than one, since one may become
+    // part of another when older ones come.
     const hold = () => {
       const b = box.current, H = me.heights;
-      if (!b || !H.rows.length) { me.anchor = null; return; }
-      const y = b.scrollTop - lead(), i = H.at(Math.max(0, y));
-      me.anchor = { key: H.rows[i].key, delta: y - H.top(i) };
+      me.anchors = [];
+      if (!b || !H.rows.length) return;
+      const y = b.scrollTop - lead(), first = H.at(Math.max(0, y));
+      for (let i = first; i < Math.min(first + 4, H.rows.length); i++) me.anchors.push({ key: H.rows[i].key, delta: y - H.top(i) });
     };
     const scrolled = () => {
       const b = box.current;
@@ -112,10 +122,9 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
       hold();
       look(false);
       if (was !== me.follow) me.onFollow?.(me.follow);
-      if (b.scrollTop < 1200) me.onStart?.();
-      if (b.scrollTop + b.clientHeight > b.scrollHeight - 1200) me.onEnd?.();
+      edges();
     };
-    return { look, place, hold, scrolled };
+    return { look, place, hold, scrolled, edges };
   }, []);
   Object.assign(me, { onFollow, onStart, onEnd });
 
@@ -125,7 +134,7 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
     to(key, gap = 90) {
       if (!me.heights.index.has(key)) return false;
       me.follow = false; onFollow?.(false);
-      me.anchor = { key, delta: -gap };
+      me.anchors = [{ key, delta: -gap }];
       self.place(); self.look(true);
       return true;
     },
@@ -133,7 +142,7 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
     drawn: () => me.drawn,
   };
 
-  useLayoutEffect(() => { me.drawn = [from, to]; self.place(); self.look(false); onDrawn?.(win.current); });
+  useLayoutEffect(() => { me.drawn = [from, to]; self.place(); self.look(false); self.edges(); onDrawn?.(win.current); });
 
   useEffect(() => {
     const size = new ResizeObserver((entries) => {
