@@ -20,11 +20,13 @@ type SnapshotKind string
 // A bundle holds the commits and changes of a repository, as "git bundle"
 // makes it, to restore them; a patch has the same for people and other
 // programs, as "git apply" takes it. A plain file is one that the run has
-// declared.
+// declared. An agent file has the session files of a third party's agent, as a
+// compressed tar, with which it goes on elsewhere.
 const (
 	SnapshotBundle SnapshotKind = "bundle"
 	SnapshotPatch  SnapshotKind = "patch"
 	SnapshotPlain  SnapshotKind = "file"
+	SnapshotAgent  SnapshotKind = "agent"
 )
 
 // SnapshotFile is one file of a snapshot.
@@ -61,8 +63,8 @@ func (p SnapshotTaken) Validate() error {
 			return Invalid("files.uid", "must have 1 to 64 bytes")
 		case f.Name == "" || max(len(f.Name), len(f.MIMEType), len(f.Repo), len(f.Remote), len(f.Branch), len(f.Path)) > maxArtifactText:
 			return Invalid("files.name", "is needed, and no text of a file may have more than %d bytes", maxArtifactText)
-		case f.Kind != SnapshotBundle && f.Kind != SnapshotPatch && f.Kind != SnapshotPlain:
-			return Invalid("files.kind", "%q is none of bundle, patch, file", string(f.Kind))
+		case f.Kind != SnapshotBundle && f.Kind != SnapshotPatch && f.Kind != SnapshotPlain && f.Kind != SnapshotAgent:
+			return Invalid("files.kind", "%q is none of bundle, patch, file, agent", string(f.Kind))
 		case (f.Kind == SnapshotPlain) != (f.Path != ""):
 			return Invalid("files.path", "is for plain files, which need it")
 		case f.SizeBytes < 0 || f.SizeBytes > MaxSnapshotFileBytes:

@@ -60,6 +60,14 @@ type SkillTaker interface {
 	TakesSkills() bool
 }
 
+// SessionKeeper is a Harness whose agent keeps session files of its own, with
+// which it can go on in a workspace elsewhere.
+type SessionKeeper interface {
+	// SessionFiles lists them, as paths below stateDir, which is Session.StateDir.
+	// There are none before the agent has worked.
+	SessionFiles(stateDir string) ([]string, error)
+}
+
 // ToolUser is a Harness whose agent takes Session.Tools as they are. For any
 // other the runner offers them as servers of the Model Context Protocol, in
 // Session.MCP.

@@ -1,6 +1,8 @@
 package runner_test
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -142,4 +144,56 @@ func TestRealAgentAsks(t *testing.T) {
 	assert.Equal(t, run.State, task.StateSucceeded, "%+v", run.Status)
 	last := r.model.Requests()[len(r.model.Requests())-1]
 	assert.Assert(t, strings.Contains(string(last.Body), "release-2"))
+}
+
+// TestRealAgentsGoOnElsewhere: the sandbox is gone, and each real program goes on
+// in its own session in a new one. What holds a secret is not kept: then it is
+// told the conversation.
+func TestRealAgentsGoOnElsewhere(t *testing.T) {
+	for _, a := range realAgents(t) {
+		if a.kind == "opencode" {
+			continue // its sessions are in a database, which is not kept
+		}
+		for _, secret := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/secret=%v", a.kind, secret), func(t *testing.T) {
+				r := newAgentRig(t, a, play(a.command("echo $DEPLOY_TOKEN"), scripted.Step{Text: "I have looked."}, scripted.Step{Text: "You are welcome."}))
+				if secret {
+					_, err := r.CreateSecret(t.Context(), oz.SecretInput{Name: "DEPLOY_TOKEN", Value: "s3cr3t-Vq8Zk2Lm9Tx"})
+					assert.NilError(t, err)
+				}
+				id := r.submit(oz.Request{Prompt: "Look at FIRST-WORDS.", Config: task.Config{Harness: &task.HarnessConfig{Type: a.kind}, EnvironmentID: r.environment(nil)}})
+				run, events := r.finish(id)
+				assert.Equal(t, run.State, task.StateSucceeded, describe(events))
+				kept := 0
+				for _, p := range payloads[*task.SnapshotTaken](events) {
+					for _, f := range p.Files {
+						if f.Kind == task.SnapshotAgent {
+							kept++
+						}
+					}
+				}
+				assert.Equal(t, kept == 1, !secret, describe(events))
+				assert.Equal(t, strings.Contains(describe(events), "it holds a secret (DEPLOY_TOKEN)"), secret, describe(events))
+
+				assert.NilError(t, os.RemoveAll(r.workspace(id)))
+				assert.NilError(t, r.FollowUp(t.Context(), id, oz.Message{Text: "Thank you."}))
+				run, events = r.finish(id)
+				assert.Equal(t, run.State, task.StateSucceeded, describe(events))
+				if !secret { // a session begun anew begins the script anew, too
+					assert.Equal(t, run.Status.Message, "You are welcome.")
+				}
+				told := false
+				sessions := map[string]bool{}
+				for _, p := range payloads[*task.AgentSession](events) {
+					sessions[p.ID], told = true, told || p.Told
+				}
+				assert.Equal(t, told, secret, describe(events))
+				assert.Equal(t, len(sessions) == 1, !secret)
+				all := r.model.Requests()
+				last := string(all[len(all)-1].Body)
+				assert.Equal(t, strings.Count(last, "FIRST-WORDS"), 1, last)
+				assert.Assert(t, !strings.Contains(last, "was made anew"), "nothing is lost")
+			})
+		}
+	}
 }

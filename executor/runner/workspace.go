@@ -77,7 +77,7 @@ func (x *execution) prepare(ctx context.Context, steps *steps) (*workspace, erro
 		ws.repos, err = x.found(ctx, g)
 	}
 	if err == nil {
-		err = x.restoreFiles(ctx)
+		err = errors.Join(x.restoreFiles(ctx), x.restoreAgent(ctx))
 	}
 	if err == nil {
 		err = x.mark(ws)

@@ -29,6 +29,7 @@ type agent struct{}
 var (
 	_ cliagent.Live    = agent{}
 	_ cliagent.Skilled = agent{}
+	_ cliagent.Keeps   = agent{}
 )
 
 // Program implements cliagent.Agent.
@@ -57,6 +58,9 @@ func (agent) SkillRoot(state string) string { return filepath.Join(state, "skill
 
 // ReadsSkills implements cliagent.Skilled.
 func (agent) ReadsSkills() []string { return []string{".claude/skills"} }
+
+// SessionFiles implements cliagent.Keeps.
+func (agent) SessionFiles() []string { return []string{"projects/*/*.jsonl"} }
 
 // Launch implements cliagent.Agent.
 func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {

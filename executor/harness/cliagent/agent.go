@@ -56,6 +56,14 @@ type Recalls interface {
 	Recall(ctx context.Context, path, state string, env []string, session string, prompts []Prompt) (received []bool, known bool)
 }
 
+// Keeps is an Agent whose native sessions are in files that can be moved.
+type Keeps interface {
+	Agent
+	// SessionFiles are patterns, as filepath.Match has them, of the files below
+	// the program's home that make up its sessions, and nothing else.
+	SessionFiles() []string
+}
+
 // Patient is an Agent whose program asks the model again, and again, without a
 // word: it is stopped once the gateway has given up.
 type Patient interface {

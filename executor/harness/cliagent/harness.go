@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path"
 	"slices"
 	"time"
 
@@ -79,7 +82,8 @@ var (
 	_ harness.Harness = (*Harness)(nil)
 	_ harness.Wired   = (*Harness)(nil)
 
-	_ harness.SkillTaker = (*Harness)(nil)
+	_ harness.SkillTaker    = (*Harness)(nil)
+	_ harness.SessionKeeper = (*Harness)(nil)
 )
 
 // New returns a harness for an agent. opts may be nil.
@@ -103,6 +107,24 @@ func (h *Harness) ReadsRules() []string {
 func (h *Harness) TakesSkills() bool {
 	_, ok := h.agent.(Skilled)
 	return ok
+}
+
+// SessionFiles implements harness.SessionKeeper: they are the agent's, if that
+// has some.
+func (h *Harness) SessionFiles(stateDir string) ([]string, error) {
+	a, ok := h.agent.(Keeps)
+	if !ok || stateDir == "" {
+		return nil, nil
+	}
+	var out []string
+	for _, pattern := range a.SessionFiles() {
+		found, err := fs.Glob(os.DirFS(stateDir), path.Join(a.Program().Name, pattern))
+		if err != nil {
+			return nil, fmt.Errorf("look for the files of %s: %w", a.Program().Title, err)
+		}
+		out = append(out, found...)
+	}
+	return out, nil
 }
 
 // errTimeLimit is the cause of a context that the run's time limit ended.
@@ -202,8 +224,8 @@ func (r *run) work(ctx context.Context) (end, error) {
 		if err != nil {
 			return end{}, err
 		}
-		if first && len(fresh) == 0 && r.hist.done {
-			return succeeded(r.hist.lastWords()), nil
+		if first && len(fresh) == 0 && r.hist.done { // what it pushed last may not be in the log yet
+			return succeeded(r.hist.lastWords()), r.pushed.report(ctx, r.s)
 		}
 		if r.turnsLeft() < 0 {
 			return blocked(fmt.Sprintf("The run has used its %d turns.", r.s.Limits.MaxTurns)), nil

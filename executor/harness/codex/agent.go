@@ -36,7 +36,10 @@ func New(opts *cliagent.Options) *cliagent.Harness { return cliagent.New(agent{}
 // agent says what is Codex's own.
 type agent struct{}
 
-var _ cliagent.Skilled = agent{}
+var (
+	_ cliagent.Skilled = agent{}
+	_ cliagent.Keeps   = agent{}
+)
 
 // Program implements cliagent.Agent.
 func (agent) Program() cliagent.Program {
@@ -65,6 +68,9 @@ func (agent) SkillRoot(state string) string { return filepath.Join(state, "skill
 
 // ReadsSkills implements cliagent.Skilled.
 func (agent) ReadsSkills() []string { return []string{".agents/skills"} }
+
+// SessionFiles implements cliagent.Keeps.
+func (agent) SessionFiles() []string { return []string{"sessions/*/*/*/rollout-*.jsonl"} }
 
 // Launch implements cliagent.Agent.
 func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {

@@ -35,6 +35,7 @@ type agent struct{}
 
 var (
 	_ cliagent.Skilled  = agent{}
+	_ cliagent.Keeps    = agent{}
 	_ cliagent.Restarts = agent{}
 )
 
@@ -62,6 +63,11 @@ func (agent) SkillRoot(state string) string { return filepath.Join(state, ".gemi
 
 // ReadsSkills implements cliagent.Skilled.
 func (agent) ReadsSkills() []string { return []string{".gemini/skills", ".agents/skills"} }
+
+// SessionFiles implements cliagent.Keeps.
+func (agent) SessionFiles() []string {
+	return []string{".gemini/projects.json", ".gemini/tmp/*/.project_root", ".gemini/tmp/*/chats/*.jsonl"}
+}
 
 // Launch implements cliagent.Agent.
 func (agent) Launch(l *cliagent.Launch) (cliagent.Command, error) {

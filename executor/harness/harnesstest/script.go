@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"regexp"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
 )
@@ -39,6 +40,16 @@ func stage(r *scripted.Request, steps []scripted.Step) int {
 // stopped is what agents say of a call that was cut off.
 var stopped = regexp.MustCompile(`outcome is unknown|(?i:\b(aborted|interrupted|cancelled|canceled)\b)`)
 
+// lastWord is what a command prints when all of it went well.
+var lastWord = regexp.MustCompile(`(?:&&|\\u0026\\u0026) echo (\w+)"`)
+
+// saysItsWord reports whether a command's result has its last word, if it has one:
+// one that was killed may not be called failed.
+func saysItsWord(call scripted.Block, result string) bool {
+	m := lastWord.FindSubmatch(call.Input)
+	return m == nil || strings.Contains(result, string(m[1]))
+}
+
 // succeeded lists the calls of the conversation whose results tell no failure.
 func succeeded(r *scripted.Request) []scripted.Block {
 	calls := map[string]scripted.Block{}
@@ -48,7 +59,7 @@ func succeeded(r *scripted.Request) []scripted.Block {
 			switch {
 			case b.Type == "tool_use":
 				calls[b.ToolID] = b
-			case b.Type == "tool_result" && !b.IsError && !stopped.MatchString(b.Text):
+			case b.Type == "tool_result" && !b.IsError && !stopped.MatchString(b.Text) && saysItsWord(calls[b.ToolID], b.Text):
 				out = append(out, calls[b.ToolID])
 			}
 		}

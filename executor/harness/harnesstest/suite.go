@@ -72,7 +72,7 @@ func said(steps ...scripted.Step) []scripted.Step {
 }
 
 // patience bounds what a test waits for.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 // Run checks that a harness keeps the promises of package harness.
 func Run(t *testing.T, h Harness) {

@@ -42,7 +42,7 @@ func conformance(t *testing.T) harnesstest.Harness {
 		New: func() harness.Harness {
 			return opencode.New(&cliagent.Options{Path: path, Version: opencode.Version, Poll: 100 * time.Millisecond})
 		},
-		Wires: opencode.New(nil).Wires(), Tools: tools{}, Foreign: true, RestartStep: 5,
+		Wires: opencode.New(nil).Wires(), Tools: tools{}, Foreign: true, RestartStep: 7,
 	}
 }
 
