@@ -46,6 +46,7 @@ type Platform struct {
 	linkGuesses   access.Guesses
 	editAsks      access.Guesses // requests to edit, by person
 	presences     presences
+	terminals     terminals
 
 	running  atomic.Bool
 	draining atomic.Bool

@@ -73,6 +73,11 @@ func (s *seat) role(editor bool) {
 	s.all.change(s.id, s.who, func(x *participant) { x.editor = editor })
 }
 
+// terminal counts a terminal of somebody, or uncounts it.
+func (p *presences) terminal(id task.ID, who task.Principal, n int) {
+	p.change(id, who, func(x *participant) { x.terminals += n; x.editor = true })
+}
+
 // asked tells that the requests to edit a run have changed.
 func (p *presences) asked(id task.ID) {
 	p.mu.Lock()

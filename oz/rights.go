@@ -40,7 +40,7 @@ func (c *Client) Rights(ctx context.Context, id task.ID) (RunRights, error) {
 	r := RunRights{Role: c.roleIn(t), View: true, Steer: may(access.RunSteer), Cancel: may(access.RunCancel), Share: may(access.RunShare),
 		TakeOver: may(access.RunTakeOver), Guest: c.caller.Guest(), Links: !c.p.opts.NoLinks}
 	r.AskToEdit = !r.Steer && c.caller.Principal.IsPerson() && may(access.RunRequestEdit)
-	r.Terminal = r.TakeOver && t.State == task.StateInProgress
+	r.Terminal = r.TakeOver && terminalPossible(t) == nil
 	return r, nil
 }
 

@@ -460,7 +460,7 @@ func (c AddArtifact) apply(d *decision) error {
 }
 
 // Log lets the platform itself append to a run's log, whatever its state:
-// phases of the dispatcher and notices.
+// phases of the dispatcher, notices, and terminals that persons open and close.
 type Log struct{ Payloads []Payload }
 
 func (c Log) subject() ExecutionID { return "" }
@@ -468,10 +468,10 @@ func (c Log) subject() ExecutionID { return "" }
 func (c Log) apply(d *decision) error {
 	for _, p := range c.Payloads {
 		switch p.(type) {
-		case *Phase, *Notice, *ErrorReported:
+		case *Phase, *Notice, *ErrorReported, *Terminal:
 			d.emit(d.head.Execution, d.now, p)
 		default:
-			return Invalid("events", "the platform logs phases, notices and errors only")
+			return Invalid("events", "the platform logs phases, notices, errors and terminals only")
 		}
 	}
 	return nil

@@ -46,6 +46,8 @@ const (
 	TypeHandoff    EventType = "handoff"
 	TypeShared     EventType = "shared"
 	TypeAgent      EventType = "agent_session"
+	TypeTerminal   EventType = "terminal"
+	TypePrinted    EventType = "terminal_output"
 )
 
 // Payload is the content of an event: one of the payload types of this package.
@@ -103,6 +105,10 @@ func newPayload(t EventType) (Payload, error) {
 		return &Shared{}, nil
 	case TypeAgent:
 		return &AgentSession{}, nil
+	case TypeTerminal:
+		return &Terminal{}, nil
+	case TypePrinted:
+		return &TerminalOutput{}, nil
 	case TypeError:
 		return &ErrorReported{}, nil
 	}

@@ -119,6 +119,10 @@ type execution struct {
 	// heartbeat may begin or end it.
 	reserving atomic.Bool
 	trouble   harness.Trouble // of the model's calls
+
+	ending sync.RWMutex // held while the outcome is reported
+	ended  bool         // the platform has it: nothing more may be logged
+	tapes  map[*tape]bool
 }
 
 // Run carries out the execution that link is for and gives its outcome, which
@@ -261,6 +265,7 @@ func (x *execution) work(ctx context.Context) (harness.Outcome, error) {
 	}
 	defer detach()
 	defer x.refill(ctx, ws)()
+	defer x.takeOver(ctx, ws)()
 	return x.drive(ctx, h, ws)
 }
 
@@ -298,6 +303,13 @@ func (x *execution) report(ctx context.Context, o harness.Outcome) (harness.Outc
 
 // end flushes the log and ends the execution.
 func (x *execution) end(ctx context.Context, o harness.Outcome) error {
+	x.ending.Lock() // terminals, which log at any time, wait
+	defer x.ending.Unlock()
+	for k := range x.tapes {
+		if err := k.end(); err != nil {
+			return fmt.Errorf("log what a terminal has shown: %w", err)
+		}
+	}
 	if err := x.journal.Flush(ctx); err != nil {
 		return fmt.Errorf("flush the log: %w", err)
 	}
@@ -306,6 +318,7 @@ func (x *execution) end(ctx context.Context, o harness.Outcome) error {
 	status.Message = x.redactor.String(status.Message)
 	err := x.link.End(ctx, task.End{State: o.State, Status: status, SeenInput: o.SeenInput})
 	if err == nil {
+		x.ended = true
 		crashpoint.Hit(crashpoint.RunnerEnded)
 	}
 	return err

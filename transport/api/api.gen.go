@@ -2320,6 +2320,17 @@ type ModelUsage struct {
 // News defines model for News.
 type News = executor.News
 
+// NextTerminalRequest defines model for NextTerminalRequest.
+type NextTerminalRequest struct {
+	// WaitMs How long to wait, at most 20000.
+	WaitMs int64 `json:"wait_ms,omitempty,omitzero"`
+}
+
+// NextTerminalResponse defines model for NextTerminalResponse.
+type NextTerminalResponse struct {
+	Terminal TerminalRequest `json:"terminal,omitempty,omitzero"`
+}
+
 // OpenRunLinkRequest defines model for OpenRunLinkRequest.
 type OpenRunLinkRequest struct {
 	Token string `json:"token"`
@@ -3224,6 +3235,13 @@ type TeamItem struct {
 	Uid     string       `json:"uid"`
 }
 
+// TerminalRequest defines model for TerminalRequest.
+type TerminalRequest struct {
+	Cols       int    `json:"cols"`
+	Rows       int    `json:"rows"`
+	TerminalId string `json:"terminal_id"`
+}
+
 // TestWebhookRequest defines model for TestWebhookRequest.
 type TestWebhookRequest struct {
 	Condition *string `json:"condition,omitempty"`
@@ -3934,6 +3952,15 @@ type ListRunEventsParams struct {
 	LastEventID string `json:"Last-Event-ID,omitempty,omitzero"`
 }
 
+// OpenTerminalParams defines parameters for OpenTerminal.
+type OpenTerminalParams struct {
+	// Cols Columns, 1 to 1000. Default 80.
+	Cols int `form:"cols,omitempty" json:"cols,omitempty,omitzero"`
+
+	// Rows Rows, 1 to 1000. Default 24.
+	Rows int `form:"rows,omitempty" json:"rows,omitempty,omitzero"`
+}
+
 // PreviewScheduleParams defines parameters for PreviewSchedule.
 type PreviewScheduleParams struct {
 	CronSchedule string `form:"cron_schedule" json:"cron_schedule"`
@@ -4143,6 +4170,9 @@ type RecallMemoriesJSONRequestBody = RecallRequest
 
 // ReserveBudgetJSONRequestBody defines body for ReserveBudget for application/json ContentType.
 type ReserveBudgetJSONRequestBody = ReserveRequest
+
+// NextTerminalJSONRequestBody defines body for NextTerminal for application/json ContentType.
+type NextTerminalJSONRequestBody = NextTerminalRequest
 
 // CreateIntegrationJSONRequestBody defines body for CreateIntegration for application/json ContentType.
 type CreateIntegrationJSONRequestBody = CreateIntegrationRequest
@@ -5499,6 +5529,27 @@ type ClientInterface interface {
 	// Corresponds with POST /oz/executions/current/reserve (the `ReserveBudget` operationId).
 	ReserveBudget(ctx context.Context, body ReserveBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// NextTerminalWithBody Wait for a person who wants a terminal
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+	NextTerminalWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// NextTerminal Wait for a person who wants a terminal
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+	NextTerminal(ctx context.Context, body NextTerminalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// JoinTerminal Connect a terminal of the sandbox to the person who wants it
+	//
+	// A WebSocket with the subprotocol `oz.terminal.v1`, the other end of openTerminal.
+	//
+	// Corresponds with GET /oz/executions/current/terminals/{terminalId} (the `JoinTerminal` operationId).
+	JoinTerminal(ctx context.Context, terminalId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// UploadArtifactWithBody Store an artifact's bytes
 	//
 	// The same uid replaces what was there.
@@ -6141,6 +6192,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/runs/{runId}/sharing (the `UpdateSharing` operationId).
 	UpdateSharing(ctx context.Context, runId RunId, body UpdateSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpenTerminal Take over in a terminal of the run's sandbox
+	//
+	// A WebSocket with the subprotocol `oz.terminal.v1`, while the run is at work. Binary frames are what is typed and what
+	// is shown, at most 32 KiB each; text frames are JSON: `{"type":"resize","cols":100,"rows":30}` from the client, and
+	// `{"type":"opened","terminal_id":...}` and, last, `{"type":"closed","code":...,"reason":...}` from the server. What it
+	// shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
+	// subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
+	// of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
+	// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+	// after the upgrade.
+	//
+	// Corresponds with GET /oz/runs/{runId}/terminal (the `OpenTerminal` operationId).
+	OpenTerminal(ctx context.Context, runId RunId, params *OpenTerminalParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PreviewSchedule Tell when a schedule would tick
 	//
@@ -8433,6 +8498,57 @@ func (c *Client) ReserveBudget(ctx context.Context, body ReserveBudgetJSONReques
 	return c.Client.Do(req)
 }
 
+// NextTerminalWithBody Wait for a person who wants a terminal
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+func (c *Client) NextTerminalWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNextTerminalRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NextTerminal Wait for a person who wants a terminal
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+func (c *Client) NextTerminal(ctx context.Context, body NextTerminalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNextTerminalRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// JoinTerminal Connect a terminal of the sandbox to the person who wants it
+//
+// A WebSocket with the subprotocol `oz.terminal.v1`, the other end of openTerminal.
+//
+// Corresponds with GET /oz/executions/current/terminals/{terminalId} (the `JoinTerminal` operationId).
+func (c *Client) JoinTerminal(ctx context.Context, terminalId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewJoinTerminalRequest(c.Server, terminalId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // UploadArtifactWithBody Store an artifact's bytes
 //
 // The same uid replaces what was there.
@@ -9946,6 +10062,30 @@ func (c *Client) UpdateSharingWithBody(ctx context.Context, runId RunId, content
 // Corresponds with PUT /oz/runs/{runId}/sharing (the `UpdateSharing` operationId).
 func (c *Client) UpdateSharing(ctx context.Context, runId RunId, body UpdateSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateSharingRequest(c.Server, runId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpenTerminal Take over in a terminal of the run's sandbox
+//
+// A WebSocket with the subprotocol `oz.terminal.v1`, while the run is at work. Binary frames are what is typed and what
+// is shown, at most 32 KiB each; text frames are JSON: `{"type":"resize","cols":100,"rows":30}` from the client, and
+// `{"type":"opened","terminal_id":...}` and, last, `{"type":"closed","code":...,"reason":...}` from the server. What it
+// shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
+// subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
+// of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
+// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+// after the upgrade.
+//
+// Corresponds with GET /oz/runs/{runId}/terminal (the `OpenTerminal` operationId).
+func (c *Client) OpenTerminal(ctx context.Context, runId RunId, params *OpenTerminalParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpenTerminalRequest(c.Server, runId, params)
 	if err != nil {
 		return nil, err
 	}
@@ -14505,6 +14645,80 @@ func NewReserveBudgetRequestWithBody(server string, contentType string, body io.
 	return req, nil
 }
 
+// NewNextTerminalRequest calls the generic NextTerminal builder with application/json body
+func NewNextTerminalRequest(server string, body NextTerminalJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewNextTerminalRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewNextTerminalRequestWithBody constructs an http.Request for the NextTerminal method, with any body, and a specified content type
+func NewNextTerminalRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/terminals/next")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewJoinTerminalRequest constructs an http.Request for the JoinTerminal method
+func NewJoinTerminalRequest(server string, terminalId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "terminalId", terminalId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/terminals/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewUploadArtifactRequestWithBody constructs an http.Request for the UploadArtifact method, with any body, and a specified content type
 func NewUploadArtifactRequestWithBody(server string, artifactUid ArtifactUid, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
@@ -17052,6 +17266,71 @@ func NewUpdateSharingRequestWithBody(server string, runId RunId, contentType str
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewOpenTerminalRequest constructs an http.Request for the OpenTerminal method
+func NewOpenTerminalRequest(server string, runId RunId, params *OpenTerminalParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/%s/terminal", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cols", params.Cols, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "rows", params.Rows, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -19732,6 +20011,29 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/executions/current/reserve (the `ReserveBudget` operationId).
 	ReserveBudgetWithResponse(ctx context.Context, body ReserveBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*ReserveBudgetAnswer, error)
 
+	// NextTerminalWithBodyWithResponse Wait for a person who wants a terminal
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+	NextTerminalWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NextTerminalAnswer, error)
+
+	// NextTerminalWithResponse Wait for a person who wants a terminal
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+	NextTerminalWithResponse(ctx context.Context, body NextTerminalJSONRequestBody, reqEditors ...RequestEditorFn) (*NextTerminalAnswer, error)
+
+	// JoinTerminalWithResponse Connect a terminal of the sandbox to the person who wants it
+	//
+	// A WebSocket with the subprotocol `oz.terminal.v1`, the other end of openTerminal.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/executions/current/terminals/{terminalId} (the `JoinTerminal` operationId).
+	JoinTerminalWithResponse(ctx context.Context, terminalId string, reqEditors ...RequestEditorFn) (*JoinTerminalAnswer, error)
+
 	// UploadArtifactWithBodyWithResponse Store an artifact's bytes
 	//
 	// The same uid replaces what was there.
@@ -20446,6 +20748,22 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/runs/{runId}/sharing (the `UpdateSharing` operationId).
 	UpdateSharingWithResponse(ctx context.Context, runId RunId, body UpdateSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateSharingAnswer, error)
+
+	// OpenTerminalWithResponse Take over in a terminal of the run's sandbox
+	//
+	// A WebSocket with the subprotocol `oz.terminal.v1`, while the run is at work. Binary frames are what is typed and what
+	// is shown, at most 32 KiB each; text frames are JSON: `{"type":"resize","cols":100,"rows":30}` from the client, and
+	// `{"type":"opened","terminal_id":...}` and, last, `{"type":"closed","code":...,"reason":...}` from the server. What it
+	// shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
+	// subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
+	// of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
+	// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+	// after the upgrade.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/runs/{runId}/terminal (the `OpenTerminal` operationId).
+	OpenTerminalWithResponse(ctx context.Context, runId RunId, params *OpenTerminalParams, reqEditors ...RequestEditorFn) (*OpenTerminalAnswer, error)
 
 	// PreviewScheduleWithResponse Tell when a schedule would tick
 	//
@@ -24853,6 +25171,95 @@ func (r ReserveBudgetAnswer) ContentType() string {
 	return ""
 }
 
+type NextTerminalAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *NextTerminalResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r NextTerminalAnswer) GetJSON200() *NextTerminalResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r NextTerminalAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r NextTerminalAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r NextTerminalAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r NextTerminalAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r NextTerminalAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type JoinTerminalAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r JoinTerminalAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r JoinTerminalAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r JoinTerminalAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r JoinTerminalAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r JoinTerminalAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type UploadArtifactAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -27801,6 +28208,47 @@ func (r UpdateSharingAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateSharingAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type OpenTerminalAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r OpenTerminalAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r OpenTerminalAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r OpenTerminalAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpenTerminalAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r OpenTerminalAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -31101,6 +31549,47 @@ func (c *ClientWithResponses) ReserveBudgetWithResponse(ctx context.Context, bod
 	return ParseReserveBudgetAnswer(rsp)
 }
 
+// NextTerminalWithBodyWithResponse Wait for a person who wants a terminal
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+func (c *ClientWithResponses) NextTerminalWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NextTerminalAnswer, error) {
+	rsp, err := c.NextTerminalWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNextTerminalAnswer(rsp)
+}
+
+// NextTerminalWithResponse Wait for a person who wants a terminal
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/terminals/next (the `NextTerminal` operationId).
+func (c *ClientWithResponses) NextTerminalWithResponse(ctx context.Context, body NextTerminalJSONRequestBody, reqEditors ...RequestEditorFn) (*NextTerminalAnswer, error) {
+	rsp, err := c.NextTerminal(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNextTerminalAnswer(rsp)
+}
+
+// JoinTerminalWithResponse Connect a terminal of the sandbox to the person who wants it
+//
+// A WebSocket with the subprotocol `oz.terminal.v1`, the other end of openTerminal.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/executions/current/terminals/{terminalId} (the `JoinTerminal` operationId).
+func (c *ClientWithResponses) JoinTerminalWithResponse(ctx context.Context, terminalId string, reqEditors ...RequestEditorFn) (*JoinTerminalAnswer, error) {
+	rsp, err := c.JoinTerminal(ctx, terminalId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseJoinTerminalAnswer(rsp)
+}
+
 // UploadArtifactWithBodyWithResponse Store an artifact's bytes
 //
 // The same uid replaces what was there.
@@ -32342,6 +32831,28 @@ func (c *ClientWithResponses) UpdateSharingWithResponse(ctx context.Context, run
 		return nil, err
 	}
 	return ParseUpdateSharingAnswer(rsp)
+}
+
+// OpenTerminalWithResponse Take over in a terminal of the run's sandbox
+//
+// A WebSocket with the subprotocol `oz.terminal.v1`, while the run is at work. Binary frames are what is typed and what
+// is shown, at most 32 KiB each; text frames are JSON: `{"type":"resize","cols":100,"rows":30}` from the client, and
+// `{"type":"opened","terminal_id":...}` and, last, `{"type":"closed","code":...,"reason":...}` from the server. What it
+// shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
+// subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
+// of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
+// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+// after the upgrade.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/runs/{runId}/terminal (the `OpenTerminal` operationId).
+func (c *ClientWithResponses) OpenTerminalWithResponse(ctx context.Context, runId RunId, params *OpenTerminalParams, reqEditors ...RequestEditorFn) (*OpenTerminalAnswer, error) {
+	rsp, err := c.OpenTerminal(ctx, runId, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpenTerminalAnswer(rsp)
 }
 
 // PreviewScheduleWithResponse Tell when a schedule would tick
@@ -35837,6 +36348,68 @@ func ParseReserveBudgetAnswer(rsp *http.Response) (*ReserveBudgetAnswer, error) 
 	return response, nil
 }
 
+// ParseNextTerminalAnswer parses an HTTP response from a NextTerminalWithResponse call
+func ParseNextTerminalAnswer(rsp *http.Response) (*NextTerminalAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &NextTerminalAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest NextTerminalResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseJoinTerminalAnswer parses an HTTP response from a JoinTerminalWithResponse call
+func ParseJoinTerminalAnswer(rsp *http.Response) (*JoinTerminalAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &JoinTerminalAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 101:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseUploadArtifactAnswer parses an HTTP response from a UploadArtifactWithResponse call
 func ParseUploadArtifactAnswer(rsp *http.Response) (*UploadArtifactAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -37879,6 +38452,35 @@ func ParseUpdateSharingAnswer(rsp *http.Response) (*UpdateSharingAnswer, error) 
 	return response, nil
 }
 
+// ParseOpenTerminalAnswer parses an HTTP response from a OpenTerminalWithResponse call
+func ParseOpenTerminalAnswer(rsp *http.Response) (*OpenTerminalAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpenTerminalAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 101:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePreviewScheduleAnswer parses an HTTP response from a PreviewScheduleWithResponse call
 func ParsePreviewScheduleAnswer(rsp *http.Response) (*PreviewScheduleAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -39295,6 +39897,12 @@ type ServerInterface interface {
 	// ReserveBudget Reserve budget for a model call
 	// (POST /oz/executions/current/reserve)
 	ReserveBudget(w http.ResponseWriter, r *http.Request)
+	// NextTerminal Wait for a person who wants a terminal
+	// (POST /oz/executions/current/terminals/next)
+	NextTerminal(w http.ResponseWriter, r *http.Request)
+	// JoinTerminal Connect a terminal of the sandbox to the person who wants it
+	// (GET /oz/executions/current/terminals/{terminalId})
+	JoinTerminal(w http.ResponseWriter, r *http.Request, terminalId string)
 	// UploadArtifact Store an artifact's bytes
 	// (PUT /oz/executions/current/uploads/{artifactUid})
 	UploadArtifact(w http.ResponseWriter, r *http.Request, artifactUid ArtifactUid)
@@ -39484,6 +40092,9 @@ type ServerInterface interface {
 	// UpdateSharing Change who may see a run
 	// (PUT /oz/runs/{runId}/sharing)
 	UpdateSharing(w http.ResponseWriter, r *http.Request, runId RunId)
+	// OpenTerminal Take over in a terminal of the run's sandbox
+	// (GET /oz/runs/{runId}/terminal)
+	OpenTerminal(w http.ResponseWriter, r *http.Request, runId RunId, params OpenTerminalParams)
 	// PreviewSchedule Tell when a schedule would tick
 	// (GET /oz/schedule-preview)
 	PreviewSchedule(w http.ResponseWriter, r *http.Request, params PreviewScheduleParams)
@@ -42263,6 +42874,46 @@ func (siw *ServerInterfaceWrapper) ReserveBudget(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// NextTerminal operation middleware
+func (siw *ServerInterfaceWrapper) NextTerminal(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.NextTerminal(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// JoinTerminal operation middleware
+func (siw *ServerInterfaceWrapper) JoinTerminal(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "terminalId" -------------
+	var terminalId string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "terminalId", r.PathValue("terminalId"), &terminalId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "terminalId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.JoinTerminal(w, r, terminalId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // UploadArtifact operation middleware
 func (siw *ServerInterfaceWrapper) UploadArtifact(w http.ResponseWriter, r *http.Request) {
 
@@ -43924,6 +44575,61 @@ func (siw *ServerInterfaceWrapper) UpdateSharing(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// OpenTerminal operation middleware
+func (siw *ServerInterfaceWrapper) OpenTerminal(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "runId" -------------
+	var runId RunId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "runId", r.PathValue("runId"), &runId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params OpenTerminalParams
+
+	// ------------- Optional query parameter "cols" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cols", r.URL.Query(), &params.Cols, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cols"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cols", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "rows" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "rows", r.URL.Query(), &params.Rows, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "rows"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "rows", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.OpenTerminal(w, r, runId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // PreviewSchedule operation middleware
 func (siw *ServerInterfaceWrapper) PreviewSchedule(w http.ResponseWriter, r *http.Request) {
 
@@ -45376,6 +46082,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/edit-requests", wrapper.CreateEditRequest)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/edit-requests/{requestUid}/decision", wrapper.DecideEditRequest)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/presence", wrapper.GetPresence)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/terminal", wrapper.OpenTerminal)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/artifacts", wrapper.CreateArtifact)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/artifacts/{artifactUid}/versions", wrapper.ListPlanVersions)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/mcp-servers", wrapper.ListMcpServers)
@@ -45460,6 +46167,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/children/{runId}/cancel", wrapper.CancelChild)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/executions/current/family", wrapper.ListFamily)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/await", wrapper.AwaitRuns)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/terminals/next", wrapper.NextTerminal)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/executions/current/terminals/{terminalId}", wrapper.JoinTerminal)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/messages", wrapper.SendRunMessage)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/messages/{messageId}/read", wrapper.ReadRunMessage)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/reserve", wrapper.ReserveBudget)
@@ -48885,6 +49594,78 @@ func (response ReserveBudgetdefaultApplicationProblemPlusJSONResponse) VisitRese
 	return err
 }
 
+type NextTerminalRequestObject struct {
+	Body *NextTerminalJSONRequestBody
+}
+
+type NextTerminalResponseObject interface {
+	VisitNextTerminalResponse(w http.ResponseWriter) error
+}
+
+type NextTerminal200JSONResponse NextTerminalResponse
+
+func (response NextTerminal200JSONResponse) VisitNextTerminalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NextTerminaldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response NextTerminaldefaultApplicationProblemPlusJSONResponse) VisitNextTerminalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type JoinTerminalRequestObject struct {
+	TerminalId string `json:"terminalId"`
+}
+
+type JoinTerminalResponseObject interface {
+	VisitJoinTerminalResponse(w http.ResponseWriter) error
+}
+
+type JoinTerminal101Response struct {
+}
+
+func (response JoinTerminal101Response) VisitJoinTerminalResponse(w http.ResponseWriter) error {
+	w.WriteHeader(101)
+	return nil
+}
+
+type JoinTerminaldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response JoinTerminaldefaultApplicationProblemPlusJSONResponse) VisitJoinTerminalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type UploadArtifactRequestObject struct {
 	ArtifactUid ArtifactUid `json:"artifactUid"`
 	Body        io.Reader
@@ -51351,6 +52132,40 @@ func (response UpdateSharingdefaultApplicationProblemPlusJSONResponse) VisitUpda
 	return err
 }
 
+type OpenTerminalRequestObject struct {
+	RunId  RunId `json:"runId"`
+	Params OpenTerminalParams
+}
+
+type OpenTerminalResponseObject interface {
+	VisitOpenTerminalResponse(w http.ResponseWriter) error
+}
+
+type OpenTerminal101Response struct {
+}
+
+func (response OpenTerminal101Response) VisitOpenTerminalResponse(w http.ResponseWriter) error {
+	w.WriteHeader(101)
+	return nil
+}
+
+type OpenTerminaldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response OpenTerminaldefaultApplicationProblemPlusJSONResponse) VisitOpenTerminalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type PreviewScheduleRequestObject struct {
 	Params PreviewScheduleParams
 }
@@ -52994,6 +53809,12 @@ type StrictServerInterface interface {
 	// ReserveBudget Reserve budget for a model call
 	// (POST /oz/executions/current/reserve)
 	ReserveBudget(ctx context.Context, request ReserveBudgetRequestObject) (ReserveBudgetResponseObject, error)
+	// NextTerminal Wait for a person who wants a terminal
+	// (POST /oz/executions/current/terminals/next)
+	NextTerminal(ctx context.Context, request NextTerminalRequestObject) (NextTerminalResponseObject, error)
+	// JoinTerminal Connect a terminal of the sandbox to the person who wants it
+	// (GET /oz/executions/current/terminals/{terminalId})
+	JoinTerminal(ctx context.Context, request JoinTerminalRequestObject) (JoinTerminalResponseObject, error)
 	// UploadArtifact Store an artifact's bytes
 	// (PUT /oz/executions/current/uploads/{artifactUid})
 	UploadArtifact(ctx context.Context, request UploadArtifactRequestObject) (UploadArtifactResponseObject, error)
@@ -53183,6 +54004,9 @@ type StrictServerInterface interface {
 	// UpdateSharing Change who may see a run
 	// (PUT /oz/runs/{runId}/sharing)
 	UpdateSharing(ctx context.Context, request UpdateSharingRequestObject) (UpdateSharingResponseObject, error)
+	// OpenTerminal Take over in a terminal of the run's sandbox
+	// (GET /oz/runs/{runId}/terminal)
+	OpenTerminal(ctx context.Context, request OpenTerminalRequestObject) (OpenTerminalResponseObject, error)
 	// PreviewSchedule Tell when a schedule would tick
 	// (GET /oz/schedule-preview)
 	PreviewSchedule(ctx context.Context, request PreviewScheduleRequestObject) (PreviewScheduleResponseObject, error)
@@ -55687,6 +56511,63 @@ func (sh *strictHandler) ReserveBudget(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// NextTerminal operation middleware
+func (sh *strictHandler) NextTerminal(w http.ResponseWriter, r *http.Request) {
+	var request NextTerminalRequestObject
+
+	var body NextTerminalJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.NextTerminal(ctx, request.(NextTerminalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "NextTerminal")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(NextTerminalResponseObject); ok {
+		if err := validResponse.VisitNextTerminalResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// JoinTerminal operation middleware
+func (sh *strictHandler) JoinTerminal(w http.ResponseWriter, r *http.Request, terminalId string) {
+	var request JoinTerminalRequestObject
+
+	request.TerminalId = terminalId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.JoinTerminal(ctx, request.(JoinTerminalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "JoinTerminal")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(JoinTerminalResponseObject); ok {
+		if err := validResponse.VisitJoinTerminalResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // UploadArtifact operation middleware
 func (sh *strictHandler) UploadArtifact(w http.ResponseWriter, r *http.Request, artifactUid ArtifactUid) {
 	var request UploadArtifactRequestObject
@@ -57474,6 +58355,33 @@ func (sh *strictHandler) UpdateSharing(w http.ResponseWriter, r *http.Request, r
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateSharingResponseObject); ok {
 		if err := validResponse.VisitUpdateSharingResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// OpenTerminal operation middleware
+func (sh *strictHandler) OpenTerminal(w http.ResponseWriter, r *http.Request, runId RunId, params OpenTerminalParams) {
+	var request OpenTerminalRequestObject
+
+	request.RunId = runId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.OpenTerminal(ctx, request.(OpenTerminalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "OpenTerminal")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(OpenTerminalResponseObject); ok {
+		if err := validResponse.VisitOpenTerminalResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -91,18 +91,23 @@ func New(baseURL string, opts *Options) (*Client, error) {
 // newRaw returns the generated client, sending with s.
 func (c *Client) newRaw(s *sender) (*api.Client, error) {
 	return api.NewClient(c.base, api.WithHTTPClient(s), api.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
-		r.Header.Set("User-Agent", c.opts.UserAgent)
-		switch {
-		case c.opts.APIKey != "":
-			r.Header.Set("Authorization", "Bearer "+c.opts.APIKey)
-		case c.opts.Link != "":
-			r.Header.Set("Authorization", "Bearer "+c.opts.Link)
-		}
-		if c.opts.APIKey != "" && c.opts.Link != "" {
-			r.Header.Set("X-Oz-Link", c.opts.Link)
-		}
+		c.credentials(r.Header)
 		return nil
 	}))
+}
+
+// credentials says who asks.
+func (c *Client) credentials(h http.Header) {
+	h.Set("User-Agent", c.opts.UserAgent)
+	switch {
+	case c.opts.APIKey != "":
+		h.Set("Authorization", "Bearer "+c.opts.APIKey)
+	case c.opts.Link != "":
+		h.Set("Authorization", "Bearer "+c.opts.Link)
+	}
+	if c.opts.APIKey != "" && c.opts.Link != "" {
+		h.Set("X-Oz-Link", c.opts.Link)
+	}
 }
 
 func withDefaults(opts *Options) Options {

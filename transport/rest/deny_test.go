@@ -140,7 +140,7 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 func (th things) fill(op operation) string {
 	path := strings.NewReplacer("{runId}", th.run, "{conversationId}", th.run, "{environmentUid}", th.environment,
 		"{name}", th.secret, "{artifactUid}", th.artifact, "{keyUid}", th.key,
-		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{profileUid}", th.profile, "{endpointUid}", th.endpoint, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery, "{subscriptionUid}", th.subscription, "{subscriptionMessageId}", th.delivery, "{integrationUid}", th.webhook, "{linkUid}", th.webhook, "{requestUid}", th.webhook,
+		"{messageId}", th.message, "{mcpUid}", th.mcp, "{promptUid}", th.prompt, "{ruleUid}", th.rule, "{profileUid}", th.profile, "{endpointUid}", th.endpoint, "{storeUid}", th.store, "{memoryUid}", th.memory, "{runnerUid}", th.runner, "{scheduleId}", th.schedule, "{webhookUid}", th.webhook, "{deliveryId}", th.delivery, "{subscriptionUid}", th.subscription, "{subscriptionMessageId}", th.delivery, "{integrationUid}", th.webhook, "{linkUid}", th.webhook, "{requestUid}", th.webhook, "{terminalId}", th.webhook,
 		"{scopeType}", "Team", "{scopeUid}", access.DefaultTeam,
 		"{agentUid}", access.DefaultAgent(access.DefaultTeam), "{teamUid}", access.DefaultTeam, "{userUid}", access.DefaultUser).Replace(op.Path)
 	path += map[string]string{"listSignals": "?run_ids=" + th.run, "createArtifact": "?filename=x", "openExecutionBlob": "?key=x", "deleteLink": "?provider=slack&account=U1"}[op.ID]
@@ -186,8 +186,8 @@ func body(op operation, e *transporttest.Env) any {
 		"callMCP":   map[string]any{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": map[string]any{"name": "list_runs"}},
 		"answerRun": map[string]any{"text": "x"}, "approvePlan": map[string]any{}, "editPlan": map[string]any{"markdown": "x"}, "spawnChild": map[string]any{"key": "a", "prompt": "x"}, "awaitRuns": map[string]any{},
 		"createRunLink": map[string]any{"role": "viewer"}, "openRunLink": map[string]any{"token": "ozl_x"}, "createEditRequest": map[string]any{},
-		"decideEditRequest": map[string]any{"decision": "approve"},
-		"sendRunMessage":    map[string]any{"key": "a", "to": []string{"x"}, "subject": "s", "body": "b"},
+		"decideEditRequest": map[string]any{"decision": "approve"}, "nextTerminal": map[string]any{},
+		"sendRunMessage": map[string]any{"key": "a", "to": []string{"x"}, "subject": "s", "body": "b"},
 	}
 	if !op.Body {
 		return nil

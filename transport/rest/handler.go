@@ -12,6 +12,7 @@ import (
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
+	"github.com/oz-platform/cloudagents/transport/internal/termws"
 )
 
 // Handler serves the API over HTTP. Mount it at "/": it answers what is below
@@ -227,7 +228,11 @@ func bearer(r *http.Request) (string, error) {
 	const scheme = "Bearer "
 	header := r.Header.Get("Authorization")
 	if header == "" {
-		return "", nil
+		key, ok := termws.Key(r.Header.Values("Sec-WebSocket-Protocol"))
+		if !ok {
+			return "", task.Errorf(task.CodeAuthenticationRequired, "the subprotocol %s<key> needs the key in base64url", termws.BearerPrefix)
+		}
+		return key, nil
 	}
 	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
 		return "", task.Errorf(task.CodeAuthenticationRequired, "send an API key in the header Authorization: Bearer <key>")
