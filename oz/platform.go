@@ -37,6 +37,7 @@ type Platform struct {
 	triggers      *trigger.Engine // nil when the store keeps nothing that arrives
 	fences        fences
 	feeds         feeds
+	runs          runFeed
 	audits        audits
 	denials       denials
 	ledgers       ledgers
@@ -77,6 +78,7 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 		opts:         o,
 		environments: environment.NewStore(store, o.Clock),
 		feeds:        feeds{store: store},
+		runs:         runFeed{store: store, clock: o.Clock, logger: o.Logger},
 		linkGuesses:  access.Guesses{Max: maxLinkGuesses, Window: linkGuessWindow},
 		editAsks:     access.Guesses{Max: maxEditAsks, Window: time.Hour},
 		poke:         make(chan struct{}, 1),

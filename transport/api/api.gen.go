@@ -2765,6 +2765,11 @@ type RunExtension struct {
 	Usage     []ModelUsage `json:"usage,omitempty,omitzero"`
 }
 
+// RunGone defines model for RunGone.
+type RunGone struct {
+	RunId string `json:"run_id"`
+}
+
 // RunItem defines model for RunItem.
 type RunItem struct {
 	AgentConfig       *AmbientAgentConfig `json:"agent_config,omitempty"`
@@ -3925,6 +3930,12 @@ type DeleteLinkParams struct {
 type CreateLocalRunParams struct {
 	// OzSource What made the run, when it is this server's own CLI or page: `CLI`, `WEB_APP`, `CLOUD_MODE`, and for local runs `LOCAL` or `GITHUB_ACTION`. Default `API`, or `LOCAL`.
 	OzSource Source `json:"Oz-Source,omitempty,omitzero"`
+}
+
+// StreamRunsParams defines parameters for StreamRuns.
+type StreamRunsParams struct {
+	// LastEventID `id` of the last event that the client has.
+	LastEventID string `json:"Last-Event-ID,omitempty,omitzero"`
 }
 
 // CreateArtifactParams defines parameters for CreateArtifact.
@@ -6010,6 +6021,16 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/runners/{runnerUid} (the `UpdateRunner` operationId).
 	UpdateRunner(ctx context.Context, runnerUid string, body UpdateRunnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StreamRuns Follow the list of runs
+	//
+	// Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
+	// changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
+	// sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
+	// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+	//
+	// Corresponds with GET /oz/runs/stream (the `StreamRuns` operationId).
+	StreamRuns(ctx context.Context, params *StreamRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// AnswerRunWithBody Answer the question that a run waits with
 	//
@@ -9650,6 +9671,26 @@ func (c *Client) UpdateRunnerWithBody(ctx context.Context, runnerUid string, con
 // Corresponds with PUT /oz/runners/{runnerUid} (the `UpdateRunner` operationId).
 func (c *Client) UpdateRunner(ctx context.Context, runnerUid string, body UpdateRunnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateRunnerRequest(c.Server, runnerUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StreamRuns Follow the list of runs
+//
+// Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
+// changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
+// sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
+// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+//
+// Corresponds with GET /oz/runs/stream (the `StreamRuns` operationId).
+func (c *Client) StreamRuns(ctx context.Context, params *StreamRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStreamRunsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -16528,6 +16569,46 @@ func NewUpdateRunnerRequestWithBody(server string, runnerUid string, contentType
 	return req, nil
 }
 
+// NewStreamRunsRequest constructs an http.Request for the StreamRuns method
+func NewStreamRunsRequest(server string, params *StreamRunsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/runs/stream")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Last-Event-ID", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewAnswerRunRequest calls the generic AnswerRun builder with application/json body
 func NewAnswerRunRequest(server string, runId RunId, body AnswerRunJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -20550,6 +20631,18 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/runners/{runnerUid} (the `UpdateRunner` operationId).
 	UpdateRunnerWithResponse(ctx context.Context, runnerUid string, body UpdateRunnerJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateRunnerAnswer, error)
+
+	// StreamRunsWithResponse Follow the list of runs
+	//
+	// Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
+	// changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
+	// sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
+	// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/runs/stream (the `StreamRuns` operationId).
+	StreamRunsWithResponse(ctx context.Context, params *StreamRunsParams, reqEditors ...RequestEditorFn) (*StreamRunsAnswer, error)
 
 	// AnswerRunWithBodyWithResponse Answer the question that a run waits with
 	//
@@ -27453,6 +27546,47 @@ func (r UpdateRunnerAnswer) ContentType() string {
 	return ""
 }
 
+type StreamRunsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StreamRunsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StreamRunsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StreamRunsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StreamRunsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StreamRunsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type AnswerRunAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -32495,6 +32629,24 @@ func (c *ClientWithResponses) UpdateRunnerWithResponse(ctx context.Context, runn
 		return nil, err
 	}
 	return ParseUpdateRunnerAnswer(rsp)
+}
+
+// StreamRunsWithResponse Follow the list of runs
+//
+// Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
+// changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
+// sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
+// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/runs/stream (the `StreamRuns` operationId).
+func (c *ClientWithResponses) StreamRunsWithResponse(ctx context.Context, params *StreamRunsParams, reqEditors ...RequestEditorFn) (*StreamRunsAnswer, error) {
+	rsp, err := c.StreamRuns(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStreamRunsAnswer(rsp)
 }
 
 // AnswerRunWithBodyWithResponse Answer the question that a run waits with
@@ -37925,6 +38077,32 @@ func ParseUpdateRunnerAnswer(rsp *http.Response) (*UpdateRunnerAnswer, error) {
 	return response, nil
 }
 
+// ParseStreamRunsAnswer parses an HTTP response from a StreamRunsWithResponse call
+func ParseStreamRunsAnswer(rsp *http.Response) (*StreamRunsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StreamRunsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseAnswerRunAnswer parses an HTTP response from a AnswerRunWithResponse call
 func ParseAnswerRunAnswer(rsp *http.Response) (*AnswerRunAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -40044,6 +40222,9 @@ type ServerInterface interface {
 	// UpdateRunner Change a runner profile
 	// (PUT /oz/runners/{runnerUid})
 	UpdateRunner(w http.ResponseWriter, r *http.Request, runnerUid string)
+	// StreamRuns Follow the list of runs
+	// (GET /oz/runs/stream)
+	StreamRuns(w http.ResponseWriter, r *http.Request, params StreamRunsParams)
 	// AnswerRun Answer the question that a run waits with
 	// (POST /oz/runs/{runId}/answer)
 	AnswerRun(w http.ResponseWriter, r *http.Request, runId RunId)
@@ -44036,6 +44217,47 @@ func (siw *ServerInterfaceWrapper) UpdateRunner(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// StreamRuns operation middleware
+func (siw *ServerInterfaceWrapper) StreamRuns(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StreamRunsParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Last-Event-ID", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Last-Event-ID", Err: err})
+			return
+		}
+
+		params.LastEventID = LastEventID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StreamRuns(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // AnswerRun operation middleware
 func (siw *ServerInterfaceWrapper) AnswerRun(w http.ResponseWriter, r *http.Request) {
 
@@ -46032,6 +46254,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/messages/{messageId}/delivered", wrapper.MarkMessageDelivered)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/agent/events", wrapper.ListSignals)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/events/{runId}", wrapper.ReportSignal)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/stream", wrapper.StreamRuns)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/runs/{runId}/events", wrapper.ListRunEvents)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/runs/{runId}/answer", wrapper.AnswerRun)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/runs/{runId}/plan", wrapper.EditPlan)
@@ -51451,6 +51674,74 @@ func (response UpdateRunnerdefaultApplicationProblemPlusJSONResponse) VisitUpdat
 	return err
 }
 
+type StreamRunsRequestObject struct {
+	Params StreamRunsParams
+}
+
+type StreamRunsResponseObject interface {
+	VisitStreamRunsResponse(w http.ResponseWriter) error
+}
+
+type StreamRuns200TexteventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response StreamRuns200TexteventStreamResponse) VisitStreamRunsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type StreamRunsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StreamRunsdefaultApplicationProblemPlusJSONResponse) VisitStreamRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type AnswerRunRequestObject struct {
 	RunId RunId `json:"runId"`
 	Body  *AnswerRunJSONRequestBody
@@ -53956,6 +54247,9 @@ type StrictServerInterface interface {
 	// UpdateRunner Change a runner profile
 	// (PUT /oz/runners/{runnerUid})
 	UpdateRunner(ctx context.Context, request UpdateRunnerRequestObject) (UpdateRunnerResponseObject, error)
+	// StreamRuns Follow the list of runs
+	// (GET /oz/runs/stream)
+	StreamRuns(ctx context.Context, request StreamRunsRequestObject) (StreamRunsResponseObject, error)
 	// AnswerRun Answer the question that a run waits with
 	// (POST /oz/runs/{runId}/answer)
 	AnswerRun(ctx context.Context, request AnswerRunRequestObject) (AnswerRunResponseObject, error)
@@ -57881,6 +58175,32 @@ func (sh *strictHandler) UpdateRunner(w http.ResponseWriter, r *http.Request, ru
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateRunnerResponseObject); ok {
 		if err := validResponse.VisitUpdateRunnerResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StreamRuns operation middleware
+func (sh *strictHandler) StreamRuns(w http.ResponseWriter, r *http.Request, params StreamRunsParams) {
+	var request StreamRunsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.StreamRuns(ctx, request.(StreamRunsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StreamRuns")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(StreamRunsResponseObject); ok {
+		if err := validResponse.VisitStreamRunsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -153,23 +153,30 @@ func unknownType(err error) bool {
 // pause waits before the stream is opened again, or ends the watch with the
 // error when that cannot help.
 func (w *watch) pause(ctx context.Context, err error) {
+	if err := pauseStream(ctx, w.c.opts.Clock, w.delays, err); err != nil {
+		w.fail(err)
+	}
+}
+
+// pauseStream waits before a stream that broke off with err is opened again. It
+// fails when that cannot help.
+func pauseStream(ctx context.Context, clock task.Clock, delays backoff.BackOff, err error) error {
 	if cause := ctx.Err(); cause != nil {
-		w.fail(cause)
-		return
+		return cause
 	}
 	if refused(err) {
-		w.fail(err)
-		return
+		return err
 	}
-	delay := w.delays.NextBackOff()
+	delay := delays.NextBackOff()
 	var e *task.Error
 	if errors.As(err, &e) && e.RetryAfterMS > 0 {
 		delay = time.Duration(e.RetryAfterMS) * time.Millisecond
 	}
 	select {
-	case <-w.c.opts.Clock.After(delay):
+	case <-clock.After(delay):
+		return nil
 	case <-ctx.Done():
-		w.fail(ctx.Err())
+		return ctx.Err()
 	}
 }
 
