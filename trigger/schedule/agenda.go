@@ -72,15 +72,23 @@ func (a *agenda) first() (time.Time, bool) {
 }
 
 // silent gives the entries whose tick was to start before a moment and that
-// no alarm was raised for.
-func (a *agenda) silent(before time.Time) []entry {
+// no alarm was raised for. It looks at those only that are to be looked at
+// soon, since one that is late is tried again: of many entries they are few.
+func (a *agenda) silent(before, soon time.Time) []entry {
 	var list []entry
-	for _, e := range a.entries {
-		if !e.start.IsZero() && e.start.Before(before) && !e.alarmed {
+	var walk func(i int)
+	walk = func(i int) {
+		if i >= len(a.queue) || a.queue[i].wake.After(soon) { // and so are all below it in the heap
+			return
+		}
+		if e := a.queue[i]; !e.start.IsZero() && e.start.Before(before) && !e.alarmed {
 			e.alarmed = true
 			list = append(list, *e)
 		}
+		walk(2*i + 1)
+		walk(2*i + 2)
 	}
+	walk(0)
 	return list
 }
 

@@ -301,7 +301,7 @@ func (s *Scheduler) watch(now time.Time) {
 		return
 	}
 	s.silentAt = now.Add(s.opts.Silence / 4)
-	for _, a := range s.agenda.silent(now.Add(-s.opts.Silence)) {
+	for _, a := range s.agenda.silent(now.Add(-s.opts.Silence), now.Add(max(lastRetry, s.opts.Poll))) {
 		s.opts.Logger.Error("a schedule's tick has no line in the ledger", zap.String("schedule_id", a.id), zap.Time("start", a.start),
 			zap.Duration("late", now.Sub(a.start)), zap.Error(a.failure))
 		s.opts.OnSilence(a.id, a.start)

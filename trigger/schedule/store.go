@@ -73,6 +73,27 @@ type document struct {
 	Deleted bool `json:"deleted,omitempty"`
 
 	revision int64
+	works    *works
+}
+
+// works is a document's clockwork, for the settings that it was made of: to
+// read a time zone takes longer than to tell the next tick.
+type works struct {
+	cron, zone string
+	Cron
+	loc *time.Location
+}
+
+// clockwork is that of the schedule, made once.
+func (d *document) clockwork() (Cron, *time.Location, error) {
+	if w := d.works; w != nil && w.cron == d.Cron && w.zone == d.Timing.TimeZone {
+		return w.Cron, w.loc, nil
+	}
+	c, loc, err := d.Schedule.clockwork()
+	if err == nil {
+		d.works = &works{cron: d.Cron, zone: d.Timing.TimeZone, Cron: c, loc: loc}
+	}
+	return c, loc, err
 }
 
 // Create stores a new schedule of owner. Its first tick comes after now. It
