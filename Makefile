@@ -4,7 +4,7 @@ GO    ?= go
 TOOL  := $(GO) tool -modfile=internal/tools/go.mod
 export CGO_ENABLED ?= 1
 
-.PHONY: help build test deps lint fresh race bench figures quickstart chaos load
+.PHONY: screenshots help build test deps lint fresh race bench figures quickstart chaos load
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,10 @@ bench: ## one table: ours beside the peers and the limits, as ratios measured in
 	cd internal/bench && GOFLAGS=-mod=mod $(GO) run . $(BENCH)
 
 figures: ## start, memory, size, first event, group commit, second clone, redaction, gateway, schedules: ratios within one run
-	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchtime 2s ./cmd/ozd ./internal/e2e ./task/sqlitestore ./environment ./secrets ./executor/local ./executor/containerd ./executor/gateway ./trigger/schedule
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchtime 2s ./cmd/ozd ./internal/e2e ./task/sqlitestore ./environment ./secrets ./executor/local ./executor/containerd ./executor/gateway ./trigger/schedule ./transport/web
+
+screenshots: ## the pictures of the web app, in transport/web/screenshots
+	OZ_SCREENSHOTS=1 OZ_TEST_REQUIRE=1 $(GO) test -count=1 -run '^TestScreenshots$$' ./transport/web
 
 quickstart: ## a run from prompt to pushed branch, on this machine
 	$(GO) run ./examples/quickstart

@@ -107,6 +107,7 @@ func TestWebApp(t *testing.T) {
 
 	assets := t.TempDir()
 	assert.NilError(t, os.WriteFile(filepath.Join(assets, "index.html"), []byte("<p>mine {{api}}"), 0o600))
+	assert.NilError(t, os.WriteFile(filepath.Join(assets, "terminal.html"), []byte("x"), 0o600))
 	url, stop = start(t, nil, "--data", t.TempDir(), "--web-assets", assets, "--public-url", "https://x.example/oz")
 	_, _, page = get(url + "/")
 	assert.Equal(t, page, "<p>mine /oz/api/v1")

@@ -9,10 +9,15 @@
 //
 // A Go service mounts the app below any path of its own, beside the API:
 //
-//	api, err := rest.New(platform, nil)
-//	app, err := web.New(&web.Options{Prefix: "/agents"})
+//	pages, err := web.New(&web.Options{Prefix: "/agents"})
+//	api, err := rest.New(platform, &rest.Options{Pages: pages})
 //	mux.Handle("/api/v1/", api)
-//	mux.Handle("/agents/", app)
+//	mux.Handle("/agents/", api)
+//
+// People sign in with an API key, the link that the server prints at its first
+// start, or at the identity provider of rest.Options.SignIn; what the browser
+// keeps is a cookie that no script can read. To work on the pages, start ozd
+// with --web-assets transport/web/assets and reload.
 //
 // Nothing that an agent or a stranger has written can act in a page: texts
 // become text nodes, links lead to http, https and mailto only, and the content

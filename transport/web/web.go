@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -317,8 +318,9 @@ func acceptsGzip(header string) bool {
 	for part := range strings.SplitSeq(header, ",") {
 		name, weight, _ := strings.Cut(part, ";")
 		if strings.TrimSpace(name) == "gzip" {
-			q := strings.ReplaceAll(weight, " ", "")
-			return q != "q=0" && !strings.HasPrefix(q, "q=0.000")
+			value, ok := strings.CutPrefix(strings.ReplaceAll(weight, " ", ""), "q=")
+			q, err := strconv.ParseFloat(value, 64)
+			return !ok || err == nil && q > 0
 		}
 	}
 	return false

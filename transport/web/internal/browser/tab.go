@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -35,6 +36,8 @@ type View struct {
 	Key string
 	// Stranger has no session.
 	Stranger bool
+	// Root is where the browser reaches the server; default its own address.
+	Root string
 	// Allow are parts of messages in the console that are part of the test,
 	// such as "401".
 	Allow []string
@@ -82,7 +85,7 @@ func (e *Env) Tab(t testing.TB, v *View) *Tab {
 	}
 	parent, err := shared.start()
 	assert.NilError(t, err)
-	tab := &Tab{t: t, root: e.URL, allow: append(v.Allow[:len(v.Allow):len(v.Allow)], coming...), byID: map[network.RequestID]int{}}
+	tab := &Tab{t: t, root: cmp.Or(v.Root, e.URL), allow: append(v.Allow[:len(v.Allow):len(v.Allow)], coming...), byID: map[network.RequestID]int{}}
 	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
 	tab.ctx = ctx
 	t.Cleanup(func() {
