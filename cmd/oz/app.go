@@ -76,7 +76,7 @@ in the command line; 130 interrupted.`,
 	cmd.Flags().BoolP("version", "V", false, "print the version")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.environmentCommand(), a.scheduleCommand(), a.secretCommand(), a.mcpCommand(),
+	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.sessionCommand(), a.environmentCommand(), a.scheduleCommand(), a.secretCommand(), a.mcpCommand(),
 		a.promptCommand(), a.ruleCommand(), a.webhookCommand(), a.triggerCommand(), a.integrationCommand(), a.subscriptionCommand(), a.explainCommand(), a.memoryStoreCommand(), a.memoryCommand(), a.artifactCommand(), a.modelCommand(), a.runnerCommand(), a.workerCommand(), a.usageCommand(), a.statsCommand(), a.budgetCommand(), a.auditCommand(),
 		a.teamCommand(), a.keyCommand(), a.loginCommand(), a.logoutCommand(),
 		a.whoamiCommand(), a.debugInfoCommand(), a.completionsCommand(), a.supportCommand())
@@ -126,8 +126,10 @@ func (a *app) client() (*client.Client, error) {
 
 // dial makes a client with a key, or without one where none is needed.
 func (a *app) dial(key string) (*client.Client, error) {
-	return client.New(a.server, &client.Options{APIKey: key, UserAgent: "oz-cli/" + version.Number, HTTPClient: &http.Client{Transport: a.wire}})
+	return client.New(a.server, &client.Options{APIKey: key, UserAgent: "oz-cli/" + version.Number, HTTPClient: a.carrier()})
 }
+
+func (a *app) carrier() *http.Client { return &http.Client{Transport: a.wire} }
 
 // json reports that the output is for programs.
 func (a *app) json() bool { return a.filter.code != nil || a.format == "json" || a.format == "ndjson" }

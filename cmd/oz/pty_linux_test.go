@@ -86,3 +86,110 @@ func TestAtATerminal(t *testing.T) {
 	assert.Equal(t, code, 0, screen)
 	assert.Assert(t, !strings.Contains(screen, servertest.APIKey))
 }
+
+// seat is a person at a terminal with a command.
+type seat struct {
+	t       *testing.T
+	person  *os.File
+	program *os.File
+	shown   servertest.Buffer
+	code    chan int
+	seen    int // of what is shown
+}
+
+// seated starts a command at a terminal.
+func (d *desk) seated(args ...string) *seat {
+	d.t.Helper()
+	s := &seat{t: d.t, code: make(chan int, 1)}
+	s.person, s.program = terminal(d.t)
+	cmd := d.command(args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.program, s.program, s.program
+	assert.NilError(d.t, cmd.Start())
+	go func() { // ends when the pair is closed
+		buf := make([]byte, 4096)
+		for {
+			n, err := s.person.Read(buf)
+			_, _ = s.shown.Write(buf[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	go func() { _ = cmd.Wait(); s.code <- cmd.ProcessState.ExitCode() }()
+	return s
+}
+
+func (s *seat) types(text string) {
+	s.t.Helper()
+	_, err := s.person.WriteString(text)
+	assert.NilError(s.t, err)
+}
+
+// sees waits for text behind what was seen before.
+func (s *seat) sees(text string) {
+	s.t.Helper()
+	await(s.t, text, func() bool {
+		i := strings.Index(s.shown.String()[s.seen:], text)
+		if i >= 0 {
+			s.seen += i + len(text)
+		}
+		return i >= 0
+	})
+}
+
+// TestSessionAttach takes part in a run from a terminal: follows it, steers it,
+// takes over in its sandbox and comes back to a terminal as it was.
+func TestSessionAttach(t *testing.T) {
+	d := newDesk(t)
+	id := d.object("agent", "run-cloud", "-p", "wait for it", "--no-environment")["run_id"].(string)
+	s := d.seated("session", "attach", id)
+	s.sees("You are here as owner")
+	s.sees("waiting")
+	before, err := unix.IoctlGetTermios(int(s.program.Fd()), unix.TCGETS)
+	assert.NilError(t, err)
+	s.types("and say please\n")
+	s.sees("» and say please")
+	s.types("/who\n")
+	s.sees("Admin (editor)")
+	s.types("/dance\n")
+	s.sees("there is no /dance")
+	s.types("/answer yes\n")
+	s.sees("oz: ")
+
+	s.types("/terminal\n")
+	s.sees("You have taken over")
+	s.types("stty size; echo run=$OZ_RUN_ID\r")
+	s.sees("run=" + id)
+	s.types("echo $((6*7))-apples; exit 4\r")
+	s.sees("42-apples")
+	s.sees("Back in the run: the shell has ended with 4")
+	after, err := unix.IoctlGetTermios(int(s.program.Fd()), unix.TCGETS)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, after, before)
+	s.sees("has taken over in a terminal") // of the log, which waited
+	s.types("/terminal\n")
+	s.sees("You have taken over")
+	s.types("echo $((6*8))-pears\r")
+	s.sees("48-pears")
+	s.types("\x1d")
+	s.sees("Back in the run: you have left the terminal")
+
+	d.letGo()
+	s.sees("SUCCEEDED")
+	s.sees("A message takes it on")
+	s.types("/quit\n")
+	s.sees("The run goes on")
+	assert.Equal(t, <-s.code, 0)
+	after, err = unix.IoctlGetTermios(int(s.program.Fd()), unix.TCGETS)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, after, before)
+
+	cmd := d.command("session", "attach", d.server.URL+"/runs/"+id) // a script: the outcome
+	cmd.Stdin = strings.NewReader("/who\n")
+	r := finish(t, cmd)
+	assert.Equal(t, r.code, 0, r.err)
+	has(t, r.out, "waiting", "▷ Admin has taken over in a terminal", "42-apples", "◁ the terminal is closed: the shell has ended", "■ SUCCEEDED")
+	d.fails(exitUsage, "must be like https://server/runs/RUN_ID", "session", "attach", "https://example.com/elsewhere")
+	d.fails(exitUsage, "neither a run's id", "session", "attach", "ftp://example.com/runs/x")
+	d.fails(exitFailure, "does not exist, or you may not see it", "session", "attach", "nope")
+}

@@ -3,9 +3,11 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -41,6 +43,8 @@ func (p *Printer) Event(e task.Event) {
 		p.text(d.ID, "2", d.Text, d.More)
 	case *task.ToolOutput:
 		p.output(d.Text)
+	case *task.TerminalOutput:
+		p.output(Plain(d.Text))
 	default:
 		p.endLine()
 		p.line(e)
@@ -66,6 +70,8 @@ func (p *Printer) line(e task.Event) {
 		p.printf("35", "◆ %s", ArtifactTitle(d.Artifact))
 	case *task.Notice:
 		p.printf("33", "! %s", d.Text)
+	case *task.Terminal:
+		p.terminal(d)
 	case *task.ErrorReported:
 		p.printf("31", "✗ %s: %s", d.Code, d.Message)
 	case *task.Compaction:
@@ -111,6 +117,24 @@ func (p *Printer) phase(d *task.Phase) {
 		p.printf("31", "  %s failed after %s%s", d.Name, took, suffix(d.Detail))
 	}
 }
+
+// terminal tells that somebody has taken over, and the end of that.
+func (p *Printer) terminal(d *task.Terminal) {
+	if d.State == task.TerminalOpened {
+		p.printf("35", "▷ %s has taken over in a terminal", cmp.Or(d.By.DisplayName, d.By.UID))
+		return
+	}
+	p.printf("35", "◁ the terminal is closed: %s", d.Reason)
+}
+
+// escapes are what moves a terminal's cursor, sets its colours and title.
+var escapes = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(\x07|\x1b\\)?|[ -/]*[0-~])`)
+
+// Plain takes the escapes of terminals out of a text.
+func Plain(text string) string { return escapes.ReplaceAllString(text, "") }
+
+// CleanText makes words of others fit for one line of a terminal.
+func CleanText(s string) string { return strings.Join(strings.Fields(clean(s)), " ") }
 
 func suffix(detail string) string {
 	if detail == "" {

@@ -63,6 +63,10 @@ func (s *Stream) Event(e task.Event) {
 		s.emit(object{"type": "system", "event_type": "state_changed", "state": d.To, "status_message": d.Status})
 	case *task.Phase:
 		s.emit(object{"type": "system", "event_type": "phase", "phase": d.Name, "status": d.Status, "duration_ms": d.DurationMS, "detail": d.Detail})
+	case *task.Terminal:
+		s.emit(object{"type": "system", "event_type": "terminal_" + string(d.State), "terminal_id": d.ID, "by": d.By.UID, "reason": d.Reason})
+	case *task.TerminalOutput:
+		s.emit(object{"type": "system", "event_type": "terminal_output", "terminal_id": d.ID, "text": d.Text})
 	case *task.Notice:
 		s.emit(object{"type": "system", "event_type": "notice", "text": d.Text})
 	case *task.ErrorReported:
