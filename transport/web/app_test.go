@@ -2,14 +2,21 @@ package web_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
+	"github.com/zitadel/oidc/v3/example/server/exampleop"
+	"github.com/zitadel/oidc/v3/example/server/storage"
+	"github.com/zitadel/oidc/v3/pkg/op"
 	"gotest.tools/v3/assert"
 
 	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/oz/access/oidc"
+	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+	"github.com/oz-platform/cloudagents/transport/rest"
 	"github.com/oz-platform/cloudagents/transport/web/internal/browser"
 )
 
@@ -74,4 +81,51 @@ func TestForeignPages(t *testing.T) {
 	a := e.Call(transporttest.AdminKey, http.MethodGet, "/agent/runs", nil)
 	assert.Assert(t, !strings.Contains(string(a.Body), "theirs"), "%s", a.Body)
 	tab.Wait(`document.querySelector("nav#nav").innerText.includes("Admin")`) // and is still who they were
+}
+
+// TestSignInAtAProvider goes to a real OpenID Connect provider and comes back
+// to the page that one wanted.
+func TestSignInAtAProvider(t *testing.T) {
+	issuer, register := provider(t)
+	p, err := oidc.New(&oidc.Options{Issuer: issuer, ClientID: "oz", ClientSecret: "client-secret-1"})
+	assert.NilError(t, err)
+	signIn := &rest.SignIn{Provider: p, Policy: access.SignInPolicy{Domains: []string{"zitadel.ch"}, Team: access.DefaultTeam}, Name: "Example ID"}
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true, Rest: rest.Options{SignIn: signIn}}})
+	register(e.URL + "/api/v1/oz/auth/callback")
+	// The provider's own page is not ours to judge.
+	tab := e.Tab(t, &browser.View{Stranger: true, Allow: []string{"401", "favicon", "localhost"}})
+	tab.Load("/runs?view=mine")
+	tab.WaitText("Sign in with Example ID")
+	tab.Accessible()
+	tab.ClickName("Sign in with Example ID")
+	tab.Type(`input[name="username"]`, "test-user@localhost")
+	tab.Type(`input[name="password"]`, "verysecure"+kb.Enter)
+	tab.Wait(`location.pathname + location.search === "/runs?view=mine" && document.querySelector("nav#nav")`)
+	assert.Assert(t, strings.Contains(tab.Text("nav#nav"), "Test User"), tab.Text("nav#nav"))
+}
+
+// provider is a real OpenID Connect provider.
+func provider(t *testing.T) (issuer string, register func(redirect string)) {
+	t.Helper()
+	var handler http.Handler
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	t.Cleanup(s.Close)
+	issuer = strings.Replace(s.URL, "127.0.0.1", "localhost", 1)
+	return issuer, func(redirect string) {
+		storage.RegisterClients(storage.WebClient("oz", "client-secret-1", redirect))
+		handler = exampleop.SetupServer(issuer, storage.NewStorage(storage.NewUserStore(issuer)), nil, false, op.WithAllowInsecure())
+	}
+}
+
+// TestGuessedLink: whoever guesses a link to a run learns nothing, and is told
+// what to do.
+func TestGuessedLink(t *testing.T) {
+	e := browser.Start(t, nil)
+	h := e.Furnish(t)
+	tab := e.Tab(t, &browser.View{Stranger: true, Allow: []string{"401", "404"}})
+	tab.Load("/runs/" + string(h.Runs[task.StateSucceeded]) + "#link=ozl_" + strings.Repeat("guess", 9))
+	tab.Wait(`document.querySelector("h1, .failure, [role=alert]")`)
+	tab.Wait(`!location.hash.includes("ozl_")`)
+	tab.Wait(`document.body.innerText.trim().length > 20`)
+	assert.Assert(t, !strings.Contains(tab.Text("body"), "refund"), tab.Text("body"))
 }

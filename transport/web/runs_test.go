@@ -101,6 +101,27 @@ func TestRunsAreLive(t *testing.T) {
 	waitTitles(tab, "Another one comes")
 }
 
+// TestUnseenTabsRest: a tab that nobody looks at gives its connection back,
+// and is up to date again as soon as somebody does.
+func TestUnseenTabsRest(t *testing.T) {
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true}})
+	tab := e.Open(t, "/runs", nil)
+	tab.WaitText("No runs yet")
+	seen := func(state string) {
+		browser.Eval[bool](tab, `(() => { Object.defineProperty(document, "visibilityState", { value: `+quoted(state)+`, configurable: true }); document.dispatchEvent(new Event("visibilitychange")); return true; })()`)
+	}
+	streams := func() int { return strings.Count(fmt.Sprint(tab.Requests()), "/oz/runs/stream") }
+	seen("hidden")
+	browser.Eval[bool](tab, `new Promise((r) => setTimeout(() => r(true), 11000))`)
+	_, err := e.Client(t, transporttest.AdminKey).Submit(t.Context(), oz.Request{Prompt: "While nobody looked"})
+	assert.NilError(t, err)
+	browser.Eval[bool](tab, `new Promise((r) => setTimeout(() => r(true), 1500))`)
+	assert.Equal(t, tab.Count(".runs .run"), 0, "it rests")
+	seen("visible")
+	waitTitles(tab, "While nobody looked")
+	assert.Assert(t, streams() >= 2, "it has asked again")
+}
+
 // TestRunsPages: a long list comes in parts.
 func TestRunsPages(t *testing.T) {
 	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true}})

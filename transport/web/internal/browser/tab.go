@@ -60,7 +60,7 @@ type Tab struct {
 }
 
 // coming are parts of the API that pages ask for and older servers lack.
-var coming = []string{"/oz/runs/stream", "/oz/notifications", "/oz/stats"}
+var coming = []string{"/oz/notifications"}
 
 // Request is one that the page has made.
 type Request struct {

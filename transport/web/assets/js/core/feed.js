@@ -17,7 +17,7 @@ const tell = (e) => [...listeners].forEach((f) => f(e));
 export function onFeed(f) {
   listeners.add(f);
   if (!stop) {
-    stop = stream('/oz/runs/stream', { event: tell, state: (s) => { now = s; tell({ event: 'state', data: s }); } });
+    stop = stream('/oz/runs/stream', { numbered: false, event: tell, state: (s) => { now = s; tell({ event: 'state', data: s }); } });
   } else f({ event: 'state', data: now });
   return () => {
     listeners.delete(f);

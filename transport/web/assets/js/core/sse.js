@@ -4,25 +4,35 @@ import { away, onBack } from './online.js';
 
 const first = 300, last = 15000; // milliseconds between attempts
 const silence = 45000; // three heartbeats of the server: the connection is dead
+// A browser has six connections to a server (HTTP/1.1) for all its tabs: those
+// that nobody looks at give theirs back after a while.
+const unseen = 10000;
 
 // stream follows path until stop() is called or the server ends it with an
 // error that does not mend itself. It goes on after the last event that it has
 // given, so that none is missed or repeated.
 //   after    number of the last event that the caller has
+//   numbered false: the ids are no numbers, and only for the server to read
 //   event    ({id, event, data}) for each; data is decoded JSON
 //   state    ('live' | 'waiting' | 'ended' | 'failed', error)
 //   ended    (data) => boolean: whether nothing more is to come
-export function stream(path, { query, after = 0, event, state = () => {}, ended = () => false }) {
-  let stopped = false, controller, wake, wait = first, at = after;
+export function stream(path, { query, after = 0, numbered = true, event, state = () => {}, ended = () => false }) {
+  let stopped = false, asleep = false, controller, wake, rest, wait = first, at = after;
+  const look = () => {
+    clearTimeout(rest);
+    if (document.visibilityState !== 'visible') { rest = setTimeout(() => { asleep = true; controller?.abort(); }, unseen); return; }
+    if (asleep) { asleep = false; wait = first; wake?.(); }
+  };
   const loop = async () => {
     while (!stopped) {
+      if (asleep) { await new Promise((r) => { wake = r; }); continue; }
       controller = new AbortController();
       try {
         const done = await follow(path, { query, after: at, signal: controller.signal, abort: () => controller.abort(),
           open: () => { state('live'); },
           event: (e) => {
             wait = first;
-            if (e.id) { if (Number(e.id) <= at) return false; at = Number(e.id); }
+            if (e.id && numbered) { if (Number(e.id) <= at) return false; at = Number(e.id); } else if (e.id) at = e.id;
             event(e);
             return ended(e);
           } });
@@ -30,6 +40,7 @@ export function stream(path, { query, after = 0, event, state = () => {}, ended 
         if (done) { state('ended'); return; }
       } catch (e) {
         if (stopped) return;
+        if (asleep) { state('waiting'); continue; }
         if (e instanceof APIError && e.status === 401) { // it goes on after the next sign-in
           refused(e);
           state('waiting', e);
@@ -45,8 +56,10 @@ export function stream(path, { query, after = 0, event, state = () => {}, ended 
     }
   };
   const off = onBack(() => { wait = first; wake?.(); });
+  document.addEventListener('visibilitychange', look);
+  look();
   loop();
-  return () => { stopped = true; controller?.abort(); wake?.(); off(); };
+  return () => { stopped = true; clearTimeout(rest); controller?.abort(); wake?.(); off(); document.removeEventListener('visibilitychange', look); };
 }
 
 // follow reads one connection. It gives true when event said that it was the last.
