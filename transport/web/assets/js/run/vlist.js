@@ -5,7 +5,7 @@
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../core/html.js';
 
 const blockSize = 256;
-const ahead = 700, slack = 200; // pixels drawn beyond the window, and when to draw anew
+const ahead = 900, slack = 400; // pixels drawn beyond the window, and when to draw anew
 const near = 1200; // pixels from an edge, where more is asked for
 
 // Heights adds up the heights of rows: where one begins, and which is at a place.
@@ -104,12 +104,15 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
       me.last = b.scrollTop;
     };
     // hold remembers the first rows in sight: more than one, since one may become
-    // part of another when older ones come.
+    // part of another when older ones come. One that was never drawn is no hold:
+    // its height is not known.
     const hold = () => {
       const b = box.current, H = me.heights;
       me.anchors = [];
       if (!b || !H.rows.length) return;
-      const y = b.scrollTop - lead(), first = H.at(Math.max(0, y));
+      const y = b.scrollTop - lead();
+      let first = H.at(Math.max(0, y));
+      if (first < me.drawn[0] && H.top(me.drawn[0]) < y + b.clientHeight) first = me.drawn[0];
       for (let i = first; i < Math.min(first + 4, H.rows.length); i++) me.anchors.push({ key: H.rows[i].key, delta: y - H.top(i) });
     };
     const scrolled = () => {
@@ -142,7 +145,12 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
     drawn: () => me.drawn,
   };
 
-  useLayoutEffect(() => { me.drawn = [from, to]; self.place(); self.look(false); self.edges(); onDrawn?.(win.current); });
+  useLayoutEffect(() => {
+    // What is new above the reader would push down what is in sight, for a frame,
+    // if it were not measured at once.
+    for (const el of win.current.children) if (!me.heights.known.has(el.dataset.key)) me.heights.measured(el.dataset.key, el.getBoundingClientRect().height);
+    me.drawn = [from, to]; self.place(); self.look(false); self.edges(); onDrawn?.(win.current);
+  });
 
   useEffect(() => {
     const size = new ResizeObserver((entries) => {
