@@ -2,12 +2,14 @@ package oz_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -241,6 +243,55 @@ func TestRunnerThatDiedWhileThePlatformWasDown(t *testing.T) {
 	assert.Equal(t, got.State, task.StateSucceeded)
 	assert.Equal(t, got.Executions, 2)
 	assert.Equal(t, got.Attempts, 1)
+}
+
+// TestSandboxLostBeforeTheAgentBegan: that is no attempt of the run, so however often its workers die while they make its
+// sandbox, it is not given up.
+func TestSandboxLostBeforeTheAgentBegan(t *testing.T) {
+	y := newYard(t)
+	never := func(_ *oz.Options, wo *oz.LocalWorkerOptions) { wo.Command = []string{"sh", "-c", "sleep 1000"} }
+	p, stop := y.platform("", never)
+	run := submit(t, p, oz.Request{Prompt: "work"})
+	for n := range 4 { // MaxAttempts is 3
+		var supervisor int
+		eventually(t, "the sandbox is there", func() bool {
+			now := y.get(p, run.ID)
+			all, err := p.Events(t.Context(), run.ID, 0, 100)
+			assert.NilError(t, err)
+			made := 0
+			for _, e := range all {
+				if ph, ok := e.Payload.(*task.Phase); ok && ph.Status == task.PhaseDone {
+					made++
+				}
+			}
+			supervisor = supervisorOf(t, y.root, now.Execution)
+			return made == n+1 && now.State == task.StateClaimed && supervisor > 1
+		})
+		stop()
+		assert.NilError(t, syscall.Kill(supervisor, syscall.SIGKILL), "round %d", n)
+		if n < 3 {
+			p, stop = y.platform("", never)
+		}
+	}
+	p, stop = y.platform("succeed", nil)
+	defer stop()
+	follow(t, p, run.ID)
+	got := y.get(p, run.ID)
+	assert.Equal(t, got.State, task.StateSucceeded)
+	assert.Equal(t, got.Attempts, 0)
+	eventually(t, "the sandboxes are gone", func() bool { return y.sandboxes() == 0 })
+}
+
+// supervisorOf gives the process that keeps the exit status of a sandbox; 0 if there is none yet.
+func supervisorOf(t *testing.T, root string, id task.ExecutionID) int {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "sandboxes", string(id), "state.json"))
+	if err != nil {
+		return 0
+	}
+	var st struct{ Supervisor struct{ PID int } }
+	assert.NilError(t, json.Unmarshal(data, &st))
+	return st.Supervisor.PID
 }
 
 func TestStopOnShutdown(t *testing.T) {

@@ -274,8 +274,7 @@ func (s *supervisor) reportExit(ctx context.Context, e task.Execution, sandbox e
 			return true
 		}
 		if err == nil {
-			s.showOutput(ctx, now, sandbox)
-			err = s.host.Failed(ctx, now, task.CodeAgentProcessFailed, describeExit(exit))
+			err = s.giveBack(ctx, now, sandbox, exit)
 		}
 		if err == nil {
 			return true
@@ -290,6 +289,17 @@ func (s *supervisor) reportExit(ctx context.Context, e task.Execution, sandbox e
 			return false
 		}
 	}
+}
+
+// giveBack gives back the run of a runner that is gone and has not reported. That counts as a failed attempt of the run,
+// unless the sandbox was lost before the agent began: then the worker was killed while it made the sandbox, most likely,
+// and the run has no part in that.
+func (s *supervisor) giveBack(ctx context.Context, e task.Execution, sandbox executor.Sandbox, exit executor.Exit) error {
+	if exit.Unknown && e.State == task.ExecutionClaimed {
+		return s.host.Release(ctx, e, "the sandbox was lost before the agent began", insistInterval)
+	}
+	s.showOutput(ctx, e, sandbox)
+	return s.host.Failed(ctx, e, task.CodeAgentProcessFailed, describeExit(exit))
 }
 
 // describeExit says how a runner ended that reported no outcome.

@@ -40,7 +40,8 @@ type rig struct {
 }
 
 // newRig starts a server, with more in its configuration, and writes a
-// configuration of a worker with more in it.
+// configuration of a worker with more in it, where "{release}" stands for the
+// directory of the file that ends the agents of "wait".
 func newRig(t *testing.T, more string, server ...string) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*servertest.Patience)
@@ -59,7 +60,7 @@ func newRig(t *testing.T, more string, server ...string) *rig {
 	assert.NilError(t, os.WriteFile(keyFile, []byte(r.key+"\n"), 0o600))
 	r.file = filepath.Join(r.Dir, "oz-worker.yaml")
 	text := fmt.Sprintf("server: %s\napi_key_file: %s\nworker_id: %s\nstate_dir: %s\nlisten: %s\n%s\n",
-		r.URL, keyFile, workerID, filepath.Join(r.Dir, "state"), r.status, more)
+		r.URL, keyFile, workerID, filepath.Join(r.Dir, "state"), r.status, strings.ReplaceAll(more, "{release}", filepath.Dir(release)))
 	assert.NilError(t, os.WriteFile(r.file, []byte(text), 0o600))
 	t.Cleanup(func() {
 		if r.cmd != nil {
