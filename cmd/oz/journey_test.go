@@ -161,3 +161,35 @@ Last edited   TIME
 	d.ok("api-key", "expire", "ci", "--force")
 	d.fails(exitFailure, "unknown or was revoked", "whoami", "--api-key", key)
 }
+
+// TestRunLinksAndRequests shares a run by a link, which opens it without an
+// account where the server says so, and decides on a request to edit.
+func TestRunLinksAndRequests(t *testing.T) {
+	d := newDesk(t, "run_links: guests\n")
+	id := d.object("agent", "run-cloud", "-p", "greet me", "--no-environment")["run_id"].(string)
+	d.ok("run", "follow", id)
+	has(t, d.ok("run", "link", "list", id), "No links.")
+	address := strings.TrimSpace(d.ok("run", "link", "create", id, "--name", "review", "--expires", "1h"))
+	assert.Assert(t, strings.HasPrefix(address, d.server.URL+"/runs/"+id+"#link=ozl_"), address)
+	has(t, d.ok("run", "link", "list", id), "review", "viewer")
+	guest := d.command("session", "attach", address)
+	guest.Env = append(guest.Env, "WARP_API_KEY=")
+	r := finish(t, guest)
+	assert.Equal(t, r.code, 0, r.err)
+	has(t, r.out, "You are here as viewer", "hello from the agent", "■ SUCCEEDED")
+
+	uid := strings.TrimSpace(d.ok("run", "link", "list", id, "--jq", ".links[0].uid"))
+	assert.Equal(t, d.ok("run", "link", "revoke", id, uid), "Revoked.\n")
+	guest = d.command("session", "attach", address)
+	guest.Env = append(guest.Env, "WARP_API_KEY=")
+	r = finish(t, guest)
+	assert.Equal(t, r.code, exitFailure)
+	has(t, r.err, "this link opens nothing")
+	d.fails(exitFailure, "has no link", "run", "link", "revoke", id, uid)
+	d.fails(exitFailure, "expires_in_minutes", "run", "link", "create", id, "--expires", "1m")
+	d.fails(exitUsage, "whole minutes", "run", "link", "create", id, "--expires", "90s")
+
+	has(t, d.ok("run", "edit", "list", id), "Nobody asks to edit it.")
+	d.fails(exitFailure, "you may edit this run already", "run", "edit", "ask", id)
+	d.fails(exitFailure, "has no request", "run", "edit", "approve", id, "nothing")
+}

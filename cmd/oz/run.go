@@ -16,9 +16,9 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	return group("run", "List, read, follow, steer, answer and cancel runs", []string{"task"},
+	return group("run", "List, read, follow, steer, share, answer and cancel runs", []string{"task"},
 		a.runListCommand(), a.runGetCommand(), a.runFollowCommand(), a.runSteerCommand(), a.runAnswerCommand(), a.runApproveCommand(), a.runCancelCommand(), a.runMessageCommand(), a.runConversationCommand(),
-		a.runShareCommand(), a.runForkCommand())
+		a.runShareCommand(), a.runLinkCommand(), a.runEditCommand(), a.runForkCommand())
 }
 
 // listFlags are the filters of `run list`.

@@ -32,6 +32,8 @@ func (c *config) check() error {
 		return errors.New("store_wait: must not be negative; 0 is not to wait")
 	case level.Set(c.LogLevel) != nil || !slices.Contains([]string{"debug", "info", "warn", "error"}, level.String()):
 		return fmt.Errorf("log_level: %q is none of debug, info, warn, error", c.LogLevel)
+	case !slices.Contains([]string{linksOff, linksAccounts, linksGuests}, c.RunLinks):
+		return fmt.Errorf("run_links: %q is none of off, accounts, guests", c.RunLinks)
 	}
 	data, err := filepath.Abs(c.Data)
 	if err != nil {

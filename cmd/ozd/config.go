@@ -20,6 +20,13 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
+// Who may use links to runs.
+const (
+	linksOff      = "off"
+	linksAccounts = "accounts"
+	linksGuests   = "guests"
+)
+
 // config is the server's configuration: flags win over environment variables,
 // these over the file, the file over defaults.
 type config struct {
@@ -42,6 +49,9 @@ type config struct {
 	PublicURL string `yaml:"public_url"`
 	// NoWeb leaves the web app out.
 	NoWeb bool `yaml:"no_web"`
+	// RunLinks says who may use links to runs: off (nobody), accounts (whoever is
+	// signed in) or guests (whoever has the link).
+	RunLinks string `yaml:"run_links"`
 	// WebAssets serves its pages from a directory, for whoever works on them.
 	WebAssets string `yaml:"web_assets"`
 	// LogLevel is debug, info, warn or error.
@@ -173,7 +183,7 @@ type workerConfig struct {
 }
 
 func defaultConfig() config {
-	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", StoreWait: 2 * time.Minute, MaxConcurrent: 4, MaxWaiting: 10_000,
+	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", RunLinks: linksAccounts, StoreWait: 2 * time.Minute, MaxConcurrent: 4, MaxWaiting: 10_000,
 		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120},
 		Worker: workerConfig{Executor: executorLocal, Isolation: string(local.IsolationAuto), MaxKeptWorkspaces: 100, MinFreeDiskGB: 2}}
 }
@@ -194,6 +204,7 @@ var variables = map[string]string{
 	"model":           "OZ_MODEL",
 	"no-web":          "OZ_NO_WEB",
 	"web-assets":      "OZ_WEB_ASSETS",
+	"run-links":       "OZ_RUN_LINKS",
 }
 
 // expected says what a variable must be, by the type of its flag. Any text
@@ -211,6 +222,7 @@ func (c *config) register(f *pflag.FlagSet) {
 	f.StringVar(&c.MetricsListen, "metrics-listen", c.MetricsListen, "`address` of /metrics for Prometheus; default none")
 	f.StringVar(&c.PublicURL, "public-url", c.PublicURL, "`URL` by which people reach the server, for links")
 	f.BoolVar(&c.NoWeb, "no-web", c.NoWeb, "serve the API alone, without the web app")
+	f.StringVar(&c.RunLinks, "run-links", c.RunLinks, "`who` may use links to runs: off, accounts (whoever is signed in) or guests (whoever has the link)")
 	f.StringVar(&c.WebAssets, "web-assets", c.WebAssets, "`directory` to read the web app's files from, anew for each request, for whoever works on them")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.IntVar(&c.MaxConcurrent, "max-concurrent", c.MaxConcurrent, "how many runs work at once")

@@ -41,6 +41,7 @@ All settings of the file, with their defaults:
     retention_days: 0             # after which transcripts and artifacts of ended runs go; 0 is never
     public_url: ""                # how people reach the server, for links
     no_web: false                 # serve the API alone, without the web app
+    run_links: accounts           # who may use links to runs: off, accounts (signed in) or guests (whoever has one)
     web_assets: ""                # directory to read the web app's files from, for whoever works on them
     log_level: info               # debug, info, warn or error
     max_concurrent: 4             # runs at work

@@ -232,6 +232,7 @@ func TestMistakes(t *testing.T) {
 		{name: "wait", args: []string{"--store-wait", "-1s"}, want: "store_wait: must not be negative"},
 		{name: "wait's type", env: []string{"OZ_STORE_WAIT=soon"}, want: `OZ_STORE_WAIT: "soon" is not a duration such as 30s`},
 		{name: "lease", file: "lease: -1s", want: "lease: must not be negative"},
+		{name: "run links", args: []string{"--run-links", "all"}, want: `run_links: "all" is none of off, accounts, guests`},
 		{name: "log level", args: []string{"--log-level", "loud"}, want: `log_level: "loud" is none of debug, info, warn, error`},
 		{name: "log level of zap only", args: []string{"--log-level", "fatal"}, want: `log_level: "fatal" is none of`},
 		{name: "public URL", args: []string{"--public-url", "oz.example.com"}, want: "public_url: must be an http or https URL"},
