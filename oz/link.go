@@ -156,6 +156,7 @@ func (l *link) Append(ctx context.Context, offset int64, events []task.Event) er
 	crashpoint.Hit(crashpoint.AppendCommitted)
 	if err == nil {
 		l.settle(ctx, clean)
+		l.p.outages.note(l.p.opts.Models.Providers, clean, l.p.opts.Clock.Now())
 	}
 	return err
 }

@@ -58,7 +58,7 @@ func (c *Client) Models(ctx context.Context) (models []ModelInfo, defaultID stri
 	if err != nil {
 		return nil, "", err
 	}
-	list := catalogue{models: m}
+	list := catalogue{models: m, out: func(p executor.ModelProvider) bool { return c.p.outages.of(p.Name, c.p.opts.Clock.Now()) }}
 	if list.prices, err = pricesOf(m); err != nil {
 		return nil, "", err
 	}
@@ -110,6 +110,7 @@ func pricesOf(m executor.Models) (*catalog.Prices, error) {
 type catalogue struct {
 	models executor.Models
 	prices *catalog.Prices
+	out    func(executor.ModelProvider) bool // it does not answer
 	infos  []ModelInfo
 }
 
@@ -123,6 +124,8 @@ func (l *catalogue) add(id string, p executor.ModelProvider) {
 	if at < 0 {
 		l.infos = append(l.infos, l.describe(id, p))
 		at = len(l.infos) - 1
+	} else if l.infos[at].DisableReason == providerOutage && !l.out(p) {
+		l.infos[at].DisableReason = "" // another one has it
 	}
 	for _, h := range catalog.Harnesses() {
 		if slices.Contains(h.Wires, p.Wire) && !slices.Contains(l.infos[at].Harnesses, h.Type) {
@@ -138,8 +141,11 @@ func (l *catalogue) describe(id string, p executor.ModelProvider) ModelInfo {
 	if p.Scripted {
 		info.Provider, info.VisionSupported, info.Description = "UNKNOWN", false, "A script that answers in place of a model."
 	}
-	if l.models.Off(id) {
+	switch {
+	case l.models.Off(id):
 		info.DisableReason = adminDisabled
+	case l.out(p):
+		info.DisableReason = providerOutage
 	}
 	if price, ok := l.prices.Of(id); ok {
 		info.ContextWindow, info.MaxOutput = price.ContextWindow, price.MaxOutput

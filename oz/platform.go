@@ -42,6 +42,7 @@ type Platform struct {
 	denials       denials
 	ledgers       ledgers
 	absences      absences
+	outages       outages
 	spawns        keyedLocks
 	linking       keyedLocks // by run: its links and requests to edit
 	linkGuesses   access.Guesses

@@ -35,17 +35,22 @@ type references struct {
 // stands where its reference was, a rule becomes part of what the agent is told
 // beside the prompt. What is missing, or may not be seen, is refused by name.
 func (c *Client) refer(ctx context.Context, spec *task.Spec, from Request) error {
-	if from.asWritten && from.referred || !reference.MatchString(spec.Prompt) && !reference.MatchString(spec.Config.BasePrompt) {
+	if from.asWritten && from.referred && from.own == "" || !reference.MatchString(spec.Prompt) && !reference.MatchString(spec.Config.BasePrompt) {
 		return nil
 	}
 	r := &references{client: c, prompts: map[string]string{}, attached: map[string]bool{}}
-	if !from.asWritten {
-		text, err := r.complete(ctx, "prompt", spec.Prompt, nil)
-		if err != nil {
-			return err
+	own, rest := spec.Prompt, ""
+	if from.asWritten {
+		own, rest = "", spec.Prompt
+		if after, ok := strings.CutPrefix(spec.Prompt, from.own); ok {
+			own, rest = from.own, after
 		}
-		spec.Prompt = text
 	}
+	text, err := r.complete(ctx, "prompt", own, nil)
+	if err != nil {
+		return err
+	}
+	spec.Prompt = text + rest
 	base, err := r.complete(ctx, "config.base_prompt", spec.Config.BasePrompt, nil)
 	if err != nil {
 		return err

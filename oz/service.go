@@ -70,6 +70,8 @@ type Request struct {
 	// asWritten says that the prompt has words of others than the caller, such as
 	// those of an event or of an agent: it refers to nothing.
 	asWritten bool
+	// own is the beginning of such a prompt that the caller did write.
+	own string
 	// referred says that its base prompt is that of a run, complete already.
 	referred bool
 }

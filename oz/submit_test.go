@@ -466,7 +466,7 @@ func TestModels(t *testing.T) {
 		assert.Assert(t, byID[m.ID].ID == "", "%s is listed twice", m.ID)
 		byID[m.ID] = m
 	}
-	assert.DeepEqual(t, byID["small"], oz.ModelInfo{ID: "small", DisplayName: "small", Provider: "UNKNOWN", Harnesses: []string{"oz", "claude", "codex"}})
+	assert.DeepEqual(t, byID["small"], oz.ModelInfo{ID: "small", DisplayName: "small", Provider: "UNKNOWN", Harnesses: []string{"oz", "claude", "opencode", "codex"}})
 	assert.Equal(t, byID["gpt-large"].Provider, "OPENAI")
 	haiku := byID["claude-haiku-4-5"] // known of a family that a provider serves
 	assert.Equal(t, haiku.Provider, "ANTHROPIC")
@@ -480,7 +480,7 @@ func TestModels(t *testing.T) {
 	assert.Equal(t, byID["auto"].Description, "The server's default model, or the nearest to it that the agent can use. Now small.")
 	assert.Assert(t, strings.HasSuffix(byID["auto-efficient"].Description, "Now claude-haiku-4-5 or small."), byID["auto-efficient"].Description)
 	assert.Assert(t, strings.HasSuffix(byID["auto-open"].Description, "Now qwen-coder."), byID["auto-open"].Description)
-	assert.DeepEqual(t, byID["auto-open"].Harnesses, []string{"oz", "codex"})
+	assert.DeepEqual(t, byID["auto-open"].Harnesses, []string{"oz", "codex", "opencode"})
 	_, _, err = p.As(access.Caller{}).Models(t.Context())
 	assert.Equal(t, task.CodeOf(err), task.CodeAuthenticationRequired)
 }

@@ -66,7 +66,7 @@ func (h triggerHost) start(ctx context.Context, id task.ID, s trigger.Start, fro
 func startRequest(s trigger.Start) Request {
 	team := s.Owner.Type == task.ScopeTeam
 	return Request{Prompt: s.Prompt, Title: s.Title, Skill: s.Skill, Mode: s.Mode, Config: s.Config, Team: &team, Metadata: s.Metadata,
-		Source: s.Kind, asWritten: true}
+		Source: s.Kind, asWritten: true, own: s.Own}
 }
 
 // maxEventFiles bounds what one event brings.

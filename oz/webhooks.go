@@ -250,6 +250,6 @@ func (c *Client) judgeWebhook(ctx context.Context, owner task.Scope, s webhook.S
 		}
 	}
 	team := owner.Type == task.ScopeTeam
-	r := Request{Prompt: s.Prompt, Skill: s.Skill, Config: s.Config, Mode: s.RunMode, Metadata: s.Metadata, Team: &team, Title: s.Name, asWritten: true}
+	r := Request{Prompt: s.Prompt, Skill: s.Skill, Config: s.Config, Mode: s.RunMode, Metadata: s.Metadata, Team: &team, Title: s.Name, asWritten: true, own: s.Prompt}
 	return c.judgeAutomation(ctx, owner, s.AgentUID, "webhook", r)
 }

@@ -243,6 +243,8 @@ type ErrorReported struct {
 	Message string `json:"message"` // for people
 	// Fatal says that the execution ends by it.
 	Fatal bool `json:"fatal,omitempty"`
+	// Provider is whose model gave no answer; "" for an error of another kind.
+	Provider string `json:"provider,omitempty"`
 }
 
 // Type implements Payload.

@@ -40,7 +40,7 @@ func payloads() []task.Payload {
 		&task.Notice{Text: "t"},
 		&task.Shared{By: task.Principal{Type: task.PrincipalUser, UID: "u"}, Sharing: task.Sharing{Visibility: task.VisibilityLink, LinkRole: task.RoleEditor,
 			Grants: []task.Grant{{To: task.Scope{Type: task.ScopeTeam, UID: "t"}, Role: task.RoleViewer}}}},
-		&task.ErrorReported{Code: task.CodeInternal, Message: "m", Fatal: true},
+		&task.ErrorReported{Code: task.CodeInternal, Message: "m", Fatal: true, Provider: "p"},
 	}
 }
 

@@ -133,8 +133,12 @@ type Start struct {
 	// Kind is the run's source on the wire.
 	Kind task.Source
 	// Title, Prompt, Skill, Mode, Config and Metadata are those of a request.
-	Title    string
-	Prompt   string
+	Title  string
+	Prompt string
+	// Own is the beginning of Prompt that the trigger's owner wrote, "" for none:
+	// what it refers to, as <prompt:id>, is put in when the run is made. The rest
+	// may be words of outsiders and stays as it is.
+	Own      string
 	Skill    string
 	Mode     task.Mode
 	Config   task.Config

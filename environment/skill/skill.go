@@ -26,7 +26,7 @@ const (
 // first: of several skills with one name, the first counts (Oz API, GET /agent).
 func Folders() []string {
 	return []string{".warp/skills", ".agents/skills", ".claude/skills", ".codex/skills", ".cursor/skills", ".gemini/skills",
-		".copilot/skills", ".factory/skills", ".github/skills", ".opencode/skills"}
+		".copilot/skills", ".factory/skills", ".github/skills", ".opencode/skills", ".kiro/skills"}
 }
 
 // Split gives folder and directory of the skill whose file is at file; ok is

@@ -30,6 +30,7 @@ func Harnesses() []Harness {
 		{"claude", []string{WireAnthropic}},
 		{"codex", []string{WireOpenAI}},
 		{"gemini", []string{WireGemini}},
+		{"opencode", Wires()},
 	}
 }
 

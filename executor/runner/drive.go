@@ -194,7 +194,7 @@ func (x *execution) recordCall(ctx context.Context, c gateway.Call) {
 		payloads = append(payloads, &task.Notice{Text: fmt.Sprintf("The model that was asked for is away; %s answered with %s instead.", c.Provider, c.Model)})
 	}
 	if err := c.Err(); err != nil {
-		payloads = append(payloads, &task.ErrorReported{Code: task.CodeOf(err), Message: err.Error()})
+		payloads = append(payloads, &task.ErrorReported{Code: task.CodeOf(err), Message: err.Error(), Provider: c.Provider})
 	}
 	// The journal fails only when the execution is over; then run returns its error.
 	_ = x.journal.Post(ctx, payloads...)

@@ -224,6 +224,39 @@ func TestWebhookRefusals(t *testing.T) {
 	}
 }
 
+// TestWebhookNamesASavedPrompt: what a webhook's own text refers to is put in when
+// a run is made, as it is then; what an event says refers to nothing.
+func TestWebhookNamesASavedPrompt(t *testing.T) {
+	e := transporttest.Start(t, &transporttest.Options{Idle: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c, err := client.New(e.URL, &client.Options{APIKey: transporttest.AdminKey})
+	assert.NilError(t, err)
+	s := sender{t, e.URL}
+	saved, err := c.CreatePrompt(ctx, oz.PromptInput{Name: "cause", Prompt: "Find the cause."})
+	assert.NilError(t, err)
+	ref := "<prompt:" + saved.UID + ">"
+	w, err := c.CreateWebhook(ctx, oz.WebhookInput{Spec: webhook.Spec{Name: ref, Enabled: true, Prompt: ref + " Then mend it."}})
+	assert.NilError(t, err)
+	_, err = c.CreateWebhook(ctx, oz.WebhookInput{Spec: webhook.Spec{Name: "none", Enabled: true, Prompt: "<prompt:none>"}})
+	assert.ErrorContains(t, err, "<prompt:none>", "what it refers to is judged when it is made")
+
+	text := "Look for the cause in <prompt:" // as text: no reference
+	_, err = c.UpdatePrompt(ctx, saved.UID, oz.PromptChange{Prompt: &text})
+	assert.NilError(t, err)
+	_, id, _ := s.send(w.URL, bearer(w.Secret), `{"note":"`+ref+` <prompt:none>"}`)
+	d := decided(ctx, t, c, id)
+	assert.Equal(t, d.Outcome, task.OutcomeStarted, d.Reason)
+	run, err := c.Get(ctx, d.Runs[0])
+	assert.NilError(t, err)
+	assert.Assert(t, strings.HasPrefix(run.Prompt, text+" Then mend it.\n\n"), run.Prompt)
+
+	assert.NilError(t, c.DeletePrompt(ctx, saved.UID))
+	_, id, _ = s.send(w.URL, bearer(w.Secret), `{"note":2}`)
+	d = decided(ctx, t, c, id)
+	assert.Assert(t, d.Outcome != task.OutcomeStarted && strings.Contains(d.Reason, ref), "%s: %s", d.Outcome, d.Reason)
+}
+
 func TestWebhookRate(t *testing.T) {
 	e := transporttest.Start(t, &transporttest.Options{Idle: true})
 	c, err := client.New(e.URL, &client.Options{APIKey: transporttest.AdminKey})

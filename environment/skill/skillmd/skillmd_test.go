@@ -78,6 +78,7 @@ func file(name string) *fstest.MapFile {
 func TestFirstMatchWins(t *testing.T) {
 	repo := fstest.MapFS{
 		".opencode/skills/last/SKILL.md": file("last"),
+		".kiro/skills/kiro/SKILL.md":     file("kiro"),
 		".agents/skills/a/SKILL.md":      file("twice"),
 		".claude/skills/a/SKILL.md":      file("twice"),
 		".warp/skills/b/SKILL.md":        file("first"),
@@ -96,7 +97,7 @@ func TestFirstMatchWins(t *testing.T) {
 	}
 	assert.DeepEqual(t, got, []string{
 		"first .warp/skills/b/SKILL.md", "bad .warp/skills/bad/SKILL.md",
-		"twice .agents/skills/a/SKILL.md", "bad .agents/skills/bad/SKILL.md", "last .opencode/skills/last/SKILL.md",
+		"twice .agents/skills/a/SKILL.md", "bad .agents/skills/bad/SKILL.md", "last .opencode/skills/last/SKILL.md", "kiro .kiro/skills/kiro/SKILL.md",
 	})
 }
 
