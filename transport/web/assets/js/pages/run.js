@@ -3,7 +3,7 @@ import { html, useCallback, useEffect, useMemo, useRef, useState } from '../core
 import { api, enc, url } from '../core/api.js';
 import { duration, exact, money, number, plain } from '../core/format.js';
 import { href, useQuery } from '../core/router.js';
-import { Button, Confirm, ended, Empty, Failure, Icon, LinkButton, Loading, State, Tabs, toast, useLoad, useTitle } from '../core/ui.js';
+import { Button, Confirm, ended, Empty, Failure, Icon, LinkButton, Loading, State, stateName, Tabs, toast, useLoad, useTitle } from '../core/ui.js';
 import { Composer } from '../run/composer.js';
 import { AskToEdit, openLink, Presence, Share, takeLink, useRights } from '../run/live.js';
 import { Artifacts, Configuration, History, Overview, Plan, planOf, sourceName, Usage } from '../run/panels.js';
@@ -96,7 +96,8 @@ function Head({ run, log, rights, presence, load, setQuery, side }) {
   const cost = (u.inference_cost_usd ?? 0) + (u.compute_cost_usd ?? 0) + (u.platform_cost_usd ?? 0);
   const close = () => open('');
   const canCancel = !ended(run.state) && run.state !== 'BLOCKED' && run.is_run_type_cancellable !== false && rights?.cancel;
-  return html`<header class="run-head">
+  const q = run.status_message?.question;
+  return html`<header class="run-head"><span class="sr" role="status">${stateName(run.state)}${run.state === 'BLOCKED' && q ? `: ${plain(q.text)}` : ''}</span>
     <div class="run-title"><a class="back" href=${href('/runs')}>Runs</a><h1 tabindex="-1">${plain(run.title || run.prompt?.slice(0, 80) || 'Run')}</h1>
       <p class="run-facts"><${State} state=${run.state} /><${Clock} run=${run} />${u.total_tokens > 0 && html`<span class="num">${number(u.total_tokens)} tokens</span>`}${cost > 0 && html`<span class="num">${money(cost)}</span>`}
         <span class="dim">${who(run.creator)} by ${sourceName(run.source)}</span></p></div>
@@ -128,5 +129,5 @@ function More({ run, log }) {
       <${LinkButton} kind="quiet" icon="download" href=${url(`/agent/runs/${enc(run.run_id)}/transcript`, { format: 'markdown' })} data-native download onClick=${() => set(false)}>Download as Markdown<//>
       <${LinkButton} kind="quiet" icon="download" href=${url(`/agent/runs/${enc(run.run_id)}/transcript`)} data-native download onClick=${() => set(false)}>Download the raw log<//>
       <${Button} kind="quiet" icon="terminal" onClick=${copy(`oz session attach ${run.run_id}`, 'Paste it in a terminal to watch from there')}>Copy: watch in a terminal<//>
-      <${Button} kind="quiet" icon="share" onClick=${copy(`oz run get ${run.run_id}`, 'Paste it in a terminal')}>Copy: this run in the CLI<//></div>`}</div>`;
+      <${Button} kind="quiet" icon="out" onClick=${copy(`oz run fork ${run.run_id}`, 'Paste it in a terminal, in your copy of the repository')}>Copy: go on with it on your machine<//></div>`}</div>`;
 }

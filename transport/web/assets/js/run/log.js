@@ -102,6 +102,13 @@ export class Log {
   // again follows anew after the end, when the run was taken on.
   again() { if (!this.closed && (this.state === 'ended' || this.state === 'failed')) { this.state = 'waiting'; this.#follow(); this.#news(); } }
 
+  // head gives the rows of a long log's begin, where its phases are, without
+  // showing them.
+  head() {
+    if (this.tail.start || this.shown.start) return null;
+    return this.begin ??= this.#page(0, Math.min(300, this.tail.first - 1)).then((events) => { const rows = new Rows(); rows.add(events); return rows.list; }, () => []);
+  }
+
   // earlier loads the page before what is shown. After a failure it waits to be
   // asked by a person.
   earlier({ asked = false } = {}) {

@@ -43,7 +43,10 @@ function Origin({ run }) {
 
 // Phases is a bar for each phase that is known, as long as it took.
 function Phases({ log, run }) {
-  const rows = log ? log.shown.rows.list.filter((r) => r.kind === 'phase') : [];
+  const [head, setHead] = useState([]);
+  useEffect(() => { if (log?.state !== 'loading') log?.head()?.then(setHead); }, [log, log?.state]);
+  const loaded = log ? log.shown.rows.list : [], phase = (r) => r.kind === 'phase';
+  const rows = [...head.filter((r) => phase(r) && r.seq < (log?.shown.first ?? 0)), ...loaded.filter(phase)];
   const [now, tick] = useState(Date.now());
   const running = run.state === 'INPROGRESS' || run.state === 'CLAIMED';
   useEffect(() => { if (!running) return undefined; const t = setInterval(() => tick(Date.now()), 1000); return () => clearInterval(t); }, [running]);
@@ -54,7 +57,7 @@ function Phases({ log, run }) {
   return html`<ol class="phases">${items.map(({ r, ms }) => html`<li><a href=${`#e${r.seq}`}>${phaseName(r.name)}</a>
     <span class="bar"><i class=${r.status === 'failed' ? 'bad' : r.status === 'started' && running ? 'live' : ''} style=${{ width: `${Math.max(2, ms / most * 100)}%` }}></i></span>
     <span class="num">${ms ? duration(ms) : ''}${r.status === 'failed' ? html` <span class="bad-text">failed</span>` : ''}</span></li>`)}</ol>
-    ${!log.shown.start && html`<p class="dim">Of the part of the log that is loaded.</p>`}`;
+    ${!log.shown.start && html`<p class="dim">Of the begin of the log and what is loaded of it.</p>`}`;
 }
 
 // ---- artifacts ----
