@@ -179,15 +179,16 @@ func (c *client) each(ctx context.Context, a address, since time.Time, first int
 	return nil
 }
 
-// find looks for the comment that bears our mark; 0 when there is none.
-func (c *client) find(ctx context.Context, a address, mark string, since time.Time, us string) (id int64, err error) {
+// find looks for the comment that bears our mark; one without ID when there is
+// none.
+func (c *client) find(ctx context.Context, a address, mark string, since time.Time, us string) (found comment, err error) {
 	err = c.each(ctx, a, since, 1, func(m comment) bool {
 		if strings.HasPrefix(m.Body, mark) && strings.EqualFold(m.User.Login, us) {
-			id = m.ID
+			found = m
 		}
-		return id > 0
+		return found.ID > 0
 	})
-	return id, err
+	return found, err
 }
 
 // post writes a comment, in a review thread as an answer.

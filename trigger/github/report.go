@@ -30,6 +30,8 @@ type letter struct {
 	To   address `json:"to"`
 	Mark string  `json:"mark"`
 	Text string  `json:"text,omitempty"`
+	// Event is the number of the run's newest one, for a status.
+	Event int64 `json:"event,omitempty"`
 	// Since is from when on an earlier try may have arrived.
 	Since time.Time `json:"since"`
 	// Account and Name are who is to link an account; Private says that no
@@ -84,7 +86,8 @@ func (r *report) add(kind, what, lane string, l letter) {
 
 // status changes the one comment about the run.
 func (r *report) status(text string) {
-	r.add(kindStatus, "status", r.to.lane(), letter{To: r.to, Mark: forge.Mark("run " + string(r.n.Task.ID)), Text: text, Since: r.n.Task.CreatedAt})
+	r.add(kindStatus, "status", r.to.lane(), letter{To: r.to, Mark: forge.Mark("run " + string(r.n.Task.ID)), Text: text, Event: r.n.Task.LastSeq,
+		Since: r.n.Task.CreatedAt})
 }
 
 // comment says something that stays.
@@ -160,14 +163,14 @@ func (o *Origin) send(ctx context.Context, i integration.Integration, s Settings
 			return 0, err
 		}
 		// GitHub's clock may be behind ours.
-		id, err := c.find(ctx, l.To, l.Mark, l.Since.Add(-5*time.Minute), us)
+		there, err := c.find(ctx, l.To, l.Mark, l.Since.Add(-5*time.Minute), us)
 		switch {
 		case err != nil:
 			return 0, err
-		case id > 0 && out.Kind == kindStatus:
-			return id, c.edit(ctx, l.To, id, text)
-		case id > 0:
-			return id, nil
+		case there.ID > 0 && out.Kind == kindStatus && !forge.Newer(there.Body, l.Mark, l.Event):
+			return there.ID, c.edit(ctx, l.To, there.ID, text)
+		case there.ID > 0:
+			return there.ID, nil
 		}
 	}
 	return c.post(ctx, l.To, text)
@@ -186,5 +189,9 @@ func (o *Origin) textOf(ctx context.Context, kind string, l letter) (string, err
 		}
 		text = forge.Unlinked("GitHub", l.Name, link)
 	}
-	return l.Mark + "\n" + forge.Cut(text, maxComment), nil
+	first := l.Mark
+	if kind == kindStatus {
+		first = forge.Stamp(l.Mark, l.Event)
+	}
+	return first + "\n" + forge.Cut(text, maxComment), nil
 }

@@ -107,19 +107,20 @@ func (c *client) each(ctx context.Context, a address, since time.Time, f func(no
 	return nil
 }
 
-// find looks for the comment of ours that bears a mark; 0 when there is none.
-func (c *client) find(ctx context.Context, a address, mark string, since time.Time) (id int64, err error) {
+// find looks for the comment of ours that bears a mark; one without ID when
+// there is none.
+func (c *client) find(ctx context.Context, a address, mark string, since time.Time) (found note, err error) {
 	us, err := c.username(ctx)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	err = c.each(ctx, a, since, func(n note) bool {
 		if strings.HasPrefix(n.Body, mark) && strings.EqualFold(n.Author.Username, us) {
-			id = n.ID
+			found = n
 		}
-		return id > 0
+		return found.ID > 0
 	})
-	return id, err
+	return found, err
 }
 
 // post writes a comment, in a thread as an answer.

@@ -36,6 +36,8 @@ type letter struct {
 	To   address `json:"to"`
 	Mark string  `json:"mark,omitempty"`
 	Text string  `json:"text,omitempty"`
+	// Event is the number of the run's newest one, for a status.
+	Event int64 `json:"event,omitempty"`
 	// Since is from when on an earlier try may have arrived.
 	Since time.Time `json:"since,omitzero"`
 	// Account and Name are who is to link an account; Private says that no
@@ -67,7 +69,7 @@ func (o *Origin) Report(ctx context.Context, n trigger.News) ([]task.Outgoing, e
 			r.add(kindNod, "nod", "", letter{})
 		}
 		if w.Status != "" {
-			r.add(kindStatus, "status", to.lane(), letter{Mark: forge.Mark("run " + string(n.Task.ID)), Text: w.Status, Since: since})
+			r.add(kindStatus, "status", to.lane(), letter{Mark: forge.Mark("run " + string(n.Task.ID)), Text: w.Status, Event: n.Task.LastSeq, Since: since})
 		}
 		if w.Comment != "" {
 			r.add(kindComment, "comment", to.lane(), letter{Mark: forge.Mark(n.Key), Text: w.Comment, Since: since})
@@ -191,14 +193,14 @@ func (o *Origin) send(ctx context.Context, c *client, out task.Outgoing, l lette
 	}
 	if out.Kind == kindStatus || out.Attempts > 1 {
 		// GitLab's clock may be behind ours.
-		id, err := c.find(ctx, l.To, l.Mark, l.Since.Add(-5*time.Minute))
+		there, err := c.find(ctx, l.To, l.Mark, l.Since.Add(-5*time.Minute))
 		switch {
 		case err != nil:
 			return 0, err
-		case id > 0 && out.Kind == kindStatus:
-			return id, c.edit(ctx, l.To, id, text)
-		case id > 0:
-			return id, nil
+		case there.ID > 0 && out.Kind == kindStatus && !forge.Newer(there.Body, l.Mark, l.Event):
+			return there.ID, c.edit(ctx, l.To, there.ID, text)
+		case there.ID > 0:
+			return there.ID, nil
 		}
 	}
 	return c.post(ctx, l.To, text)
@@ -217,5 +219,9 @@ func (o *Origin) textOf(ctx context.Context, kind string, l letter) (string, err
 		}
 		text = forge.Unlinked("GitLab", l.Name, link)
 	}
-	return l.Mark + "\n" + forge.Cut(text, maxComment), nil
+	first := l.Mark
+	if kind == kindStatus {
+		first = forge.Stamp(l.Mark, l.Event)
+	}
+	return first + "\n" + forge.Cut(text, maxComment), nil
 }

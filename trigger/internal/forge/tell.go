@@ -22,6 +22,18 @@ func Mark(key string) string {
 	return MarkStart + hex.EncodeToString(sum[:16]) + " -->"
 }
 
+// Stamp is the first line of a status comment: its mark, and as of which event
+// of the run it tells, so that what is told late does not replace what is newer.
+func Stamp(mark string, event int64) string { return fmt.Sprintf("%s<!-- %d -->", mark, event) }
+
+// Newer reports that a comment of ours with a mark tells of a later event.
+func Newer(body, mark string, event int64) bool {
+	line, _, _ := strings.Cut(body, "\n")
+	var has int64
+	_, err := fmt.Sscanf(strings.TrimPrefix(line, mark), "<!-- %d -->", &has)
+	return err == nil && has > event
+}
+
 // Words are what is told of some news.
 type Words struct {
 	// Nod says that somebody was heard.
@@ -44,6 +56,9 @@ func Tell(n trigger.News, page, request string) Words {
 		w = Words{Nod: true, Status: "**Working on it.** The agent was told what was written last.", State: task.StateQueued}
 	case trigger.NewsSignal:
 		w = ofSignal(n, page, request)
+	}
+	if late := n.Type == trigger.NewsStarted && n.Task.State == task.StateInProgress || n.Type != trigger.NewsSignal && n.Task.State.Ended(); late {
+		w = Words{Nod: w.Nod} // who decided it died before this could be told, and the signals have told more since
 	}
 	if w.Status != "" && page != "" {
 		w.Status += fmt.Sprintf(" [Follow the run](%s).", page)

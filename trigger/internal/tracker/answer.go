@@ -56,6 +56,9 @@ const (
 func Tell(n trigger.News, page string) (a Answer, ok bool) {
 	switch n.Type {
 	case trigger.NewsStarted:
+		if n.Task.State.Ended() { // who made it died before this could be told, and the result was since
+			return Answer{}, false
+		}
 		return Answer{Kind: Started, Text: "I am on it.", Page: page}, true
 	case trigger.NewsContinued:
 		return Answer{Kind: Continued, Text: "I have passed this on to the run that is about this issue; it answers where it was started.", Page: page}, true

@@ -1,0 +1,32 @@
+package forge_test
+
+import (
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
+)
+
+func news(n trigger.NewsType, s task.State, sig task.SignalType) trigger.News {
+	out := trigger.News{Type: n, Signal: task.Signal{Type: sig}}
+	out.Task.State = s
+	return out
+}
+
+// TestLateNews: what could not be told in time does not hide how a run ended.
+func TestLateNews(t *testing.T) {
+	w := forge.Tell(news(trigger.NewsStarted, task.StateQueued, ""), "p", "Pull request")
+	assert.Assert(t, w.Nod && w.Status != "" && w.State == task.StateQueued)
+	for _, n := range []trigger.News{news(trigger.NewsStarted, task.StateInProgress, ""), news(trigger.NewsStarted, task.StateSucceeded, ""),
+		news(trigger.NewsContinued, task.StateFailed, "")} {
+		assert.DeepEqual(t, forge.Tell(n, "p", "Pull request"), forge.Words{Nod: true})
+	}
+	mark := forge.Mark("run 1")
+	body := forge.Stamp(mark, 70) + "\n**Done.**"
+	assert.Assert(t, forge.Newer(body, mark, 69))
+	assert.Assert(t, !forge.Newer(body, mark, 70))
+	assert.Assert(t, !forge.Newer(mark+"\n**Done.**", mark, 1), "one of an older version")
+}
