@@ -90,12 +90,25 @@ export function request(d, attachments) {
 
 const unique = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
 
+// useSkills gives the ids of skills to choose from. They come from repositories,
+// which may take a while: nobody waits for them.
+function useSkills() {
+  const [ids, set] = useState([]);
+  useEffect(() => {
+    const c = new AbortController();
+    api.get('/agent', {}, { signal: c.signal }).then((a) => set((a.agents ?? []).flatMap((x) => x.variants.map((v) => [v.id, v.description]))), () => {});
+    return () => c.abort();
+  }, []);
+  return ids;
+}
+
 function Fields({ d, set, of, files, errorOf }) {
   const err = (...names) => names.map(errorOf).find(Boolean) ?? '';
   const harnesses = [...new Set(of.models.models.flatMap((m) => m.harnesses ?? []))].filter((h) => h !== 'oz');
   const hosts = [...new Set(of.workers.map((w) => w.id))];
   const usable = of.models.models.filter((m) => !m.disable_reason && (!m.harnesses || m.harnesses.includes(d.harness || 'oz')));
   const advanced = Boolean(d.model || d.harness || d.host || d.computer || d.secrets || d.mcp.length || d.cost || d.minutes || d.title || d.owner);
+  const skills = useSkills();
   const servers = of.mcp.map((m) => [m.uid, m.name]);
   return html`
     <${Select} label="Agent" value=${d.agent} error=${err('agent_identity_uid')} hint="A saved agent brings its own prompt, skills and settings." options=${[['', 'Quick run, without a saved agent'], ...of.agents.map((a) => [a.uid, plain(a.name)])]} onInput=${(v) => set({ agent: v })} />
@@ -105,7 +118,8 @@ function Fields({ d, set, of, files, errorOf }) {
     <${Select} label="Environment" value=${d.environment} error=${err('config.environment_id', 'environment_id')} hint="Repositories, image and setup that the work needs."
       options=${[['', d.agent ? "The agent's own, or none" : 'None: an empty directory'], ...of.environments.map((e) => [e.uid, plain(e.config.name)])]} onInput=${(v) => set({ environment: v })} />
     <${Modes} value=${d.mode} set=${(v) => set({ mode: v })} />
-    <${Input} label="Skill" value=${d.skill} error=${err('skill')} placeholder="owner/repo:skill" hint="Starts with the instructions of a skill. Optional." spellcheck="false" autocapitalize="off" onInput=${(v) => set({ skill: v })} />
+    <${Input} label="Skill" value=${d.skill} error=${err('skill')} placeholder="owner/repo:skill" hint="Starts with the instructions of a skill. Optional." spellcheck="false" autocapitalize="off" list="new-run-skills" onInput=${(v) => set({ skill: v })} />
+    <datalist id="new-run-skills">${skills.map(([id, what]) => html`<option key=${id} value=${id}>${plain(what).slice(0, 100)}</option>`)}</datalist>
     <details class="more" open=${advanced}><summary><${Icon} name="right" />More settings</summary><div>
       <${Input} label="Title" value=${d.title} error=${err('title')} hint="Made from the prompt when empty." onInput=${(v) => set({ title: v })} />
       <div class="two"><${Select} label="Harness" value=${d.harness} error=${err('config.harness', 'config.harness.type', 'harness')} options=${[['', 'Built in'], ...harnesses.map((h) => [h, h])]} onInput=${(v) => set({ harness: v, model: '' })} />

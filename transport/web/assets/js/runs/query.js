@@ -25,12 +25,15 @@ export const sorts = { created_at: 'Newest', updated_at: 'Last changed', title: 
 // filters are the advanced ones: names of members of the address.
 export const filters = ['state', 'source', 'creator', 'environment', 'agent', 'skill', 'from', 'to'];
 
-// day gives the begin of a day in the reader's own zone; next: of the day after.
+// day gives the begin of a day in the reader's own zone; next: of the day
+// after. A day that there is not gives nothing.
 export function day(text, next = 0) {
   const m = /^(\d{4})-(\d\d)-(\d\d)$/.exec(text ?? '');
-  if (!m) return undefined;
-  const d = new Date(+m[1], +m[2] - 1, +m[3] + next);
-  return d.getMonth() === new Date(+m[1], +m[2] - 1, +m[3] + next).getMonth() && !Number.isNaN(d.getTime()) ? d.toISOString() : undefined;
+  if (!m || m[1] < '1970' || m[1] > '2999') return undefined;
+  const at = new Date(+m[1], m[2] - 1, +m[3]);
+  if (at.getMonth() !== m[2] - 1 || at.getDate() !== +m[3]) return undefined;
+  at.setDate(at.getDate() + next);
+  return at.toISOString();
 }
 
 // question turns the address's query (URLSearchParams) into the API's. What it
