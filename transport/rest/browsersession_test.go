@@ -108,6 +108,7 @@ func TestSessionRefuses(t *testing.T) {
 	// Refusals are written down; what was tried is not.
 	log := e.Call(transporttest.AdminKey, http.MethodGet, "/oz/audit?limit=100", nil)
 	assert.Assert(t, !strings.Contains(string(log.Body), "oz-guess"), "%s", log.Body)
+	assert.Assert(t, strings.Contains(string(log.Body), "account.sign_in"), "%s", log.Body)
 }
 
 // TestPages: what is outside the API goes to the pages, and nothing else.

@@ -50,6 +50,7 @@ func TestScreenshots(t *testing.T) {
 	}
 	e := browser.Start(t, nil)
 	h := e.Furnish(t)
+	h.More(t, e)
 	there := strings.Join(routes(t), " ") + " "
 	assert.NilError(t, os.RemoveAll(pictureDir))
 	assert.NilError(t, os.MkdirAll(pictureDir, 0o755))

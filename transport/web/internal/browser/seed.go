@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,22 @@ func (e *Env) Furnish(t testing.TB) *House {
 	h.run(t, e, mary, oz.Request{Prompt: "Try whether the cache helps at all."}, task.StateCancelled, nil)
 	h.run(t, e, admin, oz.Request{Prompt: "Add a test for each rule of the tax table, and find out why the build of branch tax-2027 is red.", Config: task.Config{EnvironmentID: env.UID}}, task.StateInProgress, h.work)
 	return h
+}
+
+// More makes the list of runs longer, for pictures.
+func (h *House) More(t testing.TB, e *Env) {
+	t.Helper()
+	admin, mary := e.Client(t, transporttest.AdminKey), e.Client(t, e.Member)
+	kept := maps.Clone(h.Runs)
+	for i, prompt := range []string{"Review pull request 41: retries of the mail queue.", "Find the flaky test in the payment suite.", "Write the release notes of 2.14.",
+		"Upgrade the build image to Go 1.26 and say what breaks."} {
+		by := admin
+		if i%2 == 1 {
+			by = mary
+		}
+		h.run(t, e, by, oz.Request{Prompt: prompt, Config: task.Config{EnvironmentID: h.Environment}}, task.StateSucceeded, h.work)
+	}
+	h.Runs = kept
 }
 
 func ptr[T any](v T) *T { return &v }
