@@ -46,6 +46,7 @@ type Platform struct {
 	spawns        keyedLocks
 	linking       keyedLocks // by run: its links and requests to edit
 	linkGuesses   access.Guesses
+	rightLinks    rightLinks
 	editAsks      access.Guesses // requests to edit, by person
 	presences     presences
 	terminals     terminals

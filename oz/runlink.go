@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -233,11 +234,12 @@ func (p *Platform) OpenRunLink(ctx context.Context, token string) (access.Link, 
 		return access.Link{}, time.Time{}, errNoLinks()
 	}
 	now, from := p.opts.Clock.Now(), access.OriginOf(ctx).Remote
-	if !p.linkGuesses.Allow(from, now) {
+	if !p.linkGuesses.Allow(from, now) && !p.rightLinks.has(token) {
 		return access.Link{}, time.Time{}, task.Errorf(task.CodeResourceUnavailable, "too many wrong links came from your address; try again in ten minutes")
 	}
 	l, err := p.readLink(ctx, token)
 	if err == nil && now.Before(l.ExpiresAt) {
+		p.rightLinks.add(token)
 		return access.Link{UID: l.UID, Name: l.Name, TaskID: l.TaskID, Role: l.Role}, l.ExpiresAt, nil
 	}
 	if err != nil && !errors.Is(err, task.ErrNotFound) {
@@ -245,6 +247,42 @@ func (p *Platform) OpenRunLink(ctx context.Context, token string) (access.Link, 
 	}
 	p.linkGuesses.Miss(from, now)
 	return access.Link{}, time.Time{}, task.Errorf(task.CodeNotFound, "this link opens nothing: it is wrong, has expired, or was revoked; ask for a new one")
+}
+
+// maxRightLinks bounds what is remembered of links that were right.
+const maxRightLinks = 10_000
+
+// rightLinks remembers links that have opened something: who guesses from
+// behind the same proxy must not shut those out who have one.
+type rightLinks struct {
+	mu sync.Mutex
+	m  map[string]bool // by hash
+}
+
+func (r *rightLinks) add(token string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.m == nil || len(r.m) >= maxRightLinks {
+		r.m = map[string]bool{}
+	}
+	r.m[hashToken(token)] = true
+}
+
+func (r *rightLinks) has(token string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(token) <= maxLinkToken && r.m[hashToken(token)]
+}
+
+// LinkOpened writes down that the caller has opened a run by a link.
+func (c *Client) LinkOpened(ctx context.Context, l access.Link) error {
+	t, err := c.p.store.Get(ctx, l.TaskID)
+	if err != nil {
+		return err
+	}
+	d := runDeed(access.RunView, t)
+	d.details = map[string]string{"act": "open link", "link": l.UID}
+	return c.noted(ctx, *d)
 }
 
 // KnownRunLink is OpenRunLink for a token that is known to have been right: ok

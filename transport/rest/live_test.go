@@ -174,9 +174,13 @@ func TestGuessedLinks(t *testing.T) {
 		assert.Equal(t, e.Call(e.Member, "GET", path, nil, "X-Oz-Link", guess).Status, 404, "%d", i)
 		assert.Equal(t, e.Call("", "POST", "/oz/links/open", map[string]any{"token": guess}).Status, 404, "%d", i)
 	}
+	right, _, _, err := sdk(t, e, transporttest.AdminKey).CreateRunLink(t.Context(), run.ID, oz.RunLinkSpec{Role: task.RoleViewer})
+	assert.NilError(t, err)
+	assert.Equal(t, e.Call("", "POST", "/oz/links/open", map[string]any{"token": right}).Status, 200)
 	for range 30 - 12 {
 		assert.Equal(t, e.Call("", "POST", "/oz/links/open", map[string]any{"token": "x"}).Status, 404)
 	}
+	assert.Equal(t, e.Call(right, "GET", path, nil).Status, 200, "who has a link is not shut out by a neighbour who guesses")
 	a := e.Call("ozl_B", "GET", path, nil)
 	assert.Equal(t, a.Status, 429)
 	assert.Equal(t, a.Code(), task.CodeResourceUnavailable)
@@ -218,6 +222,19 @@ func TestLinkCookie(t *testing.T) {
 	assert.Equal(t, post("Cookie", sent, "Origin", "https://evil.example"), 401)
 	assert.Equal(t, get("Cookie", sent+"x"), 401)
 	assert.Equal(t, get("Cookie", cookie.Name+"=eyJ0IjpbIm96bF9BIl19.AAAA"), 401)
+	written := 0
+	for entry, err := range admin.AuditEntries(ctx, 0) {
+		assert.NilError(t, err)
+		if strings.Contains(string(entry.Body), "open link") && strings.Contains(string(entry.Body), l.UID) {
+			written++
+		}
+	}
+	assert.Equal(t, written, 1, "the audit log says who has opened it")
+	live, err := admin.LiveSession(ctx, string(id))
+	assert.NilError(t, err)
+	executions, err := e.Platform.Executions(ctx, id)
+	assert.NilError(t, err)
+	assert.Equal(t, live, string(executions[0].ID), "the public redirect leads to the session")
 	assert.NilError(t, admin.RevokeRunLink(ctx, id, l.UID))
 	for range 40 { // not guesses: the browser was given it
 		assert.Equal(t, get("Cookie", sent), 401)

@@ -36,12 +36,15 @@ func (o operations) OpenRunLink(ctx context.Context, r api.OpenRunLinkRequestObj
 		return nil, err
 	}
 	req := callOf(ctx).request
-	guest := false
-	if _, err := o.account(req); err != nil {
-		if _, err := o.platform.GuestOf(l); err != nil {
+	caller, err := o.account(req)
+	if err != nil || !caller.SignedIn() {
+		if caller, err = o.platform.GuestOf(l); err != nil {
 			return nil, err
 		}
-		guest = true
+	}
+	guest := caller.Guest()
+	if err := o.platform.As(caller).LinkOpened(ctx, l); err != nil {
+		return nil, err
 	}
 	tokens := slices.DeleteFunc(o.cookieLinks(req), func(t string) bool { return t == r.Body.Token })
 	tokens = append([]string{r.Body.Token}, tokens...)
