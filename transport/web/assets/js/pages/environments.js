@@ -37,7 +37,8 @@ function Federation({ value, set, errorOf }) {
     <div class="two">${field('Google project number', 'project_number')}${field('Workload identity pool', 'workload_identity_federation_pool_id')}${field('Workload identity provider', 'workload_identity_federation_provider_id')}${field('Service account', 'service_account_email')}</div>`;
 }
 
-function EnvironmentForm({ env, onClose, done }) {
+// EnvironmentForm creates or changes one.
+export function EnvironmentForm({ env, onClose, done }) {
   const team = useInTeam();
   const [value, set] = useState(() => ({ name: '', docker_image: '', description: '', ...env?.config, team }));
   const [repos, setRepos] = useState(() => (env?.config.github_repos ?? [{ owner: '', repo: '' }]).map((r) => ({ text: r.url || repoName(r), ref: r.checkout_ref ?? '', key: Math.random() })));
