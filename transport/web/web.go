@@ -97,7 +97,7 @@ func New(opts *Options) (*Handler, error) {
 // the files in assets and nothing else: there is no upload among them.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self'; " +
 	"connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
-	"require-trusted-types-for 'script'; trusted-types 'none'"
+	"require-trusted-types-for 'script'; trusted-types oz-worker" // one, that names sw.js: manage/device.js
 
 // terminalPolicy is that of the terminal's page alone: the terminal makes style
 // elements for its colours. Its scripts are as strictly kept as all others.
