@@ -50,8 +50,8 @@ function Editor({ item, path, what, a, blank, read, Fields, body, shared, extra:
   const can = !item || change;
   return html`<${Dialog} side title=${item ? plain(item.name) : `New ${what}`} onClose=${onClose}>
     ${item && !can && html`<p class="dim">${item.built_in ? 'It came with the server and cannot be changed.' : `${a[0].toUpperCase()}${a.slice(1)} cannot be changed: delete it and make another.`}</p>`}
-    <${Form} action=${item ? 'Save' : `Create ${what}`} cancel=${onClose} submit=${can ? submit : async () => onClose()}>${(errorOf) => html`<fieldset class="plain-set" disabled=${!can}>
-      <${Fields} value=${value} put=${put} errorOf=${errorOf} item=${item} />${!item && shared && html`<${Owner} what=${a} value=${value.team} onInput=${(t) => put({ team: t })} />`}</fieldset>`}<//>
+    <${Form} action=${!can ? 'Close' : item ? 'Save' : `Create ${what}`} cancel=${can && onClose} submit=${can ? submit : async () => onClose()}>${(errorOf) => html`<fieldset class="plain-set" disabled=${!can}>
+      <${Fields} value=${value} put=${put} errorOf=${errorOf} item=${item} />${!item && shared && html`<${Owner} what="it" value=${value.team} onInput=${(t) => put({ team: t })} />`}</fieldset>`}<//>
     ${item && Extra && html`<${Extra} item=${item} />`}
     ${remove && html`<div class="row"><${Button} kind="danger" onClick=${remove}>Delete this ${what}<//></div>`}<//>`;
 }
