@@ -6,7 +6,7 @@ import { html, useEffect, useRef } from '../core/html.js';
 import { href } from '../core/router.js';
 import { Loaded, State, Time, useLoad } from '../core/ui.js';
 
-const pause = 1000; // milliseconds in which changes are gathered before the list is read again
+const pause = 500; // milliseconds in which changes are gathered before the list is read again
 
 // useRuns reads runs by a query of GET /agent/runs, and again when runs change.
 export function useRuns(query, deps = []) {

@@ -17,6 +17,15 @@ export const providers = {
       { name: 'repositories', label: 'Repositories', type: 'lines', placeholder: 'acme/*', hint: 'Only in these, one a line; * stands for any part of a name. Empty: everywhere.' }, { name: 'ignore_mentions', label: 'Leave mentions to automations', type: 'check' }],
     json: ['automations', 'Automations', 'A list of {name, on, filter, prompt}: runs that start by themselves.'],
   },
+  gitlab: {
+    name: 'GitLab', what: 'Mention a bot in issues and merge requests, on gitlab.com or your own server; start runs by labels, pipelines and more.',
+    before: ['Make an account for the bot, or a project or group access token, and give it access to the projects that agents may work on.', 'Make a token with the scope api.', 'Think of a long random text: the secret token of the webhook.'],
+    after: ['In the project or group, open Settings, Webhooks, Add new webhook.', 'URL: the address above. Secret token: the signing secret; a signing token that GitLab makes (whsec_…) is better.', 'Events: Comments, Issues, Merge requests; Pipelines for automations that wait for them.', 'Write a comment that mentions the bot: the delivery appears below.'],
+    secrets: [signing('The secret token or the signing token of the webhook.'), { name: 'token', label: 'Access token', hint: 'Personal, project or group, with the scope api.' }],
+    settings: [{ name: 'url', label: 'Server', type: 'text', placeholder: 'https://gitlab.com' }, { name: 'handle', label: 'Handle', type: 'text', required: true, placeholder: 'oz-bot', hint: 'What people write after the @.' }, { name: 'projects', label: 'Projects', type: 'lines', placeholder: 'acme/*', hint: 'Only in these, one a line; * stands for any part. Empty: everywhere.' },
+      { name: 'ignore_mentions', label: 'Leave mentions to automations', type: 'check' }, { name: 'commit_status', label: 'Give commits a status', type: 'check', hint: 'A project may demand that it is a success before it merges.' }],
+    json: ['automations', 'Automations', 'A list of {name, on, filter, prompt}: runs that start by themselves.'],
+  },
   slack: {
     name: 'Slack', what: 'Mention the app in a channel, write to it directly, or use a slash command; answers come in the thread.',
     before: ['At api.slack.com/apps make an app for your workspace.', 'Bot scopes: app_mentions:read, chat:write, users:read, commands; and im:history, im:write, channels:history, groups:history, reactions:write, users:read.email for threads and direct messages.', 'Install it, and note the bot token (xoxb-…) and the signing secret (Basic Information).'],

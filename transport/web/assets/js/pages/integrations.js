@@ -12,8 +12,7 @@ const Enabled = ({ item }) => item.enabled ? html`<${Badge} look="good">Enabled<
 
 function Services({ pane }) {
   const list = useLoad((signal) => api.get('/oz/integrations', {}, { signal }).then((d) => d.integrations), []);
-  const cards = [...Object.entries(providers), ['gitlab', { name: 'GitLab', what: 'Let merge requests, comments and pipelines start runs, by a webhook with GitLab\'s token.' }]];
-  return html`<${Loaded} from=${list}>${(all) => html`<ul class="cards">${cards.map(([id, p]) => { const mine = all.filter((i) => i.provider === id); return html`<li class="card" key=${id}><div class="row"><span class="monogram" aria-hidden="true">${p.name[0]}</span><h2 class="grow">${p.name}</h2>${mine.length > 0 && html`<${Badge} look=${mine.some((i) => i.enabled) ? 'good' : 'dim'}>${mine.some((i) => i.enabled) ? 'Connected' : 'Disabled'}<//>`}</div><p class="dim">${p.what}</p>
+  return html`<${Loaded} from=${list}>${(all) => html`<ul class="cards">${Object.entries(providers).map(([id, p]) => { const mine = all.filter((i) => i.provider === id); return html`<li class="card" key=${id}><div class="row"><span class="monogram" aria-hidden="true">${p.name[0]}</span><h2 class="grow">${p.name}</h2>${mine.length > 0 && html`<${Badge} look=${mine.some((i) => i.enabled) ? 'good' : 'dim'}>${mine.some((i) => i.enabled) ? 'Connected' : 'Disabled'}<//>`}</div><p class="dim">${p.what}</p>
       ${mine.length > 0 && html`<ul class="plain-list">${mine.map((i) => html`<li key=${i.uid} class="row"><a class="grow" href=${href(`/integrations/${enc(i.provider)}/${enc(i.uid)}`)}>${plain(i.name)}</a>${!i.enabled && html`<${Enabled} item=${i} />`}</li>`)}</ul>`}
       <div class="foot"><${Button} icon="plus" onClick=${() => pane.show(id)}>${mine.length ? 'Connect another' : 'Connect'}<span class="sr"> ${p.name}</span><//></div></li>`; })}</ul>`}<//>`;
 }
@@ -63,7 +62,7 @@ export default function Integrations() {
   const close = () => { const [, to] = fresh; show(null); go(to); };
   return html`<${Page} title="Integrations" lead="What starts runs from outside, and who is told of them.">
     <${Tabs} label="Kinds of integrations" tabs=${tabs} value=${tab} onChange=${(t) => set({ tab: t === 'services' ? '' : t }, { replace: true })} /><${parts[tab]} pane=${pane} />
-    ${providers[pane.open] && html`<${IntegrationForm} provider=${pane.open} onClose=${pane.close} done=${done(pane.open)} />`}${pane.open === 'gitlab' && html`<${WebhookForm} preset=${{ provider: 'gitlab', name: 'GitLab' }} onClose=${pane.close} done=${done('webhooks')} />`}
+    ${providers[pane.open] && html`<${IntegrationForm} provider=${pane.open} onClose=${pane.close} done=${done(pane.open)} />`}
     ${pane.open === 'webhook' && html`<${WebhookForm} onClose=${pane.close} done=${done('webhooks')} />`}${pane.open === 'subscription' && html`<${SubscriptionForm} onClose=${pane.close} done=${done('subscriptions')} />`}
     ${fresh && html`<${Secret} item=${fresh[0]} path=${fresh[1]} onClose=${close} />`}<//>`;
 }

@@ -1,0 +1,509 @@
+package web_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp/kb"
+	"gotest.tools/v3/assert"
+
+	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+	"github.com/oz-platform/cloudagents/transport/web/internal/browser"
+	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/jira"
+	"github.com/oz-platform/cloudagents/trigger/schedule"
+)
+
+// control is the control of a label, in the topmost dialog if one is open.
+func control(label string) string {
+	return fmt.Sprintf(`[...([...document.querySelectorAll("dialog[open]")].pop() ?? document).querySelectorAll("input, select, textarea")]
+		.find((e) => e.labels?.[0]?.innerText.replace("(required)", "").trim() === %[1]s || e.getAttribute("aria-label") === %[1]s)`, quoted(label))
+}
+
+// fill types into the control of a label, in the place of what was there.
+func fill(tab *browser.Tab, label, text string) {
+	tab.Wait(control(label))
+	browser.Eval[bool](tab, "(() => { const e = "+control(label)+"; e.scrollIntoView({ block: 'center' }); e.focus(); e.select?.(); return true; })()")
+	if text == "" {
+		tab.Press(kb.Delete)
+		return
+	}
+	tab.Press(text)
+}
+
+// pick takes the option of a select that has a text.
+func pick(tab *browser.Tab, label, option string) {
+	tab.Wait(fmt.Sprintf(`[...(%s)?.options ?? []].some((o) => o.text === %s)`, control(label), quoted(option)))
+	browser.Eval[bool](tab, fmt.Sprintf(`(() => { const e = %s; e.value = [...e.options].find((o) => o.text === %s).value; e.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`, control(label), quoted(option)))
+}
+
+// refusal waits for what the server says about the control of a label.
+func refusal(tab *browser.Tab, label, part string) {
+	tab.Wait(fmt.Sprintf(`(() => { const e = %s; return e?.getAttribute("aria-invalid") === "true" && e.getAttribute("aria-describedby").split(" ").some((id) => document.getElementById(id)?.innerText.includes(%s)); })()`,
+		control(label), quoted(part)))
+}
+
+// closed waits until no dialog is open.
+func closed(tab *browser.Tab) { tab.Wait(`!document.querySelector("dialog[open]")`) }
+
+// TestSchedulePages makes a schedule by mouse, with a bad expression first,
+// pauses it, runs it and deletes it.
+func TestSchedulePages(t *testing.T) {
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true}})
+	admin := e.Client(t, transporttest.AdminKey)
+	tab := e.Tab(t, nil)
+	tab.Allow("/oz/schedule-preview") // a bad expression is refused, as it should be
+	tab.Goto("/schedules")
+	tab.WaitText("No schedules yet")
+	tab.ClickName("New schedule")
+	fill(tab, "Name", "Weekly look")
+	pick(tab, "How often", "Custom expression")
+	fill(tab, "Expression", "0 25 * * *")
+	refusal(tab, "Expression", "25 is not within 0 to 23")
+	fill(tab, "Expression", "30 9 * * MON")
+	fill(tab, "Time zone", "Europe/Berlin")
+	tab.WaitText("At 09:30 on Monday")
+	tab.Wait(`document.querySelectorAll(".preview li time").length === 4`)
+	fill(tab, "Prompt", "Look")
+	tab.ClickName("Create schedule")
+	closed(tab)
+	tab.WaitText("Weekly look")
+
+	list, err := admin.Schedules(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, len(list), 1)
+	s := list[0]
+	assert.Equal(t, s.Cron, "30 9 * * MON")
+	assert.Equal(t, s.Timing.TimeZone, "Europe/Berlin")
+	assert.Equal(t, s.Prompt, "Look")
+	assert.Equal(t, s.Owner.Type, task.ScopeTeam)
+
+	tab.ClickName("Weekly look")
+	tab.Wait(`location.pathname.startsWith("/schedules/")`)
+	tab.WaitText("It has not ticked yet")
+	tab.ClickName("Pause")
+	tab.WaitText("Paused")
+	got, err := admin.Schedule(t.Context(), s.ID)
+	assert.NilError(t, err)
+	assert.Assert(t, !got.Enabled)
+	tab.ClickName("Run now")
+	tab.WaitText("It starts at once")
+	tab.ClickName("Run now")
+	tab.Wait(`location.pathname.startsWith("/runs/")`)
+	runs, err := admin.List(t.Context(), task.Query{})
+	assert.NilError(t, err)
+	assert.Equal(t, runs.Tasks[0].Source, task.SourceWebApp)
+
+	tab.Goto("/schedules/" + s.ID)
+	tab.WaitText("All runs of it")
+	tab.ClickName("Delete")
+	tab.ClickName("Delete schedule")
+	tab.WaitText("No schedules yet")
+	_, err = admin.Schedule(t.Context(), s.ID)
+	assert.Equal(t, task.CodeOf(err), task.CodeNotFound)
+}
+
+// TestScheduleByKeyboard changes a schedule without a mouse, and leaves the
+// pane with Escape: the focus is back where it was.
+func TestScheduleByKeyboard(t *testing.T) {
+	e := browser.Start(t, nil)
+	house := e.Furnish(t)
+	tab := e.Tab(t, nil)
+	tab.Goto("/schedules/" + house.Schedule)
+	to := func(name string) {
+		t.Helper()
+		for range 60 {
+			if tab.Focused() == name {
+				return
+			}
+			tab.Press(kb.Tab)
+		}
+		t.Fatalf("%q cannot be reached by Tab", name)
+	}
+	to("Edit")
+	tab.Press(kb.Enter)
+	tab.Wait(control("Name") + " === document.activeElement") // the pane takes the focus
+	tab.Press(kb.Escape)
+	closed(tab)
+	assert.Equal(t, tab.Focused(), "Edit")
+	tab.Press(kb.Enter)
+	tab.Wait(control("Name") + " === document.activeElement")
+	tab.Press(kb.End + " too" + kb.Enter)
+	closed(tab)
+	tab.Wait(`document.querySelector("h1").innerText === "Nightly dependency check too"`)
+}
+
+// TestEnvironmentPages makes, changes and deletes an environment, and shows
+// hostile names as the text that they are.
+func TestEnvironmentPages(t *testing.T) {
+	e := browser.Start(t, nil)
+	admin := e.Client(t, transporttest.AdminKey)
+	evil := "<img src=x onerror=alert(1)>\u202egpj"
+	_, err := admin.CreateEnvironment(t.Context(), environment.Config{Name: "evil", Description: evil}, nil)
+	assert.NilError(t, err)
+	tab := e.Tab(t, browser.Phone())
+	tab.Allow("/oz/environments") // what is refused
+	tab.Goto("/environments")
+	tab.ClickName("New environment")
+	fill(tab, "Name", "shop")
+	fill(tab, "Image", "not an image")
+	tab.ClickName("Create environment")
+	refusal(tab, "Image", "")
+	fill(tab, "Image", "golang:1.26")
+	fill(tab, "Repository 1", "acme/shop")
+	tab.ClickName("Add a repository")
+	fill(tab, "Repository 2", "https://git.example.com/team/web.git")
+	fill(tab, "Branch, tag or commit of repository 2", "next")
+	fill(tab, "Setup commands", "make deps")
+	tab.ClickName("Create environment")
+	closed(tab)
+	env := func() oz.EnvironmentItem {
+		list, err := admin.Environments(t.Context())
+		assert.NilError(t, err)
+		for _, x := range list {
+			if x.Config.Name == "shop" {
+				return x
+			}
+		}
+		return oz.EnvironmentItem{}
+	}
+	c := env().Config
+	assert.DeepEqual(t, c.SetupCommands, []string{"make deps"})
+	assert.Equal(t, len(c.Repos), 2)
+	assert.Equal(t, c.Repos[0].Owner+"/"+c.Repos[0].Name, "acme/shop")
+	assert.Equal(t, c.Repos[1].URL, "https://git.example.com/team/web.git")
+	assert.Equal(t, c.Repos[1].Ref, "next")
+	assert.Assert(t, c.Secrets == nil, "all of the owner's")
+
+	tab.ClickName("shop")
+	tab.ClickName("Edit")
+	pick(tab, "Secrets", "Only those ticked here")
+	tab.WaitText("it gets none")
+	tab.ClickName("Save")
+	closed(tab)
+	tab.Wait(`!document.querySelector(".loading")`)
+	c = env().Config
+	assert.Assert(t, c.Secrets != nil && len(*c.Secrets) == 0, "none, and not all")
+	assert.Equal(t, len(c.Repos), 2)
+
+	tab.ClickName("evil")
+	tab.WaitText("<img src=x onerror=alert(1)>⟨U+202E⟩gpj")
+	assert.Equal(t, tab.Count("dialog img"), 0)
+	tab.ClickName("Delete")
+	tab.ClickName("Delete environment")
+	closed(tab)
+	list, err := admin.Environments(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, len(list), 1)
+}
+
+// TestSecretPages stores and replaces a secret: its value is in no page and no
+// address, and bad ones are refused beside the field.
+func TestSecretPages(t *testing.T) {
+	e := browser.Start(t, nil)
+	tab := e.Tab(t, nil)
+	tab.Allow("/oz/secrets") // what is refused
+	tab.Goto("/secrets")
+	tab.ClickName("New secret")
+	fill(tab, "Name", "DEPLOY_KEY")
+	fill(tab, "Value", "aaaaaaaa")
+	tab.ClickName("Store secret")
+	refusal(tab, "Value", "easily guessed")
+	const value = "k3J9-xQ2m-Zp7v"
+	fill(tab, "Value", value)
+	tab.ClickName("Store secret")
+	closed(tab)
+	tab.WaitText("DEPLOY_KEY")
+	holds := browser.Eval[bool](tab, "document.documentElement.outerHTML.includes("+quoted(value)+") || JSON.stringify({...localStorage}).includes("+quoted(value)+")")
+	assert.Assert(t, !holds, "the value is still in the page")
+	list, err := e.Client(t, transporttest.AdminKey).Secrets(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, list[0].Name, "DEPLOY_KEY")
+
+	tab.ClickName("Replace DEPLOY_KEY")
+	assert.Equal(t, browser.Eval[string](tab, control("Value")+".value"), "")
+	fill(tab, "Value", "W7pq-Lr4z-Xb1n")
+	tab.ClickName("Save")
+	closed(tab)
+	again, err := e.Client(t, transporttest.AdminKey).Secrets(t.Context())
+	assert.NilError(t, err)
+	assert.Assert(t, again[0].UpdatedAt.After(list[0].UpdatedAt))
+	for _, r := range tab.Requests() {
+		assert.Assert(t, !strings.Contains(r.URL, value), r.URL)
+	}
+	tab.ClickName("Delete DEPLOY_KEY")
+	tab.ClickName("Delete secret")
+	tab.WaitText("No secrets yet")
+}
+
+// TestAgentPages makes an agent, changes it, finds it, and deletes it.
+func TestAgentPages(t *testing.T) {
+	e := browser.Start(t, nil)
+	e.Furnish(t)
+	admin := e.Client(t, transporttest.AdminKey)
+	tab := e.Tab(t, nil)
+	tab.Goto("/agents")
+	tab.ClickName("New agent")
+	fill(tab, "Name", "Keeper")
+	fill(tab, "Standing instructions", "Keep")
+	pick(tab, "Environment", "tally")
+	tab.ClickName("Secrets, tools and memory")
+	tab.ClickName("DEPLOY_TOKEN")
+	tab.ClickName("Create agent")
+	closed(tab)
+	find := func() access.Agent {
+		list, err := admin.Agents(t.Context())
+		assert.NilError(t, err)
+		for _, a := range list {
+			if strings.HasPrefix(a.Name, "Keeper") {
+				return a
+			}
+		}
+		return access.Agent{}
+	}
+	a := find()
+	assert.Equal(t, a.Config.BasePrompt, "Keep")
+	assert.Assert(t, a.Config.EnvironmentID != "" && a.AutoMemory != "")
+	fill(tab, "Search agents", "keep")
+	tab.Wait(`document.querySelectorAll(".card").length === 1`)
+	tab.ClickName("Keeper")
+	tab.ClickName("Edit")
+	fill(tab, "Name", "Keeper of books")
+	tab.ClickName("Save")
+	closed(tab)
+	b := find()
+	assert.Equal(t, b.Name, "Keeper of books")
+	assert.DeepEqual(t, b.Config, a.Config)
+	tab.ClickName("Keeper of books")
+	tab.ClickName("Delete")
+	tab.ClickName("Delete agent")
+	closed(tab)
+	assert.Equal(t, find().UID, "")
+}
+
+// TestWebhookPages makes a webhook, whose secret is shown once, sends to it,
+// and reads in the log what became of it.
+func TestWebhookPages(t *testing.T) {
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true}})
+	tab := e.Tab(t, nil)
+	tab.Goto("/integrations?tab=webhooks")
+	tab.ClickName("New webhook")
+	fill(tab, "Name", "alerts")
+	fill(tab, "Prompt", "Look")
+	tab.ClickName("Which events count")
+	fill(tab, "Filter, as JSON", `{"level": [`)
+	tab.ClickName("Create webhook")
+	refusal(tab, "Filter, as JSON", "no JSON")
+	fill(tab, "Filter, as JSON", `{"level":["error"]}`)
+	tab.ClickName("Create webhook")
+	tab.WaitText("it is not shown again")
+	secret := tab.Text(".once code")
+	assert.Assert(t, len(secret) > 20, "secret %q", secret)
+	tab.ClickName("Go on")
+	tab.Wait(`location.pathname.startsWith("/integrations/webhooks/")`)
+	tab.WaitText("Nothing has arrived yet")
+	assert.Assert(t, !strings.Contains(browser.Eval[string](tab, "document.documentElement.outerHTML"), secret))
+	uid := strings.TrimPrefix(browser.Eval[string](tab, "location.pathname"), "/integrations/webhooks/")
+
+	send := func(body string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+"/webhooks/w/"+uid, strings.NewReader(body))
+		assert.NilError(t, err)
+		r.Header.Set("Authorization", "Bearer "+secret)
+		resp, err := http.DefaultClient.Do(r)
+		assert.NilError(t, err)
+		assert.NilError(t, resp.Body.Close())
+		assert.Equal(t, resp.StatusCode, http.StatusAccepted)
+	}
+	send(`{"level":"error","text":"<script>alert(1)</script>"}`)
+	send(`{"level":"info"}`)
+	for tab.Count("tbody tr") < 2 {
+		tab.ClickName("Refresh")
+		tab.Settled()
+	}
+	tab.Click("tbody tr:last-child .row-link")
+	tab.WaitText("<script>alert(1)</script>")
+	tab.ClickName("Rehearse")
+	tab.WaitText("If it came now")
+	tab.Press(kb.Escape)
+	closed(tab)
+	tab.ClickName("Test")
+	fill(tab, "Payload, as JSON", `{"level":"info"}`)
+	tab.Click("dialog[open] button[type=submit]")
+	tab.WaitText("It would start nothing")
+	tab.Press(kb.Escape)
+	closed(tab)
+	tab.ClickName("Rotate")
+	tab.ClickName("Replace it")
+	tab.WaitText("The new secret")
+	assert.Assert(t, tab.Text(".once code") != secret)
+}
+
+// TestIntegrationSetup connects Jira with what was copied from there: the
+// server's refusals are beside the fields, and the steps are said.
+func TestIntegrationSetup(t *testing.T) {
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true, Platform: oz.Options{Integrations: func(s *integration.Store) []trigger.Origin { return []trigger.Origin{jira.NewOrigin(s, nil)} }}}})
+	tab := e.Tab(t, nil)
+	tab.Allow("/oz/integrations") // what is refused
+	tab.Goto("/integrations")
+	tab.ClickName("Connect Jira")
+	tab.WaitText("First, in Jira")
+	fill(tab, "Site", "http://x")
+	fill(tab, "Signing secret", "q8Zr-2Lpx-77Vn")
+	fill(tab, "API token", "ATATT-9fXk2-11")
+	tab.ClickName("Connect Jira")
+	refusal(tab, "Site", "atlassian.net")
+	fill(tab, "Site", "https://acme.atlassian.net")
+	fill(tab, "E-mail address of the account", "bot@acme.example")
+	tab.ClickName("Connect Jira")
+	tab.Wait(`location.pathname.startsWith("/integrations/jira/")`)
+	tab.WaitText("In Jira")
+	tab.WaitText("/webhooks/jira/")
+	assert.Assert(t, !strings.Contains(browser.Eval[string](tab, "document.documentElement.outerHTML"), "ATATT"))
+	tab.ClickName("Disable")
+	tab.WaitText("Disabled")
+}
+
+// TestKeyPages makes a key, which is shown once and works, and revokes it.
+func TestKeyPages(t *testing.T) {
+	e := browser.Start(t, nil)
+	tab := e.Tab(t, browser.Phone())
+	tab.Goto("/settings/keys")
+	tab.ClickName("New API key")
+	fill(tab, "Name", "ci")
+	tab.ClickName("Create key")
+	tab.WaitText("it is not shown again")
+	key := tab.Text(".once code")
+	_, err := e.Client(t, key).List(t.Context(), task.Query{})
+	assert.NilError(t, err)
+	tab.ClickName("I have copied it")
+	closed(tab)
+	assert.Assert(t, !strings.Contains(browser.Eval[string](tab, "document.documentElement.outerHTML"), key))
+	tab.ClickName("Revoke ci")
+	tab.ClickName("Revoke key")
+	closed(tab)
+	_, err = e.Client(t, key).List(t.Context(), task.Query{})
+	assert.Equal(t, task.CodeOf(err), task.CodeAuthenticationRequired)
+}
+
+// TestSettingsPages looks at every tab of the settings and at the panes of
+// what they list, at a desk and on a phone.
+func TestSettingsPages(t *testing.T) {
+	e := browser.Start(t, nil)
+	e.Furnish(t)
+	for name, view := range map[string]*browser.View{"desk": {}, "phone": {Width: 390, Height: 844, Dark: true}} {
+		t.Run(name, func(t *testing.T) {
+			tab := e.Tab(t, view)
+			for _, id := range []string{"team", "audit", "models", "mcp", "prompts", "rules", "profiles", "memory", "runners", "appearance", "notifications"} {
+				look(t, tab, "/settings/"+id, name)
+			}
+			for _, pane := range []string{"/settings/mcp?open=new", "/settings/profiles?open=default", "/settings/keys?open=new", "/schedules?open=new", "/environments?open=new", "/agents?open=new",
+				"/integrations?new=github", "/integrations?tab=webhooks&new=webhook", "/integrations?tab=subscriptions&new=subscription", "/usage?tab=spending", "/usage?tab=budgets&open=new", "/workers?open=local"} {
+				look(t, tab, pane, name)
+			}
+		})
+	}
+}
+
+// TestRegistryPages keeps a rule, a memory store and what it holds, as all
+// kinds of the settings are kept.
+func TestRegistryPages(t *testing.T) {
+	e := browser.Start(t, nil)
+	admin := e.Client(t, transporttest.AdminKey)
+	tab := e.Tab(t, nil)
+	tab.Goto("/settings/rules")
+	tab.ClickName("New rule")
+	fill(tab, "Name", "style")
+	fill(tab, "Rule", "Plain words")
+	tab.ClickName("Create rule")
+	closed(tab)
+	tab.ClickName("style")
+	fill(tab, "Rule", "Plain words only")
+	tab.ClickName("Save")
+	closed(tab)
+	rules, err := admin.Rules(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, rules[0].Rule, "Plain words only")
+
+	tab.Goto("/settings/memory")
+	tab.ClickName("New memory store")
+	fill(tab, "Name", "facts")
+	tab.ClickName("Create memory store")
+	closed(tab)
+	tab.ClickName("facts")
+	tab.ClickName("Add")
+	fill(tab, "What to remember", "The port is 8080")
+	fill(tab, "Why", "Asked twice")
+	tab.ClickName("Remember")
+	tab.WaitText("version 1")
+	stores, err := admin.MemoryStores(t.Context())
+	assert.NilError(t, err)
+	held, err := admin.Memories(t.Context(), stores[0].UID)
+	assert.NilError(t, err)
+	assert.Equal(t, held[0].Content, "The port is 8080")
+}
+
+// TestNotAllowed: what is somebody else's is said not to be shared, with the
+// request's ID and a next step; the audit log of a member has their own entries.
+func TestNotAllowed(t *testing.T) {
+	e := browser.Start(t, nil)
+	mine := false
+	s, err := e.Client(t, transporttest.AdminKey).CreateSchedule(t.Context(), oz.ScheduleInput{Team: &mine, Spec: schedule.Spec{Name: "private", Cron: "0 0 * * *", Prompt: "x"}})
+	assert.NilError(t, err)
+	tab := e.Tab(t, &browser.View{Key: e.Member})
+	tab.Allow("/agent/schedules/")
+	tab.Goto("/schedules/" + s.ID)
+	tab.WaitText("not shared with you")
+	tab.WaitText("Request ")
+	tab.Goto("/settings/audit")
+	tab.WaitText("of others")
+}
+
+// TestDashboard follows what happens without being loaded anew, and starts
+// things in panes.
+func TestDashboard(t *testing.T) {
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true}})
+	admin := e.Client(t, transporttest.AdminKey)
+	tab := e.Tab(t, nil)
+	tab.Goto("/")
+	tab.WaitText("Nothing is at work.")
+	tab.WaitText("New here?")
+	run, err := admin.Submit(t.Context(), oz.Request{Prompt: "Count the stars"})
+	assert.NilError(t, err)
+	tab.WaitText("Count the stars")
+	err = admin.Cancel(t.Context(), run.ID)
+	assert.NilError(t, err)
+	tab.WaitText("Nothing is at work.")
+	tab.ClickName("New environment Repositories, image, set-up")
+	tab.Wait(control("Image"))
+	tab.Press(kb.Escape)
+	closed(tab)
+	tab.Goto("/welcome")
+	tab.ClickName("Build an app Start and follow runs from a program of yours, by the API or in Go.")
+	tab.WaitText("Make an API key")
+	tab.WaitText("What this server has")
+}
+
+// TestUsageAddress keeps range and grouping in the address, and says the
+// figures in a table, too.
+func TestUsageAddress(t *testing.T) {
+	e := browser.Start(t, nil)
+	e.Furnish(t)
+	tab := e.Tab(t, nil)
+	tab.Goto("/usage")
+	pick(tab, "Time", "Last 7 days")
+	pick(tab, "Group by", "By trigger")
+	tab.Wait(`location.search === "?range=7&by=source"`)
+	tab.Settled()
+	tab.WaitText("API")
+	tab.Click(".chart summary")
+	tab.Wait(`document.querySelector('.chart table[aria-label="Runs by outcome"]').checkVisibility()`)
+	succeeded := browser.Eval[int](tab, `[...document.querySelectorAll('.chart table[aria-label="Runs by outcome"] tbody tr')].reduce((n, r) => n + Number(r.cells[1].innerText), 0)`)
+	assert.Equal(t, succeeded, 1)
+}
