@@ -29,7 +29,7 @@ func control(label string) string {
 
 // fill types into the control of a label, in the place of what was there.
 func fill(tab *browser.Tab, label, text string) {
-	tab.Wait(control(label))
+	tab.Wait(control(label) + "?.checkVisibility()") // a pane is there before it is open
 	browser.Eval[bool](tab, "(() => { const e = "+control(label)+"; e.scrollIntoView({ block: 'center' }); e.focus(); e.select?.(); return true; })()")
 	if text == "" {
 		tab.Press(kb.Delete)
@@ -506,4 +506,21 @@ func TestUsageAddress(t *testing.T) {
 	tab.Wait(`document.querySelector('.chart table[aria-label="Runs by outcome"]').checkVisibility()`)
 	succeeded := browser.Eval[int](tab, `[...document.querySelectorAll('.chart table[aria-label="Runs by outcome"] tbody tr')].reduce((n, r) => n + Number(r.cells[1].innerText), 0)`)
 	assert.Equal(t, succeeded, 1)
+}
+
+// TestServiceWorker: the policy of the pages lets the one service worker be
+// registered, which runs, and nothing else of its kind.
+func TestServiceWorker(t *testing.T) {
+	e := browser.Start(t, nil)
+	tab := e.Tab(t, nil)
+	tab.Allow("oz-worker", "other", "Policy", "policy", "TrustedScriptURL")
+	tab.Goto("/settings/appearance")
+	running := browser.Eval[string](tab, `(async () => { const p = trustedTypes.createPolicy("oz-worker", { createScriptURL: (u) => u });
+		await navigator.serviceWorker.register(p.createScriptURL("/sw.js"), { scope: "/" }); return (await navigator.serviceWorker.ready).active.scriptURL; })()`)
+	assert.Equal(t, running, e.URL+"/sw.js")
+	for _, forbidden := range []string{`trustedTypes.createPolicy("other", { createScriptURL: (u) => u })`, `navigator.serviceWorker.register("/sw.js")`, `trustedTypes.createPolicy("oz-worker", { createHTML: (h) => h })`} {
+		refused := browser.Eval[bool](tab, `(async () => { try { await `+forbidden+`; return false; } catch (e) { return true; } })()`)
+		assert.Assert(t, refused, forbidden)
+	}
+	browser.Eval[bool](tab, `navigator.serviceWorker.getRegistration("/").then((r) => r.unregister())`)
 }

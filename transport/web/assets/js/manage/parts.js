@@ -24,7 +24,7 @@ export function paneHref(id, name = 'open') {
 // Search narrows a list that is there as a whole.
 export function Search({ label, value, onInput, children }) {
   const id = useId();
-  return html`<div class="toolbar" role="search"><label class="search" for=${id}><span class="sr">${label}</span><${Icon} name="search" size=${16} />
+  return html`<div class="toolbar" role="search"><label class="seek" for=${id}><span class="sr">${label}</span><${Icon} name="search" size=${16} />
     <input id=${id} type="search" placeholder=${label} value=${value ?? ''} onInput=${(e) => onInput(e.target.value)} /></label>${children}</div>`;
 }
 
@@ -45,7 +45,7 @@ export const NoMatch = ({ clear }) => html`<p class="no-match">Nothing matches. 
 export const PageTabs = ({ label, tabs, current }) => html`<nav class="tabs page-tabs" aria-label=${label}>${tabs.map(([path, name]) => html`<a key=${path} href=${href(path)} aria-current=${path === current ? 'page' : undefined}>${name}</a>`)}</nav>`;
 
 // Owned says whose something is.
-export const Owned = ({ scope }) => scope ? html`<span class="chip">${String(scope.type).toLowerCase() === 'team' ? 'Team' : 'Personal'}</span>` : null;
+export const Owned = ({ scope }) => scope ? html`<span class="tag">${String(scope.type).toLowerCase() === 'team' ? 'Team' : 'Personal'}</span>` : null;
 
 // Owner asks whose something new is to be, where there is a choice. value: true
 // for the team's.

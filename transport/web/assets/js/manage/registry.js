@@ -25,7 +25,7 @@ export function Registry({ path, list: member, what, a, blank, read, fields: Fie
   const done = () => { ask(null); pane.close(); list.reload(); };
   const make = html`<${Button} kind="primary" icon="plus" onClick=${() => pane.show('new')}>New ${what}<//>`;
   const item = list.data?.find((i) => i.uid === pane.open);
-  const all = [{ name: 'Name', cell: (i) => plain(i.name) }, ...columns, { name: 'Belongs to', hide: 'phone', cell: (i) => i.built_in ? html`<span class="chip">Built in</span>` : html`<${Owned} scope=${i.scope} />` }];
+  const all = [{ name: 'Name', cell: (i) => plain(i.name) }, ...columns, { name: 'Belongs to', hide: 'phone', cell: (i) => i.built_in ? html`<span class="tag">Built in</span>` : html`<${Owned} scope=${i.scope} />` }];
   return html`<${Loaded} from=${list}>${(items) => {
     if (!items.length) return html`<${Empty} icon=${icon} title=${`No ${what}s yet`} action=${make}>${teaches}<//>`;
     const rows = items.filter((i) => matches(query.q, i.name, i.description ?? ''));

@@ -16,8 +16,8 @@ const nameIn = (pairs, id) => pairs.find(([v]) => v === id)?.[1] ?? id;
 // Card is an agent in the list. The heading leads to its pane.
 function Card({ agent: a, environments }) {
   const facts = [a.environment_id && nameIn(environments, a.environment_id), a.base_model, a.harness?.type].filter(Boolean);
-  return html`<li class="card"><div class="row"><span class="monogram" aria-hidden="true">${initial(a.name)}</span><h2 class="grow"><a href=${paneHref(a.uid)}>${plain(a.name)}</a></h2>${a.is_default && html`<span class="chip">Default</span>`}${!a.available && html`<${Badge} look="dim">Not available<//>`}</div>
-    <p class="dim clamp">${plain(a.description || a.prompt || 'No instructions of its own: it does what each run asks.')}</p>${facts.length > 0 && html`<div class="chips">${facts.map((f) => html`<span class="chip" key=${f}>${plain(f)}</span>`)}</div>`}
+  return html`<li class="card"><div class="row"><span class="monogram" aria-hidden="true">${initial(a.name)}</span><h2 class="grow"><a href=${paneHref(a.uid)}>${plain(a.name)}</a></h2>${a.is_default && html`<span class="tag">Default</span>`}${!a.available && html`<${Badge} look="dim">Not available<//>`}</div>
+    <p class="dim clamp">${plain(a.description || a.prompt || 'No instructions of its own: it does what each run asks.')}</p>${facts.length > 0 && html`<div class="tags">${facts.map((f) => html`<span class="tag" key=${f}>${plain(f)}</span>`)}</div>`}
     <div class="foot"><${Button} icon="runs" disabled=${!a.available} onClick=${() => newRun({ agent: a.uid })}>Run<span class="sr"> ${plain(a.name)}</span><//><a href=${href(`/runs?agent=${enc(a.uid)}`)}>Its runs<span class="sr">: ${plain(a.name)}</span></a></div></li>`;
 }
 

@@ -34,7 +34,7 @@ function Setup({ item, provider }) {
 
 const IntegrationFacts = ({ item, kind }) => html`<div class="columns"><${Setup} item=${item} provider=${kind} /><section class="panel"><h2>What it starts</h2><dl class="facts"><${Work} item=${item} /><dt>Strangers</dt><dd>${trusts[item.trust] ?? 'Start nothing'}</dd>
   ${Object.entries(item.settings ?? {}).map(([k, v]) => html`<dt>${plain(providers[kind].settings.find((s) => s.name === k)?.label ?? k)}</dt><dd>${v === true ? 'Yes' : Array.isArray(v) ? v.every((x) => typeof x === 'string') ? v.map(plain).join(', ') : `${v.length} set` : plain(v)}</dd>`)}
-  <dt>Secrets</dt><dd>${item.secret_names?.length ? item.secret_names.map((n) => html`<span class="chip">${plain(n)}</span> `) : 'None'}</dd><dt>Belongs to</dt><dd><${Owned} scope=${item.scope} /></dd></dl>${item.prompt && html`<h3>Added to each prompt</h3><p class="prose">${plain(item.prompt)}</p>`}</section></div>`;
+  <dt>Secrets</dt><dd>${item.secret_names?.length ? item.secret_names.map((n) => html`<span class="tag">${plain(n)}</span> `) : 'None'}</dd><dt>Belongs to</dt><dd><${Owned} scope=${item.scope} /></dd></dl>${item.prompt && html`<h3>Added to each prompt</h3><p class="prose">${plain(item.prompt)}</p>`}</section></div>`;
 
 function curlOf(w) {
   const head = w.auth_mode === 'token' ? " -H 'Authorization: Bearer SECRET'" : '';
@@ -47,7 +47,7 @@ const WebhookFacts = ({ item: w }) => html`<div class="columns"><section class="
   <section class="panel"><h2>What it starts</h2><dl class="facts"><${Work} item=${w} />${w.skill && html`<dt>Skill</dt><dd>${plain(w.skill)}</dd>`}${w.entity && html`<dt>About</dt><dd><code>${plain(w.entity)}</code></dd>`}<dt>At most</dt><dd>${w.rate_per_minute || 60} a minute</dd>${w.untrusted && html`<dt>Trust</dt><dd>Untrusted: no secrets</dd>`}<dt>Belongs to</dt><dd><${Owned} scope=${w.scope} /></dd></dl>
     ${w.prompt && html`<h3>Prompt</h3><p class="prose">${plain(w.prompt)}</p>`}</section></div>`;
 
-const SubscriptionFacts = ({ item: s }) => html`<section class="panel"><h2>What it sends</h2>${s.disabled_reason && html`<${Failure} error=${{ message: s.disabled_reason }} />`}<dl class="facts"><dt>Address</dt><dd><code>${plain(s.url)}</code></dd><dt>Events</dt><dd>${s.events?.length ? s.events.map((e) => html`<span class="chip">${plain(e)}</span> `) : 'All'}</dd><dt>Belongs to</dt><dd><${Owned} scope=${s.scope} /></dd></dl></section>`;
+const SubscriptionFacts = ({ item: s }) => html`<section class="panel"><h2>What it sends</h2>${s.disabled_reason && html`<${Failure} error=${{ message: s.disabled_reason }} />`}<dl class="facts"><dt>Address</dt><dd><code>${plain(s.url)}</code></dd><dt>Events</dt><dd>${s.events?.length ? s.events.map((e) => html`<span class="tag">${plain(e)}</span> `) : 'All'}</dd><dt>Belongs to</dt><dd><${Owned} scope=${s.scope} /></dd></dl></section>`;
 
 // Try asks whether a payload would start a run.
 function Try({ webhook, onClose }) {

@@ -38,7 +38,7 @@ function Ledger({ id, zone }) {
 function Runs({ id }) {
   const list = useLoad((signal) => api.get('/agent/runs', { schedule_id: id, limit: 5 }, { signal }).then((d) => d.runs), [id]);
   return html`<section class="panel"><h2>Latest runs</h2><${Loaded} from=${list} rows=${2}>${(runs) => runs.length ? html`<ul class="plain-list">${runs.map((r) => html`<li key=${r.run_id} class="row"><${State} state=${r.state} />
-      <a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${r.created_at} /></span></li>`)}</ul><p><a href=${href(`/runs?schedule_id=${enc(id)}`)}>All runs of it</a></p>` : html`<p class="dim">There are none yet.</p>`}<//></section>`;
+      <a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${r.created_at} /></span></li>`)}</ul><p><a href=${href(`/runs?schedule=${enc(id)}`)}>All runs of it</a></p>` : html`<p class="dim">There are none yet.</p>`}<//></section>`;
 }
 
 function Facts({ schedule: s, agent }) {

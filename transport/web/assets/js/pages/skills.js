@@ -17,7 +17,7 @@ const run = (s) => newRun(s.environments.length === 1 ? { skill: s.id, environme
 
 function Card({ skill: s }) {
   return html`<li class=${`card ${s.error ? 'bad' : ''}`}><div class="row"><h2 class="grow"><a href=${paneHref(s.id)}>${plain(s.name)}</a></h2>${s.error && html`<${Badge} look="bad">Cannot be read<//>`}</div>
-    <p class="dim clamp">${plain(s.error || s.description || 'No description.')}</p><div class="chips"><span class="chip">${plain(where(s))}</span>${s.environments.map((e) => html`<span class="chip" key=${e.uid}>${plain(e.name)}</span>`)}</div>
+    <p class="dim clamp">${plain(s.error || s.description || 'No description.')}</p><div class="tags"><span class="tag">${plain(where(s))}</span>${s.environments.map((e) => html`<span class="tag" key=${e.uid}>${plain(e.name)}</span>`)}</div>
     ${!s.error && html`<div class="foot"><${Button} icon="runs" onClick=${() => run(s)}>Run<span class="sr"> ${plain(s.name)}</span><//>${s.last_run_timestamp && html`<span class="dim">Last run <${Time} at=${s.last_run_timestamp} /></span>`}</div>`}</li>`;
 }
 

@@ -40,7 +40,7 @@ function Charts({ s }) {
 
 function Groups({ s, by }) {
   const name = (g) => plain(g.name || g.key || nothing[by]);
-  const link = (g) => g.key && filters[by] ? href(`/runs?${filters[by]}=${enc(g.key)}&created_after=${enc(s.from)}`) : '';
+  const link = (g) => g.key && filters[by] ? href(`/runs?${filters[by]}=${enc(g.key)}&from=${s.from.slice(0, 10)}`) : '';
   const columns = [{ name: groupings.find(([k]) => k === by)[1], cell: (g) => link(g) ? html`<a href=${link(g)}>${name(g)}</a>` : name(g) }, { name: 'Runs', num: true, cell: (g) => number(g.stats.runs) }, { name: 'Success', num: true, cell: (g) => share(g.stats.success_rate) }, { name: 'At work', num: true, cell: (g) => g.stats.run_time.count ? duration(g.stats.run_time.p50_ms) : '–' },
     { name: 'In the queue', num: true, hide: 'phone', cell: (g) => g.stats.queue_time.count ? duration(g.stats.queue_time.p50_ms) : '–' }, { name: 'Most common failure', hide: 'phone', cell: (g) => g.stats.failures[0] ? `${codes(g.stats.failures[0].code)} (${g.stats.failures[0].count})` : '' }, { name: 'Cost', num: true, cell: (g) => dollars(g.stats.cost_usd) }];
   return html`${s.groups.length ? html`<${Table} label="By group" columns=${columns} rows=${s.groups} id=${(g) => g.key} />` : html`<p class="no-match">Nothing in this time.</p>`}${s.truncated && html`<p class="dim">There are more; these have the most runs.</p>`}`;

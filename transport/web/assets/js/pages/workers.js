@@ -41,13 +41,13 @@ function Details({ workers, id, onClose }) {
     ${workers.map((w) => html`<div class="panel" key=${w.instance}><dl class="facts"><dt>State</dt><dd><${Health} worker=${w} /></dd><dt>Places taken</dt><dd><${Load} worker=${w} /></dd><dt>Kept workspaces</dt><dd>${w.idle ?? 0} for follow-ups, ${w.retained ?? 0} of failed runs</dd>
       <dt>Where</dt><dd>${w.remote ? 'On another host' : 'In the server'}</dd>${w.platform && html`<dt>Platform</dt><dd>${plain(w.platform)}</dd>`}${w.backend && html`<dt>Back-end</dt><dd>${plain(w.backend)}</dd>`}${w.version && html`<dt>Version</dt><dd>${plain(w.version)}</dd>`}
       ${w.connected_since && html`<dt>Connected</dt><dd><${Time} at=${w.connected_since} /></dd>`}${w.instance && html`<dt>Instance</dt><dd><code>${plain(w.instance)}</code></dd>`}
-      <dt>Takes</dt><dd>${w.dedicated ? 'Only runs that name it or one of its labels' : 'Any run'}${w.team && ` of team ${plain(w.team)}`}</dd><dt>Labels</dt><dd>${w.labels?.length ? html`<span class="chips">${w.labels.map((l) => html`<span class="chip">${plain(l)}</span>`)}</span>` : 'None'}</dd></dl></div>`)}
+      <dt>Takes</dt><dd>${w.dedicated ? 'Only runs that name it or one of its labels' : 'Any run'}${w.team && ` of team ${plain(w.team)}`}</dd><dt>Labels</dt><dd>${w.labels?.length ? html`<span class="tags">${w.labels.map((l) => html`<span class="tag">${plain(l)}</span>`)}</span>` : 'None'}</dd></dl></div>`)}
     <h3>At work here</h3><${Work} id=${id} count=${active} /></div><//>`;
 }
 
 const columns = [
   { name: 'Worker', cell: (w) => plain(w.id) }, { name: 'State', cell: (w) => html`<${Health} worker=${w} />` }, { name: 'Places taken', cell: (w) => html`<${Load} worker=${w} />` },
-  { name: 'Labels', hide: 'phone', cell: (w) => html`<span class="chips">${(w.labels ?? []).map((l) => html`<span class="chip">${plain(l)}</span>`)}</span>` },
+  { name: 'Labels', hide: 'phone', cell: (w) => html`<span class="tags">${(w.labels ?? []).map((l) => html`<span class="tag">${plain(l)}</span>`)}</span>` },
   { name: 'Where', cell: (w) => w.remote ? plain(w.platform || 'Another host') : 'In the server' }, { name: 'Back-end', hide: 'phone', cell: (w) => plain(w.backend || 'local') }, { name: 'Version', hide: 'phone', cell: (w) => plain(w.version ?? '') },
   { name: 'Connected', hide: 'phone', cell: (w) => w.connected_since ? html`<${Time} at=${w.connected_since} />` : html`<span class="dim">With the server</span>` },
 ];

@@ -42,7 +42,7 @@ function Chips({ query, set, names }) {
   for (const f of filters) {
     for (const v of query.getAll(f)) {
       const text = f === 'state' ? stateName(v) : f === 'source' ? `from ${sourceName(v)}` : f === 'environment' ? `in ${v === 'empty-environment' ? 'no environment' : nameIn(names?.environments, v)}`
-        : f === 'agent' ? `by ${nameIn(names?.agents, v)}` : f === 'creator' ? `asked by ${nameIn(names?.people, v)}` : f === 'from' ? `since ${v}` : f === 'to' ? `until ${v}` : `skill ${v}`;
+        : f === 'agent' ? `by ${nameIn(names?.agents, v)}` : f === 'creator' ? `asked by ${nameIn(names?.people, v)}` : f === 'schedule' ? 'of one schedule' : f === 'from' ? `since ${v}` : f === 'to' ? `until ${v}` : `skill ${v}`;
       chips.push({ f, v, text: plain(text) });
     }
   }

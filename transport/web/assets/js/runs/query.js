@@ -23,7 +23,7 @@ export const states = ['QUEUED', 'PENDING', 'CLAIMED', 'INPROGRESS', 'BLOCKED', 
 export const sorts = { created_at: 'Newest', updated_at: 'Last changed', title: 'Title' };
 
 // filters are the advanced ones: names of members of the address.
-export const filters = ['state', 'source', 'creator', 'environment', 'agent', 'skill', 'from', 'to'];
+export const filters = ['state', 'source', 'creator', 'environment', 'agent', 'skill', 'schedule', 'from', 'to'];
 
 // day gives the begin of a day in the reader's own zone; next: of the day
 // after. A day that there is not gives nothing.
@@ -50,7 +50,7 @@ export function question(q, me) {
     creator: one.id === 'mine' ? me : q.get('creator') || undefined,
     environment_id: q.get('environment') || undefined,
     executor: q.get('agent') || undefined,
-    skill: q.get('skill') || undefined,
+    skill: q.get('skill') || undefined, schedule_id: q.get('schedule') || undefined,
     // "after" is strict: a moment before, for runs of the very begin of the day.
     created_after: shift(day(q.get('from')), -1), created_before: day(q.get('to'), 1),
     sort_by: sort, sort_order: sort === 'title' ? 'asc' : 'desc',
