@@ -90,6 +90,7 @@ func (c *Client) RequestEdit(ctx context.Context, id task.ID, message string) (E
 	}
 	c.p.editAsks.Miss(c.caller.Principal.UID, c.p.opts.Clock.Now())
 	c.p.presences.asked(id)
+	c.p.notifyEdit(ctx, t, r)
 	return r, nil
 }
 

@@ -99,8 +99,8 @@ type Options struct {
 	// platform's store of integrations. Default: none.
 	Integrations func(*integration.Store) []trigger.Origin
 
-	// PrivateSubscriptions lets subscriptions name addresses within private
-	// networks, and http. Default: refused.
+	// PrivateSubscriptions lets subscriptions, those of browsers as well, name
+	// addresses within private networks, and http. Default: refused.
 	PrivateSubscriptions bool
 
 	// Conditions reads the conditions of webhooks, which are expressions; package

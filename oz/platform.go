@@ -16,6 +16,7 @@ import (
 	"github.com/oz-platform/cloudagents/trigger/outbound"
 	"github.com/oz-platform/cloudagents/trigger/schedule"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
+	"github.com/oz-platform/cloudagents/trigger/webpush"
 )
 
 // Platform is the orchestrator. The Client in it acts as the embedding
@@ -33,6 +34,8 @@ type Platform struct {
 	integrations  *integration.Store
 	subscriptions *outbound.Store // nil without a store for secrets, or of what is told
 	teller        *outbound.Reporter
+	pushes        *webpush.Store // nil without a store for secrets, or of what is told
+	pusher        *webpush.Sender
 	origins       []trigger.Origin
 	triggers      *trigger.Engine // nil when the store keeps nothing that arrives
 	fences        fences

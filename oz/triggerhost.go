@@ -17,6 +17,7 @@ import (
 	"github.com/oz-platform/cloudagents/trigger/integration"
 	"github.com/oz-platform/cloudagents/trigger/outbound"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
+	"github.com/oz-platform/cloudagents/trigger/webpush"
 )
 
 // triggerHost makes the runs of what arrives at triggers.
@@ -220,8 +221,11 @@ func (p *Platform) newTriggers() (*trigger.Engine, error) {
 	if vault != nil {
 		p.subscriptions = outbound.NewStore(p.store, vault, &outbound.Options{Clock: clock, AllowPrivate: p.opts.PrivateSubscriptions})
 		p.teller = outbound.NewReporter(p.subscriptions)
+		p.pushes = webpush.NewStore(p.store, vault, &webpush.Options{Clock: clock, AllowPrivate: p.opts.PrivateSubscriptions, Subject: p.pushSubject()})
+		p.pusher = webpush.NewSender(p.pushes)
 		opts.Listeners = append(slices.Clone(opts.Listeners), p.teller)
 	}
+	opts.Listeners = append(slices.Clone(opts.Listeners), notifier{p})
 	e, err := trigger.New(store, triggerHost{p}, append([]trigger.Origin{webhook.NewOrigin(p.webhooks)}, p.origins...), &opts)
 	if err != nil {
 		return nil, fmt.Errorf("triggers: %w", err)
@@ -236,6 +240,7 @@ func (p *Platform) runTriggers(ctx context.Context) error {
 	}
 	if p.teller != nil {
 		defer p.teller.Close()
+		defer p.pusher.Close()
 	}
 	return p.triggers.Run(ctx)
 }

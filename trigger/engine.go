@@ -253,7 +253,7 @@ func (e *Engine) Quiet(ctx context.Context) (bool, error) {
 	if err != nil || len(list) > 0 {
 		return false, err
 	}
-	if len(e.senders) == 0 {
+	if len(e.senders) == 0 && len(e.opts.Listeners) == 0 {
 		return true, nil
 	}
 	signals, _, err := e.unheard(ctx, 1)

@@ -25,7 +25,7 @@ const feedBatch = 200
 
 // listen hears what happens to runs and writes down what is to be told of it.
 func (e *Engine) listen(ctx context.Context) {
-	if len(e.senders) == 0 {
+	if len(e.senders) == 0 && len(e.opts.Listeners) == 0 {
 		return
 	}
 	changed, cancel := e.store.Subscribe(task.NewSignals)

@@ -131,6 +131,7 @@ func TestAccessTable(t *testing.T) {
 		access.WorkerConnect:     {team: team("team key", "worker key")},
 		access.UsageView:         {none: signedIn},
 		access.StatsView:         {none: signedIn},
+		access.NotificationUse:   {none: signedIn},
 		access.BudgetView:        {team: all, personal: team("creator"), none: signedIn},
 		access.BudgetManage:      {team: lead},
 		access.AuditView:         {team: lead, personal: team("creator"), none: signedIn},

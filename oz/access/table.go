@@ -75,8 +75,9 @@ const (
 	RunnerManage      Action = "runner.manage"
 	WorkerView        Action = "worker.view" // of none in particular
 	WorkerConnect     Action = "worker.connect"
-	UsageView         Action = "usage.view" // of none in particular
-	StatsView         Action = "stats.view" // of none in particular
+	UsageView         Action = "usage.view"       // of none in particular
+	StatsView         Action = "stats.view"       // of none in particular
+	NotificationUse   Action = "notification.use" // one's own
 	BudgetView        Action = "budget.view"
 	BudgetManage      Action = "budget.manage"
 	AuditView         Action = "audit.view"
@@ -192,6 +193,7 @@ func table() map[Action]rule {
 		WorkerConnect:     {team: members, machine: true},
 		UsageView:         {none: true},
 		StatsView:         {none: true},
+		NotificationUse:   {none: true},
 		BudgetView:        {personal: true, team: members, none: true},
 		BudgetManage:      {team: leaders},
 		AuditView:         {personal: true, team: leaders, none: true},

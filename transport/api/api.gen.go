@@ -422,6 +422,27 @@ func (e ModelInfoProvider) Valid() bool {
 	}
 }
 
+// Defines values for NotificationKind.
+const (
+	Complete NotificationKind = "complete"
+	Error    NotificationKind = "error"
+	Request  NotificationKind = "request"
+)
+
+// Valid indicates whether the value is a known member of the NotificationKind enum.
+func (e NotificationKind) Valid() bool {
+	switch e {
+	case Complete:
+		return true
+	case Error:
+		return true
+	case Request:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for OpenedRunLinkRole.
 const (
 	OpenedRunLinkRoleEditor OpenedRunLinkRole = "editor"
@@ -851,6 +872,27 @@ func (e ListRunsParamsSortOrder) Valid() bool {
 	case Asc:
 		return true
 	case Desc:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListNotificationsParamsFilter.
+const (
+	All    ListNotificationsParamsFilter = "all"
+	Errors ListNotificationsParamsFilter = "errors"
+	Unread ListNotificationsParamsFilter = "unread"
+)
+
+// Valid indicates whether the value is a known member of the ListNotificationsParamsFilter enum.
+func (e ListNotificationsParamsFilter) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Errors:
+		return true
+	case Unread:
 		return true
 	default:
 		return false
@@ -2092,6 +2134,14 @@ type ListModelsResponse struct {
 	Models         []ModelInfo `json:"models"`
 }
 
+// ListNotificationsResponse defines model for ListNotificationsResponse.
+type ListNotificationsResponse struct {
+	Notifications []Notification `json:"notifications"`
+
+	// Unread All that are unread, also those that the filter left out.
+	Unread int `json:"unread"`
+}
+
 // ListPlanVersionsResponse defines model for ListPlanVersionsResponse.
 type ListPlanVersionsResponse struct {
 	Versions []PlanVersion `json:"versions"`
@@ -2100,6 +2150,11 @@ type ListPlanVersionsResponse struct {
 // ListPromptsResponse defines model for ListPromptsResponse.
 type ListPromptsResponse struct {
 	Prompts []PromptItem `json:"prompts"`
+}
+
+// ListPushSubscriptionsResponse defines model for ListPushSubscriptionsResponse.
+type ListPushSubscriptionsResponse struct {
+	Subscriptions []PushSubscriptionItem `json:"subscriptions"`
 }
 
 // ListRulesResponse defines model for ListRulesResponse.
@@ -2331,6 +2386,30 @@ type NextTerminalResponse struct {
 	Terminal TerminalRequest `json:"terminal,omitempty,omitzero"`
 }
 
+// Notification defines model for Notification.
+type Notification struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// Id A number that grows.
+	Id   string           `json:"id"`
+	Kind NotificationKind `json:"kind"`
+	Read bool             `json:"read"`
+
+	// Reason Of a request: question, approval, blocked (the run waits for a message) or edit_request (somebody asks to edit it).
+	Reason string   `json:"reason,omitempty,omitzero"`
+	RunId  string   `json:"run_id"`
+	State  RunState `json:"state"`
+
+	// Text The question or the reason of a failure, cut.
+	Text string `json:"text,omitempty,omitzero"`
+
+	// Title The run's.
+	Title string `json:"title"`
+}
+
+// NotificationKind defines model for Notification.Kind.
+type NotificationKind string
+
 // OpenRunLinkRequest defines model for OpenRunLinkRequest.
 type OpenRunLinkRequest struct {
 	Token string `json:"token"`
@@ -2522,6 +2601,30 @@ type PullRequestItem struct {
 		Title string `json:"title,omitempty,omitzero"`
 		Url   string `json:"url"`
 	} `json:"data"`
+}
+
+// PushKey defines model for PushKey.
+type PushKey struct {
+	// PublicKey Base64url.
+	PublicKey string `json:"public_key"`
+}
+
+// PushSubscriptionItem defines model for PushSubscriptionItem.
+type PushSubscriptionItem struct {
+	CreatedAt time.Time `json:"created_at"`
+	Id        string    `json:"id"`
+
+	// Service The push service's host. The address itself is not shown.
+	Service string `json:"service"`
+}
+
+// PushSubscriptionRequest defines model for PushSubscriptionRequest.
+type PushSubscriptionRequest struct {
+	Endpoint string `json:"endpoint"`
+	Keys     struct {
+		Auth   string `json:"auth"`
+		P256dh string `json:"p256dh"`
+	} `json:"keys"`
 }
 
 // Question What a BLOCKED run waits for.
@@ -3932,6 +4035,15 @@ type CreateLocalRunParams struct {
 	OzSource Source `json:"Oz-Source,omitempty,omitzero"`
 }
 
+// ListNotificationsParams defines parameters for ListNotifications.
+type ListNotificationsParams struct {
+	Filter ListNotificationsParamsFilter `form:"filter,omitempty" json:"filter,omitempty,omitzero"`
+	Limit  int                           `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ListNotificationsParamsFilter defines parameters for ListNotifications.
+type ListNotificationsParamsFilter string
+
 // StreamRunsParams defines parameters for StreamRuns.
 type StreamRunsParams struct {
 	// LastEventID `id` of the last event that the client has.
@@ -4226,6 +4338,9 @@ type CreatePromptJSONRequestBody = CreatePromptRequest
 
 // UpdatePromptJSONRequestBody defines body for UpdatePrompt for application/json ContentType.
 type UpdatePromptJSONRequestBody = UpdatePromptRequest
+
+// CreatePushSubscriptionJSONRequestBody defines body for CreatePushSubscription for application/json ContentType.
+type CreatePushSubscriptionJSONRequestBody = PushSubscriptionRequest
 
 // CreateRuleJSONRequestBody defines body for CreateRule for application/json ContentType.
 type CreateRuleJSONRequestBody = CreateRuleRequest
@@ -5881,6 +5996,23 @@ type ClientInterface interface {
 	// Corresponds with GET /oz/model-endpoints/{endpointUid} (the `GetModelEndpoint` operationId).
 	GetModelEndpoint(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListNotifications List one's notifications
+	//
+	// The newest first. The last 300 of 90 days are kept. The stream of runs tells of new ones.
+	//
+	// Corresponds with GET /oz/notifications (the `ListNotifications` operationId).
+	ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadAllNotifications Mark all of one's notifications as read
+	//
+	// Corresponds with POST /oz/notifications/read-all (the `ReadAllNotifications` operationId).
+	ReadAllNotifications(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotification Mark a notification as read
+	//
+	// Corresponds with POST /oz/notifications/{notificationId}/read (the `ReadNotification` operationId).
+	ReadNotification(ctx context.Context, notificationId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListPrompts List saved prompts
 	//
 	// Corresponds with GET /oz/prompts (the `ListPrompts` operationId).
@@ -5927,6 +6059,43 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/prompts/{promptUid} (the `UpdatePrompt` operationId).
 	UpdatePrompt(ctx context.Context, promptUid string, body UpdatePromptJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetPushKey The server's key for browsers
+	//
+	// Corresponds with GET /oz/push/key (the `GetPushKey` operationId).
+	GetPushKey(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListPushSubscriptions List one's browsers that notifications wake
+	//
+	// Corresponds with GET /oz/push/subscriptions (the `ListPushSubscriptions` operationId).
+	ListPushSubscriptions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreatePushSubscriptionWithBody Have notifications wake a browser
+	//
+	// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+	// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+	// its title, id and state, and the notification's kind.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+	CreatePushSubscriptionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreatePushSubscription Have notifications wake a browser
+	//
+	// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+	// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+	// its title, id and state, and the notification's kind.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+	CreatePushSubscription(ctx context.Context, body CreatePushSubscriptionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeletePushSubscription Wake a browser no more
+	//
+	// Corresponds with DELETE /oz/push/subscriptions/{subscriptionUid} (the `DeletePushSubscription` operationId).
+	DeletePushSubscription(ctx context.Context, subscriptionUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRules List rules
 	//
@@ -6027,7 +6196,9 @@ type ClientInterface interface {
 	// Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
 	// changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
 	// sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
-	// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+	// a stream that does not resume: read the list then, and apply what follows. `event: notification` with a
+	// Notification, without an id, comes within seconds of a new notification of the caller's. A comment comes every
+	// 15 seconds.
 	//
 	// Corresponds with GET /oz/runs/stream (the `StreamRuns` operationId).
 	StreamRuns(ctx context.Context, params *StreamRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -9330,6 +9501,53 @@ func (c *Client) GetModelEndpoint(ctx context.Context, endpointUid string, reqEd
 	return c.Client.Do(req)
 }
 
+// ListNotifications List one's notifications
+//
+// The newest first. The last 300 of 90 days are kept. The stream of runs tells of new ones.
+//
+// Corresponds with GET /oz/notifications (the `ListNotifications` operationId).
+func (c *Client) ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListNotificationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadAllNotifications Mark all of one's notifications as read
+//
+// Corresponds with POST /oz/notifications/read-all (the `ReadAllNotifications` operationId).
+func (c *Client) ReadAllNotifications(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadAllNotificationsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotification Mark a notification as read
+//
+// Corresponds with POST /oz/notifications/{notificationId}/read (the `ReadNotification` operationId).
+func (c *Client) ReadNotification(ctx context.Context, notificationId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationRequest(c.Server, notificationId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListPrompts List saved prompts
 //
 // Corresponds with GET /oz/prompts (the `ListPrompts` operationId).
@@ -9437,6 +9655,93 @@ func (c *Client) UpdatePromptWithBody(ctx context.Context, promptUid string, con
 // Corresponds with PUT /oz/prompts/{promptUid} (the `UpdatePrompt` operationId).
 func (c *Client) UpdatePrompt(ctx context.Context, promptUid string, body UpdatePromptJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdatePromptRequest(c.Server, promptUid, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetPushKey The server's key for browsers
+//
+// Corresponds with GET /oz/push/key (the `GetPushKey` operationId).
+func (c *Client) GetPushKey(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPushKeyRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListPushSubscriptions List one's browsers that notifications wake
+//
+// Corresponds with GET /oz/push/subscriptions (the `ListPushSubscriptions` operationId).
+func (c *Client) ListPushSubscriptions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPushSubscriptionsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreatePushSubscriptionWithBody Have notifications wake a browser
+//
+// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+// its title, id and state, and the notification's kind.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+func (c *Client) CreatePushSubscriptionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreatePushSubscriptionRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreatePushSubscription Have notifications wake a browser
+//
+// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+// its title, id and state, and the notification's kind.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+func (c *Client) CreatePushSubscription(ctx context.Context, body CreatePushSubscriptionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreatePushSubscriptionRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeletePushSubscription Wake a browser no more
+//
+// Corresponds with DELETE /oz/push/subscriptions/{subscriptionUid} (the `DeletePushSubscription` operationId).
+func (c *Client) DeletePushSubscription(ctx context.Context, subscriptionUid string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeletePushSubscriptionRequest(c.Server, subscriptionUid)
 	if err != nil {
 		return nil, err
 	}
@@ -9686,7 +9991,9 @@ func (c *Client) UpdateRunner(ctx context.Context, runnerUid string, body Update
 // Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
 // changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
 // sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
-// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+// a stream that does not resume: read the list then, and apply what follows. `event: notification` with a
+// Notification, without an id, comes within seconds of a new notification of the caller's. A comment comes every
+// 15 seconds.
 //
 // Corresponds with GET /oz/runs/stream (the `StreamRuns` operationId).
 func (c *Client) StreamRuns(ctx context.Context, params *StreamRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -16023,6 +16330,125 @@ func NewGetModelEndpointRequest(server string, endpointUid string) (*http.Reques
 	return req, nil
 }
 
+// NewListNotificationsRequest constructs an http.Request for the ListNotifications method
+func NewListNotificationsRequest(server string, params *ListNotificationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/notifications")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "filter", params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReadAllNotificationsRequest constructs an http.Request for the ReadAllNotifications method
+func NewReadAllNotificationsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/notifications/read-all")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReadNotificationRequest constructs an http.Request for the ReadNotification method
+func NewReadNotificationRequest(server string, notificationId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "notificationId", notificationId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/notifications/%s/read", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListPromptsRequest constructs an http.Request for the ListPrompts method
 func NewListPromptsRequest(server string) (*http.Request, error) {
 	var err error
@@ -16201,6 +16627,134 @@ func NewUpdatePromptRequestWithBody(server string, promptUid string, contentType
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetPushKeyRequest constructs an http.Request for the GetPushKey method
+func NewGetPushKeyRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/push/key")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListPushSubscriptionsRequest constructs an http.Request for the ListPushSubscriptions method
+func NewListPushSubscriptionsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/push/subscriptions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreatePushSubscriptionRequest calls the generic CreatePushSubscription builder with application/json body
+func NewCreatePushSubscriptionRequest(server string, body CreatePushSubscriptionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreatePushSubscriptionRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreatePushSubscriptionRequestWithBody constructs an http.Request for the CreatePushSubscription method, with any body, and a specified content type
+func NewCreatePushSubscriptionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/push/subscriptions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeletePushSubscriptionRequest constructs an http.Request for the DeletePushSubscription method
+func NewDeletePushSubscriptionRequest(server string, subscriptionUid string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "subscriptionUid", subscriptionUid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/push/subscriptions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -20473,6 +21027,29 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /oz/model-endpoints/{endpointUid} (the `GetModelEndpoint` operationId).
 	GetModelEndpointWithResponse(ctx context.Context, endpointUid string, reqEditors ...RequestEditorFn) (*GetModelEndpointAnswer, error)
 
+	// ListNotificationsWithResponse List one's notifications
+	//
+	// The newest first. The last 300 of 90 days are kept. The stream of runs tells of new ones.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/notifications (the `ListNotifications` operationId).
+	ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsAnswer, error)
+
+	// ReadAllNotificationsWithResponse Mark all of one's notifications as read
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/notifications/read-all (the `ReadAllNotifications` operationId).
+	ReadAllNotificationsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ReadAllNotificationsAnswer, error)
+
+	// ReadNotificationWithResponse Mark a notification as read
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/notifications/{notificationId}/read (the `ReadNotification` operationId).
+	ReadNotificationWithResponse(ctx context.Context, notificationId string, reqEditors ...RequestEditorFn) (*ReadNotificationAnswer, error)
+
 	// ListPromptsWithResponse List saved prompts
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -20525,6 +21102,49 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/prompts/{promptUid} (the `UpdatePrompt` operationId).
 	UpdatePromptWithResponse(ctx context.Context, promptUid string, body UpdatePromptJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdatePromptAnswer, error)
+
+	// GetPushKeyWithResponse The server's key for browsers
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/push/key (the `GetPushKey` operationId).
+	GetPushKeyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetPushKeyAnswer, error)
+
+	// ListPushSubscriptionsWithResponse List one's browsers that notifications wake
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/push/subscriptions (the `ListPushSubscriptions` operationId).
+	ListPushSubscriptionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPushSubscriptionsAnswer, error)
+
+	// CreatePushSubscriptionWithBodyWithResponse Have notifications wake a browser
+	//
+	// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+	// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+	// its title, id and state, and the notification's kind.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+	CreatePushSubscriptionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreatePushSubscriptionAnswer, error)
+
+	// CreatePushSubscriptionWithResponse Have notifications wake a browser
+	//
+	// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+	// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+	// its title, id and state, and the notification's kind.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+	CreatePushSubscriptionWithResponse(ctx context.Context, body CreatePushSubscriptionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreatePushSubscriptionAnswer, error)
+
+	// DeletePushSubscriptionWithResponse Wake a browser no more
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /oz/push/subscriptions/{subscriptionUid} (the `DeletePushSubscription` operationId).
+	DeletePushSubscriptionWithResponse(ctx context.Context, subscriptionUid string, reqEditors ...RequestEditorFn) (*DeletePushSubscriptionAnswer, error)
 
 	// ListRulesWithResponse List rules
 	//
@@ -20637,7 +21257,9 @@ type ClientWithResponsesInterface interface {
 	// Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
 	// changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
 	// sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
-	// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+	// a stream that does not resume: read the list then, and apply what follows. `event: notification` with a
+	// Notification, without an id, comes within seconds of a new notification of the caller's. A comment comes every
+	// 15 seconds.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -26847,6 +27469,136 @@ func (r GetModelEndpointAnswer) ContentType() string {
 	return ""
 }
 
+type ListNotificationsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListNotificationsResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListNotificationsAnswer) GetJSON200() *ListNotificationsResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListNotificationsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListNotificationsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListNotificationsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListNotificationsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListNotificationsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadAllNotificationsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadAllNotificationsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadAllNotificationsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadAllNotificationsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadAllNotificationsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadAllNotificationsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadNotificationAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadNotificationAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadNotificationAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadNotificationAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadNotificationAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadNotificationAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListPromptsAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -27074,6 +27826,191 @@ func (r UpdatePromptAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdatePromptAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetPushKeyAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PushKey
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPushKeyAnswer) GetJSON200() *PushKey {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetPushKeyAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPushKeyAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPushKeyAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPushKeyAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPushKeyAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListPushSubscriptionsAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListPushSubscriptionsResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPushSubscriptionsAnswer) GetJSON200() *ListPushSubscriptionsResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListPushSubscriptionsAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPushSubscriptionsAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPushSubscriptionsAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPushSubscriptionsAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPushSubscriptionsAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreatePushSubscriptionAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *PushSubscriptionItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreatePushSubscriptionAnswer) GetJSON201() *PushSubscriptionItem {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreatePushSubscriptionAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreatePushSubscriptionAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreatePushSubscriptionAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreatePushSubscriptionAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreatePushSubscriptionAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeletePushSubscriptionAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeletePushSubscriptionAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeletePushSubscriptionAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeletePushSubscriptionAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeletePushSubscriptionAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeletePushSubscriptionAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -32346,6 +33283,47 @@ func (c *ClientWithResponses) GetModelEndpointWithResponse(ctx context.Context, 
 	return ParseGetModelEndpointAnswer(rsp)
 }
 
+// ListNotificationsWithResponse List one's notifications
+//
+// The newest first. The last 300 of 90 days are kept. The stream of runs tells of new ones.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/notifications (the `ListNotifications` operationId).
+func (c *ClientWithResponses) ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsAnswer, error) {
+	rsp, err := c.ListNotifications(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListNotificationsAnswer(rsp)
+}
+
+// ReadAllNotificationsWithResponse Mark all of one's notifications as read
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/notifications/read-all (the `ReadAllNotifications` operationId).
+func (c *ClientWithResponses) ReadAllNotificationsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ReadAllNotificationsAnswer, error) {
+	rsp, err := c.ReadAllNotifications(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadAllNotificationsAnswer(rsp)
+}
+
+// ReadNotificationWithResponse Mark a notification as read
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/notifications/{notificationId}/read (the `ReadNotification` operationId).
+func (c *ClientWithResponses) ReadNotificationWithResponse(ctx context.Context, notificationId string, reqEditors ...RequestEditorFn) (*ReadNotificationAnswer, error) {
+	rsp, err := c.ReadNotification(ctx, notificationId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationAnswer(rsp)
+}
+
 // ListPromptsWithResponse List saved prompts
 //
 // Returns a wrapper object for the known response body format(s).
@@ -32439,6 +33417,79 @@ func (c *ClientWithResponses) UpdatePromptWithResponse(ctx context.Context, prom
 		return nil, err
 	}
 	return ParseUpdatePromptAnswer(rsp)
+}
+
+// GetPushKeyWithResponse The server's key for browsers
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/push/key (the `GetPushKey` operationId).
+func (c *ClientWithResponses) GetPushKeyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetPushKeyAnswer, error) {
+	rsp, err := c.GetPushKey(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPushKeyAnswer(rsp)
+}
+
+// ListPushSubscriptionsWithResponse List one's browsers that notifications wake
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/push/subscriptions (the `ListPushSubscriptions` operationId).
+func (c *ClientWithResponses) ListPushSubscriptionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPushSubscriptionsAnswer, error) {
+	rsp, err := c.ListPushSubscriptions(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPushSubscriptionsAnswer(rsp)
+}
+
+// CreatePushSubscriptionWithBodyWithResponse Have notifications wake a browser
+//
+// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+// its title, id and state, and the notification's kind.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+func (c *ClientWithResponses) CreatePushSubscriptionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreatePushSubscriptionAnswer, error) {
+	rsp, err := c.CreatePushSubscriptionWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreatePushSubscriptionAnswer(rsp)
+}
+
+// CreatePushSubscriptionWithResponse Have notifications wake a browser
+//
+// The body is that of the browser's PushSubscription (toJSON). The same browser again gives the same subscription;
+// an eleventh one takes the place of the oldest. Messages are encrypted for the browser (RFC 8291) and say of a run
+// its title, id and state, and the notification's kind.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/push/subscriptions (the `CreatePushSubscription` operationId).
+func (c *ClientWithResponses) CreatePushSubscriptionWithResponse(ctx context.Context, body CreatePushSubscriptionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreatePushSubscriptionAnswer, error) {
+	rsp, err := c.CreatePushSubscription(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreatePushSubscriptionAnswer(rsp)
+}
+
+// DeletePushSubscriptionWithResponse Wake a browser no more
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /oz/push/subscriptions/{subscriptionUid} (the `DeletePushSubscription` operationId).
+func (c *ClientWithResponses) DeletePushSubscriptionWithResponse(ctx context.Context, subscriptionUid string, reqEditors ...RequestEditorFn) (*DeletePushSubscriptionAnswer, error) {
+	rsp, err := c.DeletePushSubscription(ctx, subscriptionUid, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeletePushSubscriptionAnswer(rsp)
 }
 
 // ListRulesWithResponse List rules
@@ -32636,7 +33687,9 @@ func (c *ClientWithResponses) UpdateRunnerWithResponse(ctx context.Context, runn
 // Server-sent events of the runs that the caller may see. `event: run` with a RunItem when a run is new or has
 // changed, of several changes within half a second the last; `event: gone` with a RunGone when a run that was
 // sent may not be seen any more; `event: resync` when changes may have been missed, which is the first event of
-// a stream that does not resume: read the list then, and apply what follows. A comment comes every 15 seconds.
+// a stream that does not resume: read the list then, and apply what follows. `event: notification` with a
+// Notification, without an id, comes within seconds of a new notification of the caller's. A comment comes every
+// 15 seconds.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -37594,6 +38647,97 @@ func ParseGetModelEndpointAnswer(rsp *http.Response) (*GetModelEndpointAnswer, e
 	return response, nil
 }
 
+// ParseListNotificationsAnswer parses an HTTP response from a ListNotificationsWithResponse call
+func ParseListNotificationsAnswer(rsp *http.Response) (*ListNotificationsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListNotificationsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListNotificationsResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadAllNotificationsAnswer parses an HTTP response from a ReadAllNotificationsWithResponse call
+func ParseReadAllNotificationsAnswer(rsp *http.Response) (*ReadAllNotificationsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadAllNotificationsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadNotificationAnswer parses an HTTP response from a ReadNotificationWithResponse call
+func ParseReadNotificationAnswer(rsp *http.Response) (*ReadNotificationAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadNotificationAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListPromptsAnswer parses an HTTP response from a ListPromptsWithResponse call
 func ParseListPromptsAnswer(rsp *http.Response) (*ListPromptsAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -37742,6 +38886,134 @@ func ParseUpdatePromptAnswer(rsp *http.Response) (*UpdatePromptAnswer, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetPushKeyAnswer parses an HTTP response from a GetPushKeyWithResponse call
+func ParseGetPushKeyAnswer(rsp *http.Response) (*GetPushKeyAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPushKeyAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PushKey
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListPushSubscriptionsAnswer parses an HTTP response from a ListPushSubscriptionsWithResponse call
+func ParseListPushSubscriptionsAnswer(rsp *http.Response) (*ListPushSubscriptionsAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPushSubscriptionsAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListPushSubscriptionsResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreatePushSubscriptionAnswer parses an HTTP response from a CreatePushSubscriptionWithResponse call
+func ParseCreatePushSubscriptionAnswer(rsp *http.Response) (*CreatePushSubscriptionAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreatePushSubscriptionAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest PushSubscriptionItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeletePushSubscriptionAnswer parses an HTTP response from a DeletePushSubscriptionWithResponse call
+func ParseDeletePushSubscriptionAnswer(rsp *http.Response) (*DeletePushSubscriptionAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeletePushSubscriptionAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
@@ -40177,6 +41449,15 @@ type ServerInterface interface {
 	// GetModelEndpoint Get a model endpoint
 	// (GET /oz/model-endpoints/{endpointUid})
 	GetModelEndpoint(w http.ResponseWriter, r *http.Request, endpointUid string)
+	// ListNotifications List one's notifications
+	// (GET /oz/notifications)
+	ListNotifications(w http.ResponseWriter, r *http.Request, params ListNotificationsParams)
+	// ReadAllNotifications Mark all of one's notifications as read
+	// (POST /oz/notifications/read-all)
+	ReadAllNotifications(w http.ResponseWriter, r *http.Request)
+	// ReadNotification Mark a notification as read
+	// (POST /oz/notifications/{notificationId}/read)
+	ReadNotification(w http.ResponseWriter, r *http.Request, notificationId string)
 	// ListPrompts List saved prompts
 	// (GET /oz/prompts)
 	ListPrompts(w http.ResponseWriter, r *http.Request)
@@ -40192,6 +41473,18 @@ type ServerInterface interface {
 	// UpdatePrompt Change a saved prompt
 	// (PUT /oz/prompts/{promptUid})
 	UpdatePrompt(w http.ResponseWriter, r *http.Request, promptUid string)
+	// GetPushKey The server's key for browsers
+	// (GET /oz/push/key)
+	GetPushKey(w http.ResponseWriter, r *http.Request)
+	// ListPushSubscriptions List one's browsers that notifications wake
+	// (GET /oz/push/subscriptions)
+	ListPushSubscriptions(w http.ResponseWriter, r *http.Request)
+	// CreatePushSubscription Have notifications wake a browser
+	// (POST /oz/push/subscriptions)
+	CreatePushSubscription(w http.ResponseWriter, r *http.Request)
+	// DeletePushSubscription Wake a browser no more
+	// (DELETE /oz/push/subscriptions/{subscriptionUid})
+	DeletePushSubscription(w http.ResponseWriter, r *http.Request, subscriptionUid string)
 	// ListRules List rules
 	// (GET /oz/rules)
 	ListRules(w http.ResponseWriter, r *http.Request)
@@ -43899,6 +45192,92 @@ func (siw *ServerInterfaceWrapper) GetModelEndpoint(w http.ResponseWriter, r *ht
 	handler.ServeHTTP(w, r)
 }
 
+// ListNotifications operation middleware
+func (siw *ServerInterfaceWrapper) ListNotifications(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNotificationsParams
+
+	// ------------- Optional query parameter "filter" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "filter", r.URL.Query(), &params.Filter, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "filter"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "filter", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListNotifications(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReadAllNotifications operation middleware
+func (siw *ServerInterfaceWrapper) ReadAllNotifications(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReadAllNotifications(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReadNotification operation middleware
+func (siw *ServerInterfaceWrapper) ReadNotification(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "notificationId" -------------
+	var notificationId string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "notificationId", r.PathValue("notificationId"), &notificationId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "notificationId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReadNotification(w, r, notificationId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListPrompts operation middleware
 func (siw *ServerInterfaceWrapper) ListPrompts(w http.ResponseWriter, r *http.Request) {
 
@@ -43996,6 +45375,74 @@ func (siw *ServerInterfaceWrapper) UpdatePrompt(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdatePrompt(w, r, promptUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetPushKey operation middleware
+func (siw *ServerInterfaceWrapper) GetPushKey(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetPushKey(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListPushSubscriptions operation middleware
+func (siw *ServerInterfaceWrapper) ListPushSubscriptions(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListPushSubscriptions(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreatePushSubscription operation middleware
+func (siw *ServerInterfaceWrapper) CreatePushSubscription(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreatePushSubscription(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeletePushSubscription operation middleware
+func (siw *ServerInterfaceWrapper) DeletePushSubscription(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "subscriptionUid" -------------
+	var subscriptionUid string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "subscriptionUid", r.PathValue("subscriptionUid"), &subscriptionUid, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "subscriptionUid", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeletePushSubscription(w, r, subscriptionUid)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -46383,6 +47830,13 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/selfhosted/worker/ws", wrapper.ConnectWorker)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/usage", wrapper.GetUsage)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/stats", wrapper.GetStats)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/notifications", wrapper.ListNotifications)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/notifications/read-all", wrapper.ReadAllNotifications)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/notifications/{notificationId}/read", wrapper.ReadNotification)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/push/key", wrapper.GetPushKey)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/push/subscriptions", wrapper.ListPushSubscriptions)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/push/subscriptions", wrapper.CreatePushSubscription)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/push/subscriptions/{subscriptionUid}", wrapper.DeletePushSubscription)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/budgets", wrapper.ListBudgets)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/budgets/{scopeType}/{scopeUid}", wrapper.DeleteBudget)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/budgets/{scopeType}/{scopeUid}", wrapper.PutBudget)
@@ -51107,6 +52561,110 @@ func (response GetModelEndpointdefaultApplicationProblemPlusJSONResponse) VisitG
 	return err
 }
 
+type ListNotificationsRequestObject struct {
+	Params ListNotificationsParams
+}
+
+type ListNotificationsResponseObject interface {
+	VisitListNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ListNotifications200JSONResponse ListNotificationsResponse
+
+func (response ListNotifications200JSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListNotificationsdefaultApplicationProblemPlusJSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadAllNotificationsRequestObject struct {
+}
+
+type ReadAllNotificationsResponseObject interface {
+	VisitReadAllNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ReadAllNotifications204Response struct {
+}
+
+func (response ReadAllNotifications204Response) VisitReadAllNotificationsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReadAllNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadAllNotificationsdefaultApplicationProblemPlusJSONResponse) VisitReadAllNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationRequestObject struct {
+	NotificationId string `json:"notificationId"`
+}
+
+type ReadNotificationResponseObject interface {
+	VisitReadNotificationResponse(w http.ResponseWriter) error
+}
+
+type ReadNotification204Response struct {
+}
+
+func (response ReadNotification204Response) VisitReadNotificationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReadNotificationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadNotificationdefaultApplicationProblemPlusJSONResponse) VisitReadNotificationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListPromptsRequestObject struct {
 }
 
@@ -51285,6 +52843,154 @@ type UpdatePromptdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdatePromptdefaultApplicationProblemPlusJSONResponse) VisitUpdatePromptResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPushKeyRequestObject struct {
+}
+
+type GetPushKeyResponseObject interface {
+	VisitGetPushKeyResponse(w http.ResponseWriter) error
+}
+
+type GetPushKey200JSONResponse PushKey
+
+func (response GetPushKey200JSONResponse) VisitGetPushKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPushKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetPushKeydefaultApplicationProblemPlusJSONResponse) VisitGetPushKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPushSubscriptionsRequestObject struct {
+}
+
+type ListPushSubscriptionsResponseObject interface {
+	VisitListPushSubscriptionsResponse(w http.ResponseWriter) error
+}
+
+type ListPushSubscriptions200JSONResponse ListPushSubscriptionsResponse
+
+func (response ListPushSubscriptions200JSONResponse) VisitListPushSubscriptionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPushSubscriptionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListPushSubscriptionsdefaultApplicationProblemPlusJSONResponse) VisitListPushSubscriptionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePushSubscriptionRequestObject struct {
+	Body *CreatePushSubscriptionJSONRequestBody
+}
+
+type CreatePushSubscriptionResponseObject interface {
+	VisitCreatePushSubscriptionResponse(w http.ResponseWriter) error
+}
+
+type CreatePushSubscription201JSONResponse PushSubscriptionItem
+
+func (response CreatePushSubscription201JSONResponse) VisitCreatePushSubscriptionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePushSubscriptiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreatePushSubscriptiondefaultApplicationProblemPlusJSONResponse) VisitCreatePushSubscriptionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePushSubscriptionRequestObject struct {
+	SubscriptionUid string `json:"subscriptionUid"`
+}
+
+type DeletePushSubscriptionResponseObject interface {
+	VisitDeletePushSubscriptionResponse(w http.ResponseWriter) error
+}
+
+type DeletePushSubscription204Response struct {
+}
+
+func (response DeletePushSubscription204Response) VisitDeletePushSubscriptionResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeletePushSubscriptiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeletePushSubscriptiondefaultApplicationProblemPlusJSONResponse) VisitDeletePushSubscriptionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -54202,6 +55908,15 @@ type StrictServerInterface interface {
 	// GetModelEndpoint Get a model endpoint
 	// (GET /oz/model-endpoints/{endpointUid})
 	GetModelEndpoint(ctx context.Context, request GetModelEndpointRequestObject) (GetModelEndpointResponseObject, error)
+	// ListNotifications List one's notifications
+	// (GET /oz/notifications)
+	ListNotifications(ctx context.Context, request ListNotificationsRequestObject) (ListNotificationsResponseObject, error)
+	// ReadAllNotifications Mark all of one's notifications as read
+	// (POST /oz/notifications/read-all)
+	ReadAllNotifications(ctx context.Context, request ReadAllNotificationsRequestObject) (ReadAllNotificationsResponseObject, error)
+	// ReadNotification Mark a notification as read
+	// (POST /oz/notifications/{notificationId}/read)
+	ReadNotification(ctx context.Context, request ReadNotificationRequestObject) (ReadNotificationResponseObject, error)
 	// ListPrompts List saved prompts
 	// (GET /oz/prompts)
 	ListPrompts(ctx context.Context, request ListPromptsRequestObject) (ListPromptsResponseObject, error)
@@ -54217,6 +55932,18 @@ type StrictServerInterface interface {
 	// UpdatePrompt Change a saved prompt
 	// (PUT /oz/prompts/{promptUid})
 	UpdatePrompt(ctx context.Context, request UpdatePromptRequestObject) (UpdatePromptResponseObject, error)
+	// GetPushKey The server's key for browsers
+	// (GET /oz/push/key)
+	GetPushKey(ctx context.Context, request GetPushKeyRequestObject) (GetPushKeyResponseObject, error)
+	// ListPushSubscriptions List one's browsers that notifications wake
+	// (GET /oz/push/subscriptions)
+	ListPushSubscriptions(ctx context.Context, request ListPushSubscriptionsRequestObject) (ListPushSubscriptionsResponseObject, error)
+	// CreatePushSubscription Have notifications wake a browser
+	// (POST /oz/push/subscriptions)
+	CreatePushSubscription(ctx context.Context, request CreatePushSubscriptionRequestObject) (CreatePushSubscriptionResponseObject, error)
+	// DeletePushSubscription Wake a browser no more
+	// (DELETE /oz/push/subscriptions/{subscriptionUid})
+	DeletePushSubscription(ctx context.Context, request DeletePushSubscriptionRequestObject) (DeletePushSubscriptionResponseObject, error)
 	// ListRules List rules
 	// (GET /oz/rules)
 	ListRules(ctx context.Context, request ListRulesRequestObject) (ListRulesResponseObject, error)
@@ -57762,6 +59489,82 @@ func (sh *strictHandler) GetModelEndpoint(w http.ResponseWriter, r *http.Request
 	}
 }
 
+// ListNotifications operation middleware
+func (sh *strictHandler) ListNotifications(w http.ResponseWriter, r *http.Request, params ListNotificationsParams) {
+	var request ListNotificationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNotifications(ctx, request.(ListNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNotifications")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListNotificationsResponseObject); ok {
+		if err := validResponse.VisitListNotificationsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReadAllNotifications operation middleware
+func (sh *strictHandler) ReadAllNotifications(w http.ResponseWriter, r *http.Request) {
+	var request ReadAllNotificationsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadAllNotifications(ctx, request.(ReadAllNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadAllNotifications")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReadAllNotificationsResponseObject); ok {
+		if err := validResponse.VisitReadAllNotificationsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReadNotification operation middleware
+func (sh *strictHandler) ReadNotification(w http.ResponseWriter, r *http.Request, notificationId string) {
+	var request ReadNotificationRequestObject
+
+	request.NotificationId = notificationId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadNotification(ctx, request.(ReadNotificationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadNotification")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReadNotificationResponseObject); ok {
+		if err := validResponse.VisitReadNotificationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListPrompts operation middleware
 func (sh *strictHandler) ListPrompts(w http.ResponseWriter, r *http.Request) {
 	var request ListPromptsRequestObject
@@ -57895,6 +59698,111 @@ func (sh *strictHandler) UpdatePrompt(w http.ResponseWriter, r *http.Request, pr
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdatePromptResponseObject); ok {
 		if err := validResponse.VisitUpdatePromptResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPushKey operation middleware
+func (sh *strictHandler) GetPushKey(w http.ResponseWriter, r *http.Request) {
+	var request GetPushKeyRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPushKey(ctx, request.(GetPushKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPushKey")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetPushKeyResponseObject); ok {
+		if err := validResponse.VisitGetPushKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListPushSubscriptions operation middleware
+func (sh *strictHandler) ListPushSubscriptions(w http.ResponseWriter, r *http.Request) {
+	var request ListPushSubscriptionsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPushSubscriptions(ctx, request.(ListPushSubscriptionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPushSubscriptions")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListPushSubscriptionsResponseObject); ok {
+		if err := validResponse.VisitListPushSubscriptionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreatePushSubscription operation middleware
+func (sh *strictHandler) CreatePushSubscription(w http.ResponseWriter, r *http.Request) {
+	var request CreatePushSubscriptionRequestObject
+
+	var body CreatePushSubscriptionJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreatePushSubscription(ctx, request.(CreatePushSubscriptionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreatePushSubscription")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreatePushSubscriptionResponseObject); ok {
+		if err := validResponse.VisitCreatePushSubscriptionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeletePushSubscription operation middleware
+func (sh *strictHandler) DeletePushSubscription(w http.ResponseWriter, r *http.Request, subscriptionUid string) {
+	var request DeletePushSubscriptionRequestObject
+
+	request.SubscriptionUid = subscriptionUid
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeletePushSubscription(ctx, request.(DeletePushSubscriptionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeletePushSubscription")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeletePushSubscriptionResponseObject); ok {
+		if err := validResponse.VisitDeletePushSubscriptionResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

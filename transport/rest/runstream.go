@@ -26,10 +26,11 @@ func (o operations) StreamRuns(ctx context.Context, r api.StreamRunsRequestObjec
 		<-o.streams
 		return nil, err
 	}
-	return &runStream{h: o.Handler, ops: o, ctx: ctx, call: c, runs: runs}, nil
+	return &runStream{h: o.Handler, ops: o, ctx: ctx, call: c, runs: runs, who: c.client}, nil
 }
 
-// runStream sends what changes in the list of runs as server-sent events. Of
+// runStream sends what changes in the list of runs as server-sent events, and
+// the caller's new notifications, so that a page needs one connection. Of
 // a client that reads slowly the platform keeps nothing but its position: it
 // is told to read the list anew when that is too far behind.
 type runStream struct {
@@ -38,6 +39,8 @@ type runStream struct {
 	ctx  context.Context
 	call *call
 	runs *oz.RunFollower
+	news notices
+	who  *oz.Client // with the rights that the caller has now
 }
 
 // VisitStreamRunsResponse implements api.StreamRunsResponseObject.
@@ -51,7 +54,7 @@ func (s *runStream) VisitStreamRunsResponse(w http.ResponseWriter) error {
 	// The server's limit for reading a request would end the stream with it.
 	_ = out.control.SetReadDeadline(time.Time{})
 	w.WriteHeader(http.StatusOK)
-	if out.send([]byte(": open\n\n")) == nil {
+	if out.send([]byte(": open\n\n")) == nil && s.news.send(s.ctx, s.h, s.who, out) == nil {
 		s.copy(out)
 	}
 	return nil
@@ -76,7 +79,7 @@ func (s *runStream) copy(out *streamWriter) {
 		case <-more:
 		case <-tick:
 			tick = s.h.opts.Clock.After(pause)
-			if !s.allowed() || n%looks == 0 && out.send([]byte(": heartbeat\n\n")) != nil {
+			if !s.allowed() || s.news.send(s.ctx, s.h, s.who, out) != nil || n%looks == 0 && out.send([]byte(": heartbeat\n\n")) != nil {
 				return
 			}
 			n++
@@ -122,7 +125,8 @@ func (s *runStream) allowed() bool {
 		return false
 	}
 	if err == nil {
-		s.runs.As(s.h.platform.As(caller))
+		s.who = s.h.platform.As(caller)
+		s.runs.As(s.who)
 	}
 	return true
 }
