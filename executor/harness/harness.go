@@ -63,9 +63,9 @@ type SkillTaker interface {
 // SessionKeeper is a Harness whose agent keeps session files of its own, with
 // which it can go on in a workspace elsewhere.
 type SessionKeeper interface {
-	// SessionFiles lists them, as paths below stateDir, which is Session.StateDir.
-	// There are none before the agent has worked.
-	SessionFiles(stateDir string) ([]string, error)
+	// SessionFiles lists them, as paths below Session.StateDir. It is called when
+	// the agent has ended its work; there are none before.
+	SessionFiles(ctx context.Context, s *Session) ([]string, error)
 }
 
 // ToolUser is a Harness whose agent takes Session.Tools as they are. For any

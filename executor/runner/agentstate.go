@@ -26,12 +26,12 @@ const (
 // keepAgent stores the session files of a third party's agent, so that a later
 // execution elsewhere goes on in the same session. Without them the agent is told
 // the conversation, so that it is done as well as can be.
-func (x *execution) keepAgent(ctx context.Context, h harness.Harness, n int, taken *task.SnapshotTaken) error {
+func (x *execution) keepAgent(ctx context.Context, h harness.Harness, s *harness.Session, n int, taken *task.SnapshotTaken) error {
 	k, ok := h.(harness.SessionKeeper)
 	if !ok || len(taken.Files) >= task.MaxSnapshotFiles {
 		return nil
 	}
-	f, err := x.packAgent(ctx, k, n)
+	f, err := x.packAgent(ctx, k, s, n)
 	switch {
 	case ctx.Err() != nil, errors.Is(err, task.ErrFenced):
 		return err
@@ -44,8 +44,8 @@ func (x *execution) keepAgent(ctx context.Context, h harness.Harness, n int, tak
 }
 
 // packAgent makes one file of the session's and stores it; it is empty without any.
-func (x *execution) packAgent(ctx context.Context, k harness.SessionKeeper, n int) (task.SnapshotFile, error) {
-	names, err := k.SessionFiles(x.stateDir())
+func (x *execution) packAgent(ctx context.Context, k harness.SessionKeeper, s *harness.Session, n int) (task.SnapshotFile, error) {
+	names, err := k.SessionFiles(ctx, s)
 	if err != nil || len(names) == 0 {
 		return task.SnapshotFile{}, err
 	}

@@ -83,7 +83,7 @@ func (x *execution) agent(ctx context.Context, h harness.Harness, ws *workspace,
 		if err := done(nil, string(o.State)); err != nil {
 			return o, err
 		}
-		if err := x.keep(ctx, h, ws); err != nil {
+		if err := x.keep(ctx, h, s, ws); err != nil {
 			return x.reportError(ctx, err)
 		}
 		reported, err := x.report(ctx, o)

@@ -21,7 +21,7 @@ const snapshotTimeout = 2 * time.Minute
 // keep stores what the workspace has and no remote does, so that a later
 // execution goes on from there. It is done as well as can be: nothing of it
 // changes the outcome of the run. It fails when the execution is over.
-func (x *execution) keep(ctx context.Context, h harness.Harness, ws *workspace) error {
+func (x *execution) keep(ctx context.Context, h harness.Harness, s *harness.Session, ws *workspace) error {
 	if x.opts.InPlace || x.opts.NoSnapshot {
 		return nil
 	}
@@ -47,7 +47,7 @@ func (x *execution) keep(ctx context.Context, h harness.Harness, ws *workspace) 
 		}
 		taken.Skipped = append(taken.Skipped, fmt.Sprintf("declared files: it took longer than %s", x.snapshotTimeout()))
 	}
-	if err := x.keepAgent(limited, h, len(ws.repos), &taken); err != nil && (limited.Err() == nil || ctx.Err() != nil) {
+	if err := x.keepAgent(limited, h, s, len(ws.repos), &taken); err != nil && (limited.Err() == nil || ctx.Err() != nil) {
 		return err
 	}
 	if len(taken.Files)+len(taken.Skipped) == 0 && x.bundle.Snapshot == nil {

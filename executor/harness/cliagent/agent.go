@@ -52,8 +52,23 @@ type Dialogue interface {
 // Recalls is an Agent whose native sessions its program alone can read.
 type Recalls interface {
 	Agent
-	// Recall is Received, by the program that is at path, with its environment.
-	Recall(ctx context.Context, path, state string, env []string, session string, prompts []Prompt) (received []bool, known bool)
+	// Recall is Received, by the program itself.
+	Recall(ctx context.Context, at Place, session string, prompts []Prompt) (received []bool, known bool)
+}
+
+// Exports is an Agent whose program makes a copy of a session that can be moved.
+type Exports interface {
+	Keeps
+	// Export writes the copy where SessionFiles finds it.
+	Export(ctx context.Context, at Place, session string) error
+}
+
+// Place is where a program is and works.
+type Place struct {
+	// Path is the program, State its home, Dir where the agent works.
+	Path, State, Dir string
+	// Env is the session's environment.
+	Env []string
 }
 
 // Keeps is an Agent whose native sessions are in files that can be moved.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -111,11 +112,15 @@ func (h *Harness) TakesSkills() bool {
 
 // SessionFiles implements harness.SessionKeeper: they are the agent's, if that
 // has some.
-func (h *Harness) SessionFiles(stateDir string) ([]string, error) {
+func (h *Harness) SessionFiles(ctx context.Context, s *harness.Session) ([]string, error) {
 	a, ok := h.agent.(Keeps)
-	if !ok || stateDir == "" {
+	if !ok || s.StateDir == "" {
 		return nil, nil
 	}
+	if err := h.export(ctx, s); err != nil {
+		return nil, err
+	}
+	stateDir := s.StateDir
 	var out []string
 	for _, pattern := range a.SessionFiles() {
 		found, err := fs.Glob(os.DirFS(stateDir), path.Join(a.Program().Name, pattern))
@@ -125,6 +130,24 @@ func (h *Harness) SessionFiles(stateDir string) ([]string, error) {
 		out = append(out, found...)
 	}
 	return out, nil
+}
+
+// export has the program make a copy of its session, if that is its way.
+func (h *Harness) export(ctx context.Context, s *harness.Session) error {
+	a, ok := h.agent.(Exports)
+	if !ok {
+		return nil
+	}
+	name := a.Program().Name
+	hist, err := readHistory(ctx, s, name)
+	if err != nil || hist.native == "" {
+		return err
+	}
+	program, err := h.locate(ctx, s.Env)
+	if err != nil {
+		return err
+	}
+	return a.Export(ctx, Place{Path: program.path, State: filepath.Join(s.StateDir, name), Dir: s.Dir, Env: s.Env}, hist.native)
 }
 
 // errTimeLimit is the cause of a context that the run's time limit ended.
@@ -308,7 +331,7 @@ type opening struct {
 // received asks the native session which of asked it has.
 func (r *run) received(ctx context.Context, asked []Prompt) ([]bool, bool) {
 	if a, ok := r.h.agent.(Recalls); ok {
-		return a.Recall(ctx, r.program.path, r.state, r.s.Env, r.hist.native, asked)
+		return a.Recall(ctx, Place{Path: r.program.path, State: r.state, Dir: r.s.Dir, Env: r.s.Env}, r.hist.native, asked)
 	}
 	return r.h.agent.Received(r.state, r.hist.native, asked)
 }

@@ -28,6 +28,9 @@ const (
 	retries = 4
 	// serverSeconds is how long a server may take to start, unless it says.
 	serverSeconds = 20
+	// callSeconds is how long a call of a server's tool may take: the platform's
+	// own may take minutes, and bound themselves.
+	callSeconds = 900
 )
 
 // New returns a harness that drives Codex. opts may be nil.
@@ -117,7 +120,7 @@ func servers(l *cliagent.Launch, env map[string]string) (map[string]any, error) 
 	out := map[string]any{}
 	for i, m := range l.Session.MCP {
 		seconds := m.StartTimeout.Seconds()
-		list := map[string]any{"startup_timeout_sec": cmp.Or(seconds, serverSeconds)}
+		list := map[string]any{"startup_timeout_sec": cmp.Or(seconds, serverSeconds), "tool_timeout_sec": callSeconds}
 		switch {
 		case m.URL != "":
 			headers := map[string]any{}

@@ -44,6 +44,7 @@ func TestSettingsAreRead(t *testing.T) {
 
 	config, err := os.ReadFile(filepath.Join(state, "config.toml"))
 	assert.NilError(t, err)
+	assert.Assert(t, strings.Count(string(config), "tool_timeout_sec") == 2, "calls have their time: %s", config)
 	for _, secret := range []string{"run-token", "secret-header", "secret-env"} {
 		assert.Assert(t, !strings.Contains(string(config)+strings.Join(c.Args, " "), secret), "%s is seen", secret)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/cliagent"
@@ -23,8 +24,10 @@ const (
 	// attempts is how often the program asks for an answer. The gateway has its
 	// own retries; one more is for an answer that came empty.
 	attempts = 2
-	// serverMillis is how long a server may take to start, unless it says.
-	serverMillis = 20_000
+	// serverWait is how long a server may take for an answer: the program has one
+	// limit for starting it and for each call. The platform's own tools may take
+	// minutes, and bound themselves.
+	serverWait = 15 * time.Minute
 )
 
 // New returns a harness that drives Gemini CLI. opts may be nil.
@@ -151,7 +154,7 @@ type server struct {
 func servers(l *cliagent.Launch, env map[string]string) (map[string]server, error) {
 	out := map[string]server{}
 	for i, m := range l.Session.MCP {
-		to := server{Trust: true, Timeout: cmp.Or(m.StartTimeout.Milliseconds(), serverMillis)}
+		to := server{Trust: true, Timeout: max(m.StartTimeout, serverWait).Milliseconds()}
 		switch {
 		case m.URL != "":
 			to.URL, to.Headers = m.URL, map[string]string{}

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
+	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/executor/harness/cliagent"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -86,6 +88,18 @@ func TestCapturedStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestServersHaveTime: the program's limit for a server's start is that of each
+// call, too; tools that wait for a person or another run take longer than a start.
+func TestServersHaveTime(t *testing.T) {
+	l := &cliagent.Launch{Scratch: t.TempDir(), Session: &harness.Session{MCP: []harness.MCPServer{
+		{Name: "a", URL: "http://127.0.0.1:1"}, {Name: "b", URL: "http://127.0.0.1:1", StartTimeout: time.Second}, {Name: "c", Command: []string{"x"}, StartTimeout: time.Hour}}}}
+	list, err := servers(l, map[string]string{})
+	assert.NilError(t, err)
+	assert.Equal(t, list["a"].Timeout, int64(15*60*1000))
+	assert.Equal(t, list["b"].Timeout, int64(15*60*1000))
+	assert.Equal(t, list["c"].Timeout, int64(60*60*1000))
 }
 
 // TestNoAnswer: a program that stops after a tool call without asking the model

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -47,6 +48,7 @@ type agent struct{}
 var (
 	_ cliagent.Skilled = agent{}
 	_ cliagent.Recalls = agent{}
+	_ cliagent.Exports = agent{}
 	_ cliagent.Patient = agent{}
 )
 
@@ -297,27 +299,78 @@ func (agent) Received(string, string, []cliagent.Prompt) ([]bool, bool) { return
 
 // Recall implements cliagent.Recalls. The program keeps its sessions in a
 // database of its own, which it reads out.
-func (agent) Recall(ctx context.Context, path, state string, env []string, session string, prompts []cliagent.Prompt) ([]bool, bool) {
-	if _, err := os.Stat(filepath.Join(state, "data", "opencode", "opencode.db")); err != nil || !sessionName.MatchString(session) {
+func (agent) Recall(ctx context.Context, at cliagent.Place, session string, prompts []cliagent.Prompt) ([]bool, bool) {
+	if !sessionName.MatchString(session) {
 		return nil, false
 	}
+	if _, err := os.Stat(filepath.Join(at.State, "data", "opencode", "opencode.db")); err != nil {
+		file := copyOf(at, session) // of an earlier workspace
+		if _, err := os.Stat(file); err != nil {
+			return nil, false
+		}
+		if _, err := ask(ctx, at, "import", file); err != nil {
+			return nil, false
+		}
+	}
+	out, err := ask(ctx, at, "db", fmt.Sprintf(`select 'session' as kind, '' as text from session where id = '%[1]s' union all select * from (`+
+		`select 'said', coalesce(json_extract(p.data, '$.text'), '') from part p join message m on m.id = p.message_id `+
+		`where m.session_id = '%[1]s' and json_extract(m.data, '$.role') = 'user' and json_extract(p.data, '$.type') = 'text' order by p.id)`, session), "--format", "json")
+	if err != nil {
+		return nil, false
+	}
+	return recalled(out, prompts)
+}
+
+// copies, in the program's home, has copies of sessions as the program makes them.
+const copies = "export"
+
+func copyOf(at cliagent.Place, session string) string {
+	return filepath.Join(at.State, copies, session+".json")
+}
+
+// SessionFiles implements cliagent.Keeps.
+func (agent) SessionFiles() []string { return []string{copies + "/*.json"} }
+
+// Export implements cliagent.Exports. Its database would have secrets in pieces,
+// where nobody finds them.
+func (agent) Export(ctx context.Context, at cliagent.Place, session string) error {
+	if !sessionName.MatchString(session) {
+		return fmt.Errorf("%q is no session of OpenCode's", session)
+	}
+	out, err := ask(ctx, at, "export", session)
+	if err != nil {
+		return fmt.Errorf("copy the session: %w", err)
+	}
+	if !json.Valid(out) {
+		return errors.New("copy the session: OpenCode gave no whole document")
+	}
+	file := copyOf(at, session)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(file, out, 0o600)
+}
+
+// ask runs the program for what it knows.
+func ask(ctx context.Context, at cliagent.Place, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 	defer cancel()
-	query := fmt.Sprintf(`select 'session' as kind, '' as text from session where id = '%[1]s' union all select * from (`+
-		`select 'said', coalesce(json_extract(p.data, '$.text'), '') from part p join message m on m.id = p.message_id `+
-		`where m.session_id = '%[1]s' and json_extract(m.data, '$.role') = 'user' and json_extract(p.data, '$.type') = 'text' order by p.id)`, session)
-	cmd := exec.CommandContext(ctx, path, "db", query, "--format", "json")
-	cmd.Dir, cmd.Env, cmd.WaitDelay = state, slices.Clone(env), time.Second
-	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "OPENCODE_") })
-	for name, value := range places(state) {
+	cmd := exec.CommandContext(ctx, at.Path, args...)
+	cmd.Dir, cmd.WaitDelay = at.Dir, time.Second
+	cmd.Env = slices.DeleteFunc(slices.Clone(at.Env), func(v string) bool { return strings.HasPrefix(v, "OPENCODE_") })
+	for name, value := range places(at.State) {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
+	cmd.Env = append(cmd.Env, "npm_config_registry="+nowhere)
 	out := &bounded{most: maxRecall}
 	cmd.Stdout = out
-	if cmd.Run() != nil || out.over {
-		return nil, false
+	if err := cmd.Run(); err != nil {
+		return nil, err
 	}
-	return recalled(out.data, prompts)
+	if out.over {
+		return nil, fmt.Errorf("it has more than %d bytes", maxRecall)
+	}
+	return out.data, nil
 }
 
 // recalled reads the program's answer.

@@ -200,13 +200,14 @@ func TestRecalled(t *testing.T) {
 		assert.Assert(t, !known, bad)
 	}
 	state := t.TempDir() // no database: no program is started
-	_, known = agent{}.Recall(t.Context(), "/nonexistent", state, nil, "ses_1", prompts)
+	_, known = agent{}.Recall(t.Context(), cliagent.Place{Path: "/nonexistent", State: state}, "ses_1", prompts)
 	assert.Assert(t, !known)
 	assert.NilError(t, os.MkdirAll(filepath.Join(state, "data", "opencode"), 0o700))
 	assert.NilError(t, os.WriteFile(filepath.Join(state, "data", "opencode", "opencode.db"), nil, 0o600))
 	for _, bad := range []string{"", "ses_'; drop table session; --", "../x"} {
-		_, known = agent{}.Recall(t.Context(), "/nonexistent", state, nil, bad, prompts)
+		_, known = agent{}.Recall(t.Context(), cliagent.Place{Path: "/nonexistent", State: state}, bad, prompts)
 		assert.Assert(t, !known, bad)
+		assert.ErrorContains(t, agent{}.Export(t.Context(), cliagent.Place{Path: "/nonexistent", State: state}, bad), "no session of OpenCode")
 	}
 }
 
