@@ -75,5 +75,7 @@ func (s *supervisor) tellPlace(ctx context.Context, a Assignment, sandbox execut
 	if _, remote := sandbox.(executor.Remote); !remote { // whoever has it there knows about images
 		s.tellUnmet(ctx, e, image)
 	}
-	s.tellUnmet(ctx, e, shapeOf(a.Task).unmet(s.opts.Limits, sandbox.Limits()))
+	shape := shapeOf(a.Task)
+	s.tellUnmet(ctx, e, shape.unmet(s.opts.Limits, sandbox.Limits()))
+	s.tellUnmet(ctx, e, shape.unheld(s.opts.Limits, sandbox.Limits()))
 }

@@ -58,3 +58,23 @@ func (c RunnerConfig) unmet(most, enforced executor.Limits) string {
 	}
 	return "The runner profile asks for what this worker does not enforce: " + strings.Join(parts, ", ") + "."
 }
+
+// unheld says which of the worker's own limits its host does not hold, "" when it holds all: an operator must not take a
+// setting for a fact. What the profile asks for is told by unmet.
+func (c RunnerConfig) unheld(most, enforced executor.Limits) string {
+	var parts []string
+	add := func(set, held bool, format string, value any) {
+		if set && !held {
+			parts = append(parts, fmt.Sprintf(format, value))
+		}
+	}
+	add(most.CPUs > 0 && c.VCPUs <= 0, enforced.CPUs > 0, "%g CPUs", most.CPUs)
+	add(most.Memory > 0 && c.MemoryGB <= 0, enforced.Memory > 0, "%.1f GB of memory", float64(most.Memory)/bytesPerGB)
+	add(most.Processes > 0, enforced.Processes > 0, "%d processes", most.Processes)
+	add(most.OpenFiles > 0, enforced.OpenFiles > 0, "%d open files", most.OpenFiles)
+	add(most.Disk > 0, enforced.Disk > 0, "%.1f GB of disk", float64(most.Disk)/bytesPerGB)
+	if len(parts) == 0 {
+		return ""
+	}
+	return "Limits of this worker that its host does not hold for this run: " + strings.Join(parts, ", ") + "."
+}

@@ -189,7 +189,7 @@ func (c *config) worker(b *backend, log *zap.Logger) (*oz.LocalWorker, error) {
 	if executor.CapabilitiesOf(b.executor).OwnFiles {
 		mirrors = "" // of no use where its files are others
 	}
-	return oz.NewLocalWorker(b.executor, &oz.LocalWorkerOptions{ID: c.WorkerID, Capacity: c.capacity(), Command: b.command, Prepare: b.prepare, Env: b.env, Limits: b.limits,
+	return oz.NewLocalWorker(b.executor, &oz.LocalWorkerOptions{ID: c.WorkerID, Capacity: c.capacity(), Command: b.command, Prepare: b.prepare, RepositoryBase: c.RepositoryBase, Env: b.env, Limits: b.limits,
 		ServerURL: c.Server, CacheDir: mirrors, StopGrace: stopGrace, StopOnShutdown: c.StopOnShutdown, IdleLimit: c.idleLimit(), FailureLimit: c.failureLimit(),
 		MaxKept: c.maxKept(), MinFreeDisk: c.minFreeDisk(), FreeDisk: keptworkspaces.FreeDisk(b.root), Logger: log})
 }

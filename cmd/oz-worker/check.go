@@ -74,6 +74,9 @@ func (c *config) check(env modelenv.Lookup) error {
 		return errors.New("server: must be an http or https URL without credentials or query, such as https://oz.example.com")
 	}
 	c.Server = strings.TrimRight(c.Server, "/")
+	if u, err := url.Parse(c.RepositoryBase); c.RepositoryBase != "" && (err != nil || u.Scheme == "" || u.User != nil) {
+		return errors.New("repository_base: must be a URL without credentials, such as https://github.com")
+	}
 	if err := c.checkState(env); err != nil {
 		return err
 	}

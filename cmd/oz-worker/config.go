@@ -25,6 +25,9 @@ type config struct {
 	APIKeyFile string `yaml:"api_key_file"`
 	// WorkerID is what runs name as worker_host.
 	WorkerID string `yaml:"worker_id"`
+	// RepositoryBase is the server's setting of that name: what is put before
+	// owner/name when a state is prepared. Empty is the platform's default.
+	RepositoryBase string `yaml:"repository_base"`
 	// Labels are what runs may ask for with worker_labels.
 	Labels []string `yaml:"labels"`
 	// Cleanup removes workspaces of runs that are over.

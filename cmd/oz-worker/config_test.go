@@ -173,6 +173,8 @@ func TestBadConfiguration(t *testing.T) {
 		{name: "id with a slash", file: "worker_id: a/b\n", want: "worker_id: "},
 		{name: "id of dots", file: "worker_id: ..\n", want: `worker_id: ".." is no name`},
 		{name: "server", file: "worker_id: w\nserver: oz.example.com\n", want: "server: must be an http or https URL"},
+		{name: "repository base", file: "worker_id: w\nrepository_base: github.com\n", want: "repository_base: must be a URL"},
+		{name: "repository base with a password", file: "worker_id: w\nrepository_base: https://a:hunter2@git.example.com\n", want: "repository_base: must be a URL without credentials"},
 		{name: "server with a password", file: "worker_id: w\nserver: https://a:hunter2@oz.example.com\n", want: "server: must be an http or https URL without credentials"},
 		{name: "label", file: "worker_id: w\nlabels: [a b]\n", want: `labels: "a b" is no label`},
 		{name: "idle", file: "worker_id: w\nidle_on_complete: soon\n", want: `idle_on_complete: "soon" is no time`},

@@ -42,6 +42,7 @@ All settings of the file, with their defaults:
     server: http://127.0.0.1:8080 # root of the server
     api_key_file: ""              # file of the key, unless WARP_API_KEY holds it
     worker_id: ""                 # name of this worker; needed
+    repository_base: ""           # the server's, if it is another than https://github.com: for prepared states (containers)
     labels: []                    # what runs may ask for: words, or name=value
     cleanup: true                 # remove workspaces, and run teardown commands
     max_concurrent_tasks: 0       # runs at work; 0 is no limit
@@ -105,6 +106,8 @@ An example with containers (Linux, root, containerd, a worker built with CGO_ENA
         import: [/srv/images/team.tar]           # archives of images, taken in at each start
         network: bridge           # or host, where the server is on this host's loopback
         subnet: 10.90.0.0/16      # of the bridge
+        image_days: 30            # after which an image goes that no run uses; 0: none does
+        image_disk_gb: 50         # that images may take; beyond it the least recently used go; 0: no bound
         warm_states: 8            # prepared states (repositories, setup) kept for later runs to start from; 0: none
         warm_disk_gb: 20          # that they may take together
         warm_pool: 2              # sandboxes of each environment that stand ready, in its prepared state; 0: none

@@ -79,6 +79,12 @@
 // A process that ends, by Close or by being killed, takes its ready sandboxes with it: their first processes end at once,
 // and Close or the next Open removes the rest. Until the first Start of a kind nothing is ready for it.
 //
+// # Images
+//
+// Images are pulled when they are asked for and stay, unless Options.ImageAge or Options.ImageDisk say otherwise: then those
+// that were not used for long, or least recently, are removed from time to time, and containerd takes away their files. An
+// image counts as used when a Start asks for it, also over restarts.
+//
 // # Limits
 //
 // Memory (swap included), CPUs and Processes are the container's control group;
@@ -106,6 +112,6 @@
 //
 // An Executor is safe for concurrent use. It has one goroutine for each sandbox
 // that it started or opened and that has not ended, one more where a disk
-// limit is to hold, one for each ready sandbox, one that makes those, and one
-// that removes leftovers.
+// limit is to hold, one for each ready sandbox, one that makes those, one that
+// removes leftovers, and one that removes images.
 package containerd

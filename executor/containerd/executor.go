@@ -113,7 +113,7 @@ func open(ctx context.Context, root string, opts *Options) (*Executor, error) {
 	e.preparing = preparer{under: map[string]bool{}, failed: map[string]time.Time{}, turn: make(chan struct{}, 1)}
 	e.pool = pool{wake: make(chan struct{}, 1), kinds: map[string]*kind{}}
 	e.ctx, e.cancel = context.WithCancel(e.with(context.Background()))
-	e.images = images{client: client, http: &http.Client{Transport: docker.DefaultHTTPTransport(nil)}, lock: filepath.Join(root, "pull.lock"), opts: &e.opts}
+	e.images = images{client: client, http: &http.Client{Transport: docker.DefaultHTTPTransport(nil)}, lock: filepath.Join(root, "pull.lock"), opts: &e.opts, minUnused: minUnused}
 	e.net = newBridge(filepath.Join(root, networkDir), ns, &e.opts)
 	if err := e.begin(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -149,6 +149,9 @@ func (e *Executor) begin(ctx context.Context) error {
 		e.opts.Logger.Warn("remove what is left of kept states", zap.Error(err))
 	}
 	e.goes(e.keepSwept)
+	if e.opts.ImageAge > 0 || e.opts.ImageDisk > 0 {
+		e.goes(e.keepPruned)
+	}
 	if e.opts.PoolSize > 0 {
 		e.goes(e.keepReady)
 	}

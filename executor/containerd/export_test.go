@@ -2,7 +2,10 @@
 
 package containerd
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // NamespaceOf is the default namespace of an Executor.
 func NamespaceOf(root string) string { return namespaceOf(root) }
@@ -20,6 +23,16 @@ func (e *Executor) Ready() (names []string, want int) {
 	slices.Sort(names)
 	return names, want
 }
+
+// PruneSoon takes away the time in which no image is removed that was just used.
+func (e *Executor) PruneSoon() {
+	e.images.mu.Lock()
+	defer e.images.mu.Unlock()
+	e.images.minUnused = 0
+}
+
+// Prune removes images as at a time.
+func (e *Executor) Prune(now time.Time) error { return e.pruneImages(e.ctx, now) }
 
 // Unprepared reports that a preparation has failed, and none is under way.
 func (e *Executor) Unprepared() bool {

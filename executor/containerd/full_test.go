@@ -3,8 +3,10 @@
 package containerd_test
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -70,4 +72,43 @@ func TestDiskFull(t *testing.T) {
 		assert.NilError(t, s.Remove(newContext(t)))
 	}
 	settled(t, d, e, root)
+}
+
+// TestContainerdDiskFull: an image that does not fit on containerd's disk is an error that says so, and leaves nothing; what
+// is there works on.
+func TestContainerdDiskFull(t *testing.T) {
+	d := containerdtest.New(t)
+	assert.NilError(t, d.Kill())
+	disk := filepath.Join(d.Dir(), "root")
+	assert.NilError(t, os.RemoveAll(disk))
+	assert.NilError(t, os.Mkdir(disk, 0o711))
+	assert.NilError(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "size=48m,mode=711"))
+	assert.NilError(t, d.Start())
+	root := newRoot(t, d)
+	registry := containerdtest.NewRegistry(t, nil)
+	large := make([]byte, 64<<20)
+	_, err := rand.NewChaCha8([32]byte{1}).Read(large) // so that it cannot be packed
+	assert.NilError(t, err)
+	ref := registry.Push(t, "large:1", containerdtest.Image(t, append(containerdtest.Busybox(t), containerdtest.File{Name: "large", Data: large}), nil))
+	e := open(t, d, root, containerd.Options{})
+	free := func() int64 {
+		var fs unix.Statfs_t
+		assert.NilError(t, unix.Statfs(disk, &fs))
+		return int64(fs.Bavail) * fs.Bsize
+	}
+	assert.Equal(t, output(t, start(t, e, script("before", "echo hello"))), "hello\n")
+	room := free()
+	spec := script("large", "true")
+	spec.Image = executor.Image{Reference: ref}
+	_, err = e.Start(newContext(t), spec)
+	assert.ErrorContains(t, err, "pull image "+ref+": no space left on this host's disk for containerd's data")
+	assert.Assert(t, !isImageError(err), "nobody can mend that with another image")
+	_, err = e.Open(newContext(t), "large")
+	assert.ErrorIs(t, err, executor.ErrNotFound)
+	assert.Assert(t, !strings.Contains(ctr(t, d, containerd.NamespaceOf(root), "images", "ls", "-q"), ref))
+	assert.Equal(t, output(t, start(t, e, script("after", "echo hello"))), "hello\n")
+	for ctx := newContext(t); free() < room-(1<<20); { // what came of it goes a little later
+		assert.NilError(t, ctx.Err(), "%d free, %d before", free(), room)
+		_ = pauseFor(t, 50)
+	}
 }

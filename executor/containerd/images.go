@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	ctd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
@@ -43,9 +44,12 @@ type images struct {
 	lock   string // a file, locked by each process that pulls or unpacks
 	opts   *Options
 
-	mu      sync.Mutex
-	byID    map[string]*image        // by digest: an image never changes
-	pulling map[string]chan struct{} // by name: closed when that is over
+	mu   sync.Mutex
+	byID map[string]*image    // by digest: an image never changes
+	used map[string]time.Time // by name: when it was last asked for
+
+	minUnused time.Duration            // see the constant
+	pulling   map[string]chan struct{} // by name: closed when that is over
 }
 
 // get returns an image that is here and unpacked, after pulling it if the policy says so.
@@ -55,6 +59,8 @@ func (i *images) get(ctx context.Context, want executor.Image) (*image, error) {
 		return nil, fmt.Errorf("%w: %q is no image name: %w", executor.ErrImage, want.Reference, err)
 	}
 	name := reference.TagNameOnly(named).String()
+	i.touch(name)
+	defer i.touch(name) // it may have taken long
 	if p := want.Platform; p != "" && p != "linux/"+runtime.GOARCH {
 		return nil, fmt.Errorf("%w: %s is wanted for %s, but this host runs linux/%s; leave the platform out or choose another worker",
 			executor.ErrImage, name, p, runtime.GOARCH)
@@ -68,6 +74,7 @@ func (i *images) get(ctx context.Context, want executor.Image) (*image, error) {
 		found, err := i.client.GetImage(ctx, name)
 		switch {
 		case err == nil:
+			i.stamp(ctx, found)
 			return i.use(ctx, found)
 		case !errdefs.IsNotFound(err):
 			return nil, fmt.Errorf("look for image %s: %w", name, err)
@@ -79,7 +86,17 @@ func (i *images) get(ctx context.Context, want executor.Image) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
+	i.stamp(ctx, pulled)
 	return i.use(ctx, pulled)
+}
+
+// fullName completes the name of an image.
+func fullName(ref string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", err
+	}
+	return reference.TagNameOnly(named).String(), nil
 }
 
 // alone keeps other calls for the same image waiting: the second one finds what the first has pulled.
@@ -206,6 +223,9 @@ func (i *images) load(ctx context.Context, archive io.Reader) ([]string, error) 
 	for _, img := range list {
 		if _, err := reference.ParseNamed(img.Name); err != nil {
 			return names, fmt.Errorf("the archive names an image %q, which is no full name such as docker.io/library/name:tag", img.Name)
+		}
+		if err := i.label(ctx, img.Name, labelImported, "true"); err != nil {
+			return names, err
 		}
 		names = append(names, img.Name)
 	}

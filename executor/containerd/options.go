@@ -97,6 +97,15 @@ type Options struct {
 	// WarmTimeout bounds the making of a state. Default 1 h.
 	WarmTimeout time.Duration
 
+	// ImageAge is how long an image stays that no Start asks for. Then it is removed, and pulled again when it is asked for.
+	// Images of Import, the default image and those of containers stay; also none goes within 2 h of its use. Default 0:
+	// as long as there is room.
+	ImageAge time.Duration
+
+	// ImageDisk bounds what images have on disk, packed and unpacked, in bytes: beyond it the least recently used go, by the
+	// same rules. What several share counts for each. Default 0: no bound.
+	ImageDisk int64
+
 	// PoolSize is how many sandboxes of each kind stand ready, so that a Start need not wait for a container. They are alike
 	// if image, user, network, mounts, limits and Spec.Warm are. Default 0: none.
 	PoolSize int
@@ -166,6 +175,8 @@ func (o *Options) validate() error {
 		return errors.New("the DiskPeriod may not be negative")
 	case o.WarmStates < 0 || o.WarmDisk < 0 || o.WarmRefresh < 0 || o.WarmTimeout < 0:
 		return errors.New("WarmStates, WarmDisk, WarmRefresh and WarmTimeout may not be negative")
+	case o.ImageAge < 0 || o.ImageDisk < 0:
+		return errors.New("ImageAge and ImageDisk may not be negative")
 	case o.PoolSize < 0 || o.PoolKinds < 0 || o.PoolIdle < 0:
 		return errors.New("PoolSize, PoolKinds and PoolIdle may not be negative")
 	}

@@ -301,13 +301,13 @@ func TestWarmWorkerKilled(t *testing.T) {
 	}
 }
 
-// BenchmarkWarm compares the second run of an environment with its first: a workspace of 50 MiB and a setup of 5 s, here
-// done by shell commands. Target: the start takes a small part of the cold one's time.
+// BenchmarkWarm compares the second run of an environment with its first: a workspace of 200 MiB and a setup of 30 s, here
+// done by shell commands. Target: at most 3 s to the first line.
 func BenchmarkWarm(b *testing.B) {
 	d := containerdtest.Shared(b)
 	root := newRoot(b, d)
 	e := open(b, d, root, containerd.Options{WarmStates: 2})
-	const setup = `i=0; while [ $i -lt 500 ]; do head -c 100000 /dev/urandom > f$i; i=$((i+1)); done; sleep 5`
+	const setup = `i=0; while [ $i -lt 2000 ]; do head -c 100000 /dev/urandom > f$i; i=$((i+1)); done; sleep 30`
 	life := func(id, text string) (executor.Origin, time.Duration) {
 		began := time.Now()
 		spec := warmSpec(id, text+"; echo ready", setup)
@@ -323,7 +323,7 @@ func BenchmarkWarm(b *testing.B) {
 	states(b, root, 1)
 	var warm []time.Duration
 	for i := 0; b.Loop(); i++ {
-		origin, took := life("warm-"+strconv.Itoa(i), "test -e f499")
+		origin, took := life("warm-"+strconv.Itoa(i), "test -e f1999")
 		assert.Equal(b, origin, executor.OriginWarm)
 		warm = append(warm, took)
 	}

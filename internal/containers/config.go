@@ -41,6 +41,10 @@ type Config struct {
 	// WarmPoolEnvironments is for how many environments; 0 is the executor's
 	// default.
 	WarmPoolEnvironments int `yaml:"warm_pool_environments"`
+	// ImageDays is how long an image stays that no run uses; 0 is no bound.
+	ImageDays float64 `yaml:"image_days"`
+	// ImageDiskGB bounds what images have on disk together; 0 is no bound.
+	ImageDiskGB float64 `yaml:"image_disk_gb"`
 	// Mounts are in every sandbox: source:target, or source:target:rw.
 	Mounts []string `yaml:"mounts"`
 	// Registries that need more than their name, by host.
@@ -60,6 +64,7 @@ type Registry struct {
 const (
 	maxWarmStates = 1000
 	maxWarmDiskGB = 1 << 20
+	maxImageDays  = 3650
 	maxWarmPool   = 32
 	maxPoolKinds  = 64
 )
@@ -76,6 +81,12 @@ func (c Config) Check() error {
 	}
 	if !(c.WarmDiskGB >= 0 && c.WarmDiskGB <= maxWarmDiskGB) {
 		return fmt.Errorf("warm_disk_gb: %g is not between 0 and %d", c.WarmDiskGB, maxWarmDiskGB)
+	}
+	if !(c.ImageDays >= 0 && c.ImageDays <= maxImageDays) {
+		return fmt.Errorf("image_days: %g is not between 0 and %d", c.ImageDays, maxImageDays)
+	}
+	if !(c.ImageDiskGB >= 0 && c.ImageDiskGB <= maxWarmDiskGB) {
+		return fmt.Errorf("image_disk_gb: %g is not between 0 and %d", c.ImageDiskGB, maxWarmDiskGB)
 	}
 	if c.WarmPool < 0 || c.WarmPool > maxWarmPool {
 		return fmt.Errorf("warm_pool: %d is not between 0 and %d", c.WarmPool, maxWarmPool)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -32,6 +33,7 @@ func Prepare() []string { return runner.PrepareCommand(pid1.Binary) }
 func (c Config) Open(ctx context.Context, root string, env modelenv.Lookup, log *zap.Logger) (Executor, []string, error) {
 	opts := containerd.Options{Address: c.Address, Namespace: c.Namespace, Image: c.Image, Network: executor.NetworkMode(c.Network),
 		Subnet: c.Subnet, RootUser: c.RootUser, Runner: c.Runner, WarmStates: c.WarmStates, WarmDisk: int64(c.WarmDiskGB * (1 << 30)),
+		ImageAge: time.Duration(c.ImageDays * float64(24*time.Hour)), ImageDisk: int64(c.ImageDiskGB * (1 << 30)),
 		PoolSize: c.WarmPool, PoolKinds: c.WarmPoolEnvironments,
 		Registries: map[string]containerd.Registry{}, Logger: log}
 	for _, m := range c.Mounts {
