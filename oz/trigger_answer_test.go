@@ -69,3 +69,38 @@ func TestEventsAnswerQuestions(t *testing.T) {
 	assert.Equal(t, d.Outcome, task.OutcomeFailed, "a second press")
 	assert.Equal(t, get(t, p, id).LastInput, got.LastInput)
 }
+
+// TestEventsStopRuns: an event that asks to stop ends the run about its thing,
+// in the name of who asks and with their rights; nothing is started for it.
+func TestEventsStopRuns(t *testing.T) {
+	decided := make(chan task.Delivery, 10)
+	p, _ := newPlatform(t, &oz.Options{Origins: []trigger.Origin{board{}},
+		Triggers: trigger.Options{Poll: 5 * time.Millisecond, OnDelivery: func(d task.Delivery) { decided <- d }}})
+	ann := people(t, p)["ann"].Caller().Principal
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Triggers().Run(ctx) }()
+	defer func() { stop(); assert.NilError(t, <-done) }()
+	send := func(key string, s trigger.Start) task.Delivery {
+		s.Owner, s.Creator, s.Entity = task.Scope{Type: task.ScopeTeam, UID: "red"}, ann, "e"
+		body, err := json.Marshal(s)
+		assert.NilError(t, err)
+		_, err = p.Triggers().Receive(ctx, "board", trigger.Request{Path: key, Body: body})
+		assert.NilError(t, err)
+		return <-decided
+	}
+	halt := trigger.Start{OnlyGoOn: true, Stop: true}
+	assert.Equal(t, send("0", halt).Outcome, task.OutcomeIgnored, "there is nothing to stop")
+
+	d := send("1", trigger.Start{Kind: task.SourceLinear, Title: "t", Prompt: "work"})
+	assert.Equal(t, d.Outcome, task.OutcomeStarted, d.Reason)
+	id := d.Runs[0]
+	d = send("2", trigger.Start{OnlyGoOn: true, Stop: true, Untrusted: true})
+	assert.Equal(t, d.Outcome, task.OutcomeFailed, "a stranger stops nothing")
+	assert.Equal(t, get(t, p, id).State, task.StateQueued)
+	for _, key := range []string{"3", "4"} {
+		d = send(key, halt)
+		assert.Equal(t, d.Outcome, task.OutcomeContinued, d.Reason)
+		assert.Equal(t, get(t, p, id).State, task.StateCancelled)
+	}
+}

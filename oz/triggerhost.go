@@ -150,6 +150,28 @@ func (c *Client) answerOf(ctx context.Context, t task.Task, s trigger.Start, in 
 	return answer, nil
 }
 
+// Stop implements trigger.Host.
+func (h triggerHost) Stop(ctx context.Context, id task.ID, s trigger.Start) error {
+	t, err := h.p.store.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if s.Untrusted && !t.Untrusted {
+		return task.Errorf(task.CodeNotAuthorized, "nobody vouches for who asks run %s to stop", id)
+	}
+	c, err := h.p.actingClient(ctx, "trigger", s.Owner, s.AgentUID, s.Creator)
+	if err != nil || t.State.Ended() {
+		return err
+	}
+	if err = c.Cancel(ctx, id); err == nil {
+		return nil
+	}
+	if t, lookErr := h.p.store.Get(ctx, id); lookErr == nil && t.State.Ended() {
+		return nil
+	}
+	return err
+}
+
 // Said implements trigger.Host.
 func (h triggerHost) Said(ctx context.Context, id task.ID, key string, after int64) (bool, error) {
 	for {

@@ -91,6 +91,9 @@ func (e *Engine) converseAs(ctx context.Context, d task.Delivery, s Start, b bin
 	if err != nil {
 		return "", "", err
 	}
+	if s.Stop {
+		return NewsStopped, t.ID, e.host.Stop(ctx, t.ID, s)
+	}
 	return e.say(ctx, d, s, b, t)
 }
 

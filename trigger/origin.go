@@ -155,6 +155,9 @@ type Start struct {
 	Message string
 	// OnlyGoOn makes no run when there is none to go on with.
 	OnlyGoOn bool
+	// Stop ends the run about Entity in place of telling it Message. It goes with
+	// OnlyGoOn.
+	Stop bool
 	// Answer says that Message answers what a run has asked, and goes with
 	// OnlyGoOn; nil for none.
 	Answer *Answer
@@ -209,6 +212,9 @@ type Host interface {
 	// task.CodeOperationNotSupported when the run cannot go on, or does not wait
 	// for Start.Answer.
 	GoOn(ctx context.Context, id task.ID, s Start, key string, last int64) error
+	// Stop ends a run in the name of whom Start says. One that has ended is no
+	// error. It fails with task.CodeNotAuthorized when they may not.
+	Stop(ctx context.Context, id task.ID, s Start) error
 	// Said reports whether one of the run's inputs after a number has the key.
 	Said(ctx context.Context, id task.ID, key string, after int64) (bool, error)
 }
@@ -239,6 +245,7 @@ type NewsType string
 const (
 	NewsStarted   NewsType = "started"   // a delivery made a run
 	NewsContinued NewsType = "continued" // a delivery spoke to a run
+	NewsStopped   NewsType = "stopped"   // a delivery has ended a run, unless it had ended before
 	NewsRefused   NewsType = "refused"   // a delivery was to make a run, and none can be made
 	NewsSignal    NewsType = "signal"    // a run's state has changed
 )

@@ -173,7 +173,6 @@ func TestAgentSession(t *testing.T) {
 	assert.Equal(t, b.sim.Sessions()[0].Status, "error")
 	b.sim.Prompt(b.ann, x.ID, "", "stop")
 	assert.Equal(t, b.last(t).Outcome, task.OutcomeContinued)
-	b.Finish(run.ID, task.StateSucceeded, task.Status{Message: "Stopped."})
 	b.Settle()
 	assert.Equal(t, b.sim.Sessions()[0].Status, "complete")
 	assert.DeepEqual(t, b.sim.Sessions()[0].URLs, []string{"https://oz.example.com/runs/" + string(run.ID)})
@@ -187,7 +186,8 @@ func TestAgentSession(t *testing.T) {
 			assert.Equal(t, a.Metadata, `{"options":[{"label":"left","value":"left"},{"label":"right","value":"right"}]}`)
 		}
 	}
-	assert.DeepEqual(t, kinds, []string{"thought", "thought", "elicitation", "prompt", "thought", "thought", "error", "prompt", "thought", "thought", "response"})
+	assert.DeepEqual(t, kinds, []string{"thought", "thought", "elicitation", "prompt", "thought", "thought", "error", "prompt", "response"})
+	assert.Equal(t, texts[8], "Nothing runs any more that I could stop.")
 	assert.Equal(t, texts[2], "Which one?")
 	assert.Equal(t, texts[6], "No. (`resource_not_found`)")
 	assert.Equal(t, len(b.Runs()), 1)
@@ -202,6 +202,36 @@ func TestAgentSession(t *testing.T) {
 	assert.Equal(t, second[0].Type, "response")
 	assert.Assert(t, strings.Contains(second[0].Body, "answers where it was started"))
 	assert.Equal(t, len(b.Runs()), 1)
+}
+
+// TestStopEndsTheRun: the stop of an agent session ends its run, also while it
+// works, and says so once.
+func TestStopEndsTheRun(t *testing.T) {
+	b := newBench(t, &linearsim.Options{AgentSessions: true}, linear.Settings{AgentSessions: true}, nil)
+	b.sim.Create(b.ann, linearsim.Issue{Title: "x", Delegate: b.sim.App.ID})
+	assert.Equal(t, b.last(t).Outcome, task.OutcomeStarted)
+	run := b.Runs()[0]
+	b.Begin(run.ID)
+	x := b.sim.Sessions()[0]
+	for range 2 {
+		b.sim.Prompt(b.ann, x.ID, "", "stop")
+		d := b.last(t)
+		assert.Equal(t, d.Outcome, task.OutcomeContinued)
+		assert.DeepEqual(t, d.Runs, []task.ID{run.ID})
+	}
+	b.Settle()
+	got, err := b.Store.Get(t.Context(), run.ID)
+	assert.NilError(t, err)
+	assert.Equal(t, got.State, task.StateCancelled)
+	assert.Equal(t, len(b.Inputs(run.ID)), 1, "it is told nothing")
+	assert.Equal(t, b.sim.Sessions()[0].Status, "complete")
+	cancelled := 0
+	for _, a := range b.sim.Activities(x.ID) {
+		if a.Type == "response" {
+			cancelled++
+		}
+	}
+	assert.Equal(t, cancelled, 1)
 }
 
 // TestStopStartsNothing: somebody stops what nobody has started.

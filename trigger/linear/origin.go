@@ -281,10 +281,7 @@ func (j judged) start(a integration.Admission, full issue) (trigger.Start, error
 	s.Metadata["linear_issue"] = full.Identifier
 	s.Prompt = j.i.Compose(j.words(full))
 	s.Message = j.i.Compose(j.words(full))
-	s.OnlyGoOn = j.e.stop
-	if j.e.stop {
-		s.Message = orSomebody(j.e.name) + " asks you in Linear to stop. Change nothing more, say in a sentence what is done and what is not, and end."
-	}
+	s.OnlyGoOn, s.Stop = j.e.stop, j.e.stop
 	var err error
 	s.Address, err = jsonOf(j.e.address())
 	return s, err

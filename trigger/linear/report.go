@@ -55,6 +55,9 @@ func (o *Origin) Report(_ context.Context, n trigger.News) ([]task.Outgoing, err
 	if n.Type == trigger.NewsContinued && sameThread(n.Task, to) {
 		answer = tracker.Answer{Kind: tracker.Working, Text: "Noted."}
 	}
+	if n.Type == trigger.NewsStopped && n.Task.State == task.StateCancelled && sameThread(n.Task, to) {
+		return nil, nil // that it was cancelled is told there
+	}
 	body, err := jsonOf(message{Address: to, Answer: answer})
 	if err != nil {
 		return nil, err

@@ -283,6 +283,18 @@ func (h *Host) GoOn(ctx context.Context, id task.ID, s trigger.Start, key string
 	return err
 }
 
+// Stop implements trigger.Host.
+func (h *Host) Stop(ctx context.Context, id task.ID, s trigger.Start) error {
+	_, err := h.Store.Do(ctx, id, task.Cancel{By: s.Creator, Reason: "stopped"})
+	if err == nil {
+		return nil
+	}
+	if t, lookErr := h.Store.Get(ctx, id); lookErr == nil && t.State.Ended() {
+		return nil
+	}
+	return err
+}
+
 // Said implements trigger.Host.
 func (h *Host) Said(ctx context.Context, id task.ID, key string, after int64) (bool, error) {
 	list, err := h.inputs(ctx, id, after)

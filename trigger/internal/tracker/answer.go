@@ -62,6 +62,11 @@ func Tell(n trigger.News, page string) (a Answer, ok bool) {
 		return Answer{Kind: Started, Text: "I am on it.", Page: page}, true
 	case trigger.NewsContinued:
 		return Answer{Kind: Continued, Text: "I have passed this on to the run that is about this issue; it answers where it was started.", Page: page}, true
+	case trigger.NewsStopped:
+		if n.Task.State == task.StateCancelled {
+			return Answer{Kind: Cancelled, Text: "I have stopped.", Page: page}, true
+		}
+		return Answer{Kind: Cancelled, Text: "Nothing runs any more that I could stop.", Page: page}, true
 	case trigger.NewsRefused:
 		return refused(n.Err), true
 	case trigger.NewsSignal:
