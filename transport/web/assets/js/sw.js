@@ -2,6 +2,7 @@
 // pages and answers no requests.
 const base = new URL('.', self.location).pathname.replace(/\/$/, '');
 const text = (v, max) => String(v ?? '').slice(0, max);
+const words = { complete: 'It is done.', request: 'It needs you.', error: 'It went wrong.' };
 
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', (e) => e.waitUntil(self.clients.claim()));
@@ -10,7 +11,7 @@ self.addEventListener('push', (e) => {
   let n = {};
   try { n = e.data?.json() ?? {}; } catch { /* something is better than nothing */ }
   const run = /^[A-Za-z0-9-]{1,64}$/.test(n.run_id ?? '') ? n.run_id : '';
-  e.waitUntil(self.registration.showNotification(text(n.title, 200) || 'A run has news', { body: text(n.text, 300), tag: run || undefined, data: { run } }));
+  e.waitUntil(self.registration.showNotification(text(n.title, 200) || 'A run has news', { body: words[n.kind] ?? '', tag: run || undefined, data: { run } }));
 });
 
 self.addEventListener('notificationclick', (e) => {

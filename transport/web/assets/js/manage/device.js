@@ -62,5 +62,5 @@ export function Push() {
   const words = { asking: 'Looking…', missing: 'This browser cannot be pushed to. On an iPhone, add the page to the home screen first; elsewhere the address must begin with https.', none: 'This server pushes nothing.', on: 'This browser is told, also while no page is open.', off: 'This browser is told only while a page is open.' };
   return html`<section class="panel stack"><h2>On this device</h2><div class="row"><${Badge} look=${state === 'on' ? 'good' : 'dim'}>${state === 'on' ? 'On' : 'Off'}<//><span class="grow">${words[state]}</span>
     ${state === 'off' && html`<${Button} kind="primary" icon="bell" onClick=${act(subscribe)}>Notify me here<//>`}${state === 'on' && html`<${Button} onClick=${act(unsubscribe)}>Stop<//>`}</div>${error && html`<${Failure} error=${error} />`}
-    <p class="dim">You hear when a run of yours ends, fails, or needs you. What is pushed names the run and nothing of what it does. To tell a program, make a <a href=${href('/integrations?tab=subscriptions')}>subscription</a>.</p></section>`;
+    <p class="dim">You hear when a run of yours ends, fails, or needs you. What is pushed is the run's title and state, and nothing that was said in it. To tell a program, make a <a href=${href('/integrations?tab=subscriptions')}>subscription</a>.</p></section>`;
 }

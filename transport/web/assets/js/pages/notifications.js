@@ -2,12 +2,12 @@
 import { api, enc } from '../core/api.js';
 import { onFeed } from '../core/feed.js';
 import { plain } from '../core/format.js';
-import { html, useEffect, useRef, useState } from '../core/html.js';
+import { html, useEffect, useRef } from '../core/html.js';
 import { href, useQuery } from '../core/router.js';
 import { Badge, Button, Empty, Loaded, Page, Tabs, Time, useLoad } from '../core/ui.js';
 
 const kinds = { complete: ['good', 'Complete'], request: ['need', 'Needs you'], error: ['bad', 'Error'] };
-const reasons = { question: 'Question', approval: 'Approval', edit_request: 'Wants to edit' };
+const reasons = { question: 'Question', approval: 'Approval', blocked: 'Waits for you', edit_request: 'Wants to edit' };
 const filters = ['all', 'unread', 'errors'];
 
 // told lets the shell count anew.
@@ -22,23 +22,19 @@ function Item({ n, read }) {
 export default function Notifications() {
   const [query, set] = useQuery();
   const filter = filters.includes(query.filter) ? query.filter : 'all';
-  const [more, setMore] = useState([null, []]); // [cursor of the next page, what older pages had]
-  const list = useLoad((signal) => api.get('/oz/notifications', { filter, limit: 50 }, { signal }).then((d) => { setMore([d.next_cursor ?? null, []]); return d; }, (e) => { if (e.status === 404) return { notifications: [], unread: 0 }; throw e; }), [filter]);
+  const list = useLoad((signal) => api.get('/oz/notifications', { filter }, { signal }).catch((e) => { if (e.status === 404) return { notifications: [], unread: 0 }; throw e; }), [filter]);
   const reload = useRef(list.reload);
   reload.current = list.reload;
   useEffect(() => onFeed((e) => { if (e.event === 'notification' || e.event === 'resync') reload.current(); }), []);
   const read = async (n) => {
     await api.post(`/oz/notifications/${enc(n.id)}/read`);
-    const mark = (l) => l.map((o) => o.id === n.id ? { ...o, read: true } : o);
-    list.set({ ...list.data, unread: Math.max(0, list.data.unread - 1), notifications: mark(list.data.notifications) });
-    setMore(([c, old]) => [c, mark(old)]);
+    list.set({ ...list.data, unread: Math.max(0, list.data.unread - 1), notifications: list.data.notifications.map((o) => o.id === n.id ? { ...o, read: true } : o) });
     told();
   };
-  const readAll = async () => { await api.post('/oz/notifications/read_all'); list.reload(); told(); };
-  const older = async () => { const d = await api.get('/oz/notifications', { filter, limit: 50, cursor: more[0] }); setMore(([, old]) => [d.next_cursor ?? null, [...old, ...d.notifications]]); };
+  const readAll = async () => { await api.post('/oz/notifications/read-all'); list.reload(); told(); };
   const unread = list.data?.unread ?? 0;
   return html`<${Page} title="Notifications" lead="What your runs have to tell you." actions=${html`<${Button} disabled=${!unread} onClick=${readAll}>Mark all as read<//><a class="button" href=${href('/settings/notifications')}>Settings</a>`}>
     <${Tabs} label="Which notifications" value=${filter} onChange=${(f) => set({ filter: f === 'all' ? '' : f }, { replace: true })} tabs=${[{ id: 'all', name: 'All' }, { id: 'unread', name: 'Unread', count: unread || undefined }, { id: 'errors', name: 'Errors' }]} />
-    <${Loaded} from=${list}>${(d) => { const all = [...d.notifications, ...more[1]]; return all.length ? html`<ul class="notes">${all.map((n) => html`<${Item} key=${n.id} n=${n} read=${read} />`)}</ul>${more[0] && html`<div class="actions"><${Button} onClick=${older}>Older ones<//></div>`}`
-      : html`<${Empty} icon="bell" title=${filter === 'all' ? 'Nothing yet' : filter === 'unread' ? 'All is read' : 'No errors'}>When a run of yours ends, fails, or needs an answer, a line comes here. <a href=${href('/settings/notifications')}>The settings</a> bring it to this device, too.<//>`; }}<//><//>`;
+    <${Loaded} from=${list}>${({ notifications: all }) => all.length ? html`<ul class="notes">${all.map((n) => html`<${Item} key=${n.id} n=${n} read=${read} />`)}</ul>`
+      : html`<${Empty} icon="bell" title=${filter === 'all' ? 'Nothing yet' : filter === 'unread' ? 'All is read' : 'No errors'}>When a run of yours ends, fails, or needs an answer, a line comes here. <a href=${href('/settings/notifications')}>The settings</a> bring it to this device, too.<//>`}<//><//>`;
 }
