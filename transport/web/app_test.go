@@ -54,7 +54,7 @@ func TestSignInByLink(t *testing.T) {
 	tab := e.Tab(t, stranger())
 	tab.Load("/#sign-in=" + code)
 	tab.Wait(`document.querySelector("nav#nav")`)
-	assert.Equal(t, browser.Eval[string](tab, "location.href"), e.URL+"/")
+	assert.Equal(t, browser.Eval[string](tab, "location.href"), e.URL+"/welcome", "a new server shows its first steps")
 
 	second := e.Tab(t, stranger())
 	second.Load("/#sign-in=" + code)

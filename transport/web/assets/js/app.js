@@ -4,7 +4,7 @@ import { onSignedOut } from './core/api.js';
 import { base, title } from './core/config.js';
 import { onNewRun } from './core/newrun.js';
 import { onBack, resume, useOnline } from './core/online.js';
-import { follow, href, match, useLocation } from './core/router.js';
+import { follow, go, here, href, match, useLocation } from './core/router.js';
 import { Session, whoami } from './core/session.js';
 import { Button, Empty, Failure, Icon, Loading, Toasts } from './core/ui.js';
 import { listen } from './shell/keys.js';
@@ -103,7 +103,8 @@ function useCode(load) {
       if (location.hash.startsWith('#sign-in=')) {
         const { signInWithCode, takeCode } = await import('./shell/signin.js');
         const code = takeCode();
-        if (code) await signInWithCode(code).catch((e) => set(e));
+        // The link is that of a new server: its first steps come first.
+        if (code) await signInWithCode(code).then(() => { if (here().path === '/') go('/welcome', { replace: true }); }, (e) => set(e));
       }
       await load();
     };
