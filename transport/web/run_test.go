@@ -216,3 +216,23 @@ func TestGuestByLink(t *testing.T) {
 	guest.WaitText("You may not see this run any more")
 	guest.WaitText("For all to see") // what was shown is not taken away
 }
+
+// TestChildRuns: a run that the agent has started unfolds where it was started,
+// with its own transcript, as it happens.
+func TestChildRuns(t *testing.T) {
+	e := browser.Start(t, nil)
+	w := begin(t, e, oz.Request{Title: "Parent", Prompt: "Share the work"})
+	child := begin(t, e, oz.Request{Title: "The child", Prompt: "Do a part"})
+	child.add(&task.Message{ID: "m", Text: "I do my part"})
+	w.add(&task.ToolCall{ID: "s", Name: "spawn_run", Category: task.CategoryIntegration, Input: encoded(map[string]string{"title": "The child"})},
+		&task.ToolResult{CallID: "s", Name: "spawn_run", Category: task.CategoryIntegration, State: task.ToolCompleted, Content: "started", Output: encoded(map[string]string{"run_id": string(child.id)})})
+	tab := e.Open(t, w.path(), nil)
+	tab.Wait(`document.querySelector(".child")?.innerText.includes("In progress")`)
+	tab.ClickName("The child")
+	tab.Wait(`document.querySelector(".vlist.nested")?.innerText.includes("I do my part")`)
+	child.add(&task.Message{ID: "m2", Text: "and then some"})
+	tab.Wait(`document.querySelector(".vlist.nested")?.innerText.includes("and then some")`)
+	tab.Accessible()
+	tab.Click(".child a")
+	tab.Wait(`location.pathname.endsWith("` + string(child.id) + `") && document.querySelector("h1")?.innerText === "The child"`)
+}

@@ -59,7 +59,7 @@ export class Rows {
       if (kind !== 'execution') this.list.push({ key: `x${e.seq}`, kind: 'execution', seq: e.seq, last: e.seq, rev: 0, time: e.time, id: e.execution_id });
       this.execution = e.execution_id;
     }
-    const row = { key: `e${e.seq}`, kind, seq: e.seq, last: e.seq, rev: 0, time: e.time, ...fields };
+    const row = { key: `e${e.seq}`, kind, seq: e.seq, last: e.seq, rev: 0, time: e.time, execution: e.execution_id, ...fields };
     this.list.push(row);
     if (this.turn) this.turn.push(row);
     return row;

@@ -1,9 +1,9 @@
 // The rows of a transcript.
 import { html, useEffect, useState } from '../core/html.js';
 import { api, enc } from '../core/api.js';
-import { bytes, clock, duration, exact, money, plain } from '../core/format.js';
+import { bytes, clock, duration, exact, plain } from '../core/format.js';
 import { href } from '../core/router.js';
-import { Badge, Button, Copy, Icon, State, stateName } from '../core/ui.js';
+import { Badge, Copy, Failure, Icon, Loading, State } from '../core/ui.js';
 import { Away, Markdown } from './markdown.js';
 import { Long, Output } from './text.js';
 import { childrenOf, opensItself, ToolBody, ToolHead } from './tools.js';
@@ -68,14 +68,15 @@ function Tool({ row, ctx }) {
 function Child({ id, name, ctx }) {
   const key = `child ${id}`, open = ctx.open.get(key) ?? false;
   const [run, set] = useState(null);
+  const [failed, fail] = useState(null);
   useEffect(() => {
     const c = new AbortController();
-    api.get(`/agent/runs/${enc(id)}`, {}, { signal: c.signal }).then(set, () => {});
+    api.get(`/agent/runs/${enc(id)}`, {}, { signal: c.signal }).then(set, (e) => { if (e.name !== 'AbortError') fail(e); });
     return () => c.abort();
   }, [id, open]);
   return html`<div class="child"><div class="child-head"><button type="button" class="fold" aria-expanded=${open} onClick=${() => ctx.toggle(key, open)}><${Icon} name=${open ? 'down' : 'right'} size=${14} />
       <strong>${plain(run?.title || name || 'Child run')}</strong></button>${run && html`<${State} state=${run.state} />`}<a href=${href(`/runs/${enc(id)}`)}>Open</a></div>
-    ${open && html`<${ctx.Nested} id=${id} />`}</div>`;
+    ${open && (run ? html`<${ctx.Nested} id=${id} last=${run.oz?.last_seq ?? 0} />` : failed ? html`<${Failure} error=${failed} />` : html`<${Loading} rows=${2} />`)}</div>`;
 }
 
 function Phase({ row, ctx }) {
@@ -145,5 +146,3 @@ export function guess(row) {
   }
   return 34;
 }
-
-export { Button, stateName, money };

@@ -170,8 +170,8 @@ function Find({ log, text, setText, close, control, goTo }) {
 // ---- nested ----
 
 // Nested is the transcript of a child run, in its parent's.
-export function Nested({ id }) {
-  const log = useLog(id, { last: 1e9, ready: true });
+export function Nested({ id, last }) {
+  const log = useLog(id, { last });
   const { open, toggle, rev } = useFold();
   const live = log?.state === 'live' || log?.state === 'waiting';
   const ctx = useMemo(() => ({ open, toggle, live, nested: true }), [rev, live]);

@@ -117,6 +117,7 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
     };
     const scrolled = () => {
       const b = box.current;
+      if (!b) return; // it has left the page
       const end = b.scrollTop + b.clientHeight >= b.scrollHeight - 32;
       const was = me.follow;
       if (end) me.follow = true;
