@@ -161,7 +161,7 @@ const through = `(async () => {
 func TestHostileOutput(t *testing.T) {
 	texts := hostile()
 	assert.Assert(t, len(texts) >= 150, "%d texts", len(texts))
-	e := browser.Start(t, nil)
+	e := browser.Start(t, patient())
 	w := begin(t, e, oz.Request{Title: "<img src=x onerror=canary()>\u202egnp", Prompt: texts[0] + texts[15] + "\n\n" + "[x](javascript:canary())"})
 	rows := 0
 	for i, text := range texts {

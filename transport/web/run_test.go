@@ -102,7 +102,7 @@ func command(id, line, output string, code int) []task.Payload {
 // TestRunIsWatchedAndSteered follows a run from its first event to a follow-up
 // after its end, by keyboard where a person writes.
 func TestRunIsWatchedAndSteered(t *testing.T) {
-	e := browser.Start(t, nil)
+	e := browser.Start(t, patient())
 	w := begin(t, e, oz.Request{Title: "Mend the parser", Prompt: "Mend the *parser*"})
 	tab := e.Open(t, w.path(), nil)
 	tab.WaitText("In progress")
@@ -152,7 +152,7 @@ func TestRunIsWatchedAndSteered(t *testing.T) {
 // TestQuestionIsAnswered: the choices of a question are buttons, and an answer
 // takes the run on.
 func TestQuestionIsAnswered(t *testing.T) {
-	e := browser.Start(t, nil)
+	e := browser.Start(t, patient())
 	w := begin(t, e, oz.Request{Prompt: "Deploy"})
 	w.add(&task.Message{ID: "m", Text: "I need to know where."})
 	w.end(task.StateBlocked, task.Status{Message: "Where?", Question: &task.Question{ID: "q1", Kind: task.QuestionPerson, Text: "Where shall it **go**?", Choices: []string{"staging", "production"}, ExpiresAt: time.Now().Add(time.Hour)}})
@@ -167,7 +167,7 @@ func TestQuestionIsAnswered(t *testing.T) {
 // TestViewerAsksToEdit: a viewer is told why they cannot type, asks, and may
 // once the owner has agreed, without loading the page anew.
 func TestViewerAsksToEdit(t *testing.T) {
-	e := browser.Start(t, nil)
+	e := browser.Start(t, patient())
 	w := begin(t, e, oz.Request{Prompt: "Work"})
 	w.share(task.VisibilityPrivate, "oscar")
 	viewer := e.Open(t, w.path(), &browser.View{Key: e.Outsider})
@@ -192,7 +192,7 @@ func TestViewerAsksToEdit(t *testing.T) {
 // TestGuestByLink: who has a link comes in without an account, sees the run and
 // nothing else, and is out when the link is revoked.
 func TestGuestByLink(t *testing.T) {
-	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Platform: oz.Options{GuestLinks: true}}})
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Platform: oz.Options{GuestLinks: true, Lease: time.Hour, Heartbeat: time.Minute}}})
 	w := begin(t, e, oz.Request{Title: "Shown around", Prompt: "Work"})
 	w.add(&task.Message{ID: "m", Text: "For all to see"})
 	owner := e.Open(t, w.path(), nil)
@@ -220,7 +220,7 @@ func TestGuestByLink(t *testing.T) {
 // TestChildRuns: a run that the agent has started unfolds where it was started,
 // with its own transcript, as it happens.
 func TestChildRuns(t *testing.T) {
-	e := browser.Start(t, nil)
+	e := browser.Start(t, patient())
 	w := begin(t, e, oz.Request{Title: "Parent", Prompt: "Share the work"})
 	child := begin(t, e, oz.Request{Title: "The child", Prompt: "Do a part"})
 	child.add(&task.Message{ID: "m", Text: "I do my part"})
