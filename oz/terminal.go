@@ -57,6 +57,9 @@ type Terminal struct {
 
 // terminalPossible says why none can be opened now; nil when it can.
 func terminalPossible(t task.Task) error {
+	if t.Where == task.LocationLocal { // a person's own machine is nobody else's to take over
+		return task.Errorf(task.CodeOperationNotSupported, "this run executes where it was started, which has no terminal for others")
+	}
 	if t.State != task.StateInProgress || t.Execution == "" {
 		return task.Errorf(task.CodeConflict, "the run is %s: a terminal can be opened only while it is at work; send it a message to wake it", t.State)
 	}
@@ -64,7 +67,8 @@ func terminalPossible(t task.Task) error {
 }
 
 // OpenTerminal asks the run's sandbox for a terminal and waits until it
-// answers. It fails with task.ErrConflict when the run is not at work, and with
+// answers. It fails with task.ErrConflict when the run is not at work, with
+// task.CodeOperationNotSupported when it is carried out by whoever started it, with
 // task.CodeResourceUnavailable when MaxTerminals are open or the sandbox does
 // not answer.
 func (c *Client) OpenTerminal(ctx context.Context, id task.ID, size executor.TerminalSize) (*Terminal, error) {

@@ -34,7 +34,7 @@ const (
 // called, if the platform offers that.
 func (x *execution) takeOver(ctx context.Context, ws *workspace) (stop func()) {
 	desk, ok := x.link.(executor.Terminals)
-	if !ok {
+	if !ok || x.opts.InPlace { // a person's own machine is not to be taken over, whatever a server says
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)

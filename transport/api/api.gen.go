@@ -6393,7 +6393,7 @@ type ClientInterface interface {
 	// shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
 	// subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
 	// of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
-	// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+	// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer, 422 for a run that works where it was started. Refusals are answered here, never
 	// after the upgrade.
 	//
 	// Corresponds with GET /oz/runs/{runId}/terminal (the `OpenTerminal` operationId).
@@ -10428,7 +10428,7 @@ func (c *Client) UpdateSharing(ctx context.Context, runId RunId, body UpdateShar
 // shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
 // subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
 // of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
-// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer, 422 for a run that works where it was started. Refusals are answered here, never
 // after the upgrade.
 //
 // Corresponds with GET /oz/runs/{runId}/terminal (the `OpenTerminal` operationId).
@@ -21472,7 +21472,7 @@ type ClientWithResponsesInterface interface {
 	// shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
 	// subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
 	// of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
-	// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+	// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer, 422 for a run that works where it was started. Refusals are answered here, never
 	// after the upgrade.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -34046,7 +34046,7 @@ func (c *ClientWithResponses) UpdateSharingWithResponse(ctx context.Context, run
 // shows is redacted and in the run's log; what is typed is not. A page that has a key and no session names a second
 // subprotocol, `oz.bearer.` and the key in base64url without padding. Pages of other origins are refused. 4 terminals
 // of a run can be open; one in which nothing is typed for 30 minutes is closed, and so is that of a person who may
-// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer. Refusals are answered here, never
+// not edit the run any more, within 5 seconds. 429 when the sandbox does not answer, 422 for a run that works where it was started. Refusals are answered here, never
 // after the upgrade.
 //
 // Returns a wrapper object for the known response body format(s).

@@ -177,6 +177,14 @@ func TestTerminalIsForEditors(t *testing.T) {
 		assert.Equal(t, task.CodeOf(err), tt.want, "%s: %v", name, err)
 	}
 	open(t, withLink(t, e, e.Outsider, token), id) // an editor by a link, with an account
+	local, handshake, err := sdk(t, e, e.Member).StartLocal(ctx, oz.Request{Prompt: "here"})
+	assert.NilError(t, err)
+	handshake.ServerURL = e.URL
+	own, err := client.NewLink(handshake, nil)
+	assert.NilError(t, err)
+	assert.NilError(t, own.Begin(ctx))
+	_, err = sdk(t, e, e.Member).Terminal(ctx, local.ID, window)
+	assert.Equal(t, task.CodeOf(err), task.CodeOperationNotSupported, "a person's own machine: %v", err)
 	assert.NilError(t, admin.Cancel(ctx, id))
 	_, err = sdk(t, e, e.Member).Terminal(ctx, id, window)
 	assert.Equal(t, task.CodeOf(err), task.CodeConflict, "%v", err)
