@@ -74,3 +74,21 @@ func FuzzDocument(f *testing.F) {
 		check(document(tracker.Answer{Text: text, Choices: []string{choice}, Page: page}))
 	})
 }
+
+// FuzzSettings: what is taken is taken again, and all else is refused with the
+// field.
+func FuzzSettings(f *testing.F) {
+	assert.ErrorIs(f, Check([]byte(`{"site":"https://acme.atlassian.net","email":"a@b.c"}{}`)), task.ErrInvalid)
+	f.Add([]byte(`{"site":"https://acme.atlassian.net","email":"a@b.c","label":"go","projects":["WEB"]}`))
+	f.Add([]byte(`{"site":"https://acme.atlassian.net","cloud_id":"6f0c4b0e-0000-4000-8000-000000000000","proof":"jwt"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, err := ParseSettings(raw)
+		if err != nil {
+			assert.ErrorIs(t, err, task.ErrInvalid)
+			return
+		}
+		again, err := json.Marshal(s)
+		assert.NilError(t, err)
+		assert.NilError(t, Check(again))
+	})
+}

@@ -66,6 +66,9 @@ func ParseSettings(raw json.RawMessage) (Settings, error) {
 	if err := dec.Decode(&s); err != nil {
 		return s, task.Invalid("settings", "are not those of Jira: %w", err)
 	}
+	if dec.More() {
+		return s, task.Invalid("settings", "are more than one JSON object")
+	}
 	s.Label, s.Proof = cmp.Or(s.Label, DefaultLabel), cmp.Or(s.Proof, ProofSignature)
 	return s, s.check()
 }

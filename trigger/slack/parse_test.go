@@ -99,3 +99,20 @@ func FuzzText(f *testing.F) {
 		_ = withoutMention(s, "U1")
 	})
 }
+
+// FuzzSettings: what is taken is taken again, and all else is refused with the
+// field.
+func FuzzSettings(f *testing.F) {
+	f.Add([]byte(`{}`))
+	f.Add([]byte(`{"team_id":"T1"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, err := parseSettings(raw)
+		if err != nil {
+			assert.ErrorIs(t, err, task.ErrInvalid)
+			return
+		}
+		again, err := json.Marshal(s)
+		assert.NilError(t, err)
+		assert.NilError(t, Check(again))
+	})
+}
