@@ -102,7 +102,7 @@ func (c *config) register(f *pflag.FlagSet) {
 	f.StringVar(&c.APIKeyFile, "api-key-file", "", "`file` that holds the key")
 	f.StringVar(&c.WorkerID, "worker-id", "", "`name` that runs give as worker_host")
 	f.StringArrayVar(&c.Labels, "label", nil, "`word` or name=value that runs may ask for; repeat")
-	f.StringVar(&c.flagBackend, "backend", "", "how agents run: direct, local or command; default that of the file, or direct")
+	f.StringVar(&c.flagBackend, "backend", "", "how agents run: direct, local, containerd or command; default that of the file, or direct")
 	f.IntVar(&c.MaxConcurrentTasks, "max-concurrent-tasks", 0, "how many runs work at once; 0 is no limit")
 	f.StringVar(&c.IdleOnComplete, "idle-on-complete", "", "longest `time` that the workspace of an ended run is kept, such as 45m; 0s keeps none; default as the run says")
 	f.StringVar(&c.IdleOnFail, "idle-on-fail", "", "longest `time` that the workspace of a failed run is kept for inspection; 0s keeps none for that; default as its environment says")

@@ -94,6 +94,10 @@ func (d *doctor) cgroup() {
 		if _, err := os.Stat("/sys/fs/cgroup/unified/cgroup.controllers"); err == nil {
 			detail = "cgroup v2 is there only beside v1 (hybrid), without controllers"
 		}
+		if d.config.backend == backendContainerd { // runc sets them in v1, too
+			d.add("cgroup", stateOK, detail+", which containers do not need", "")
+			return
+		}
 		d.add("cgroup", stateNote, detail+": limits of memory and processors do not hold", "boot with systemd.unified_cgroup_hierarchy=1")
 		return
 	}
