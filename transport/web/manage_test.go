@@ -522,3 +522,23 @@ func TestServiceWorker(t *testing.T) {
 	}
 	browser.Eval[bool](tab, `navigator.serviceWorker.getRegistration("/").then((r) => r.unregister())`)
 }
+
+// TestNotificationPages reads the mailbox: all, unread and errors; one is read,
+// then all, and the count beside the bell follows.
+func TestNotificationPages(t *testing.T) {
+	e := browser.Start(t, nil)
+	e.Furnish(t)
+	tab := e.Tab(t, nil)
+	tab.Goto("/notifications")
+	tab.Wait(`document.querySelectorAll(".note.unread").length >= 3`)
+	unread := tab.Count(".note.unread")
+	tab.Wait(fmt.Sprintf(`document.querySelector('a[href="/notifications"] .count')?.innerText === "%d"`, unread))
+	tab.Click(".note.unread button")
+	tab.Wait(fmt.Sprintf(`document.querySelectorAll(".note.unread").length === %d`, unread-1))
+	tab.Click("[role=tab]:nth-child(3)")
+	tab.Wait(`location.search === "?filter=errors" && document.querySelectorAll(".note").length > 0 && [...document.querySelectorAll(".note .badge")].every((b) => b.innerText === "Error")`)
+	tab.ClickName("Mark all as read")
+	tab.Wait(`!document.querySelector('a[href="/notifications"] .count')`)
+	tab.Click("[role=tab]:nth-child(2)")
+	tab.WaitText("All is read")
+}
