@@ -1,9 +1,10 @@
 package web_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/oz-platform/cloudagents/transport/web/internal/browser"
 )
 
-func TestMain(m *testing.M) { browser.Main(m) }
+func TestMain(m *testing.M) { os.Exit(browser.Main(m)) }

@@ -53,6 +53,7 @@ type Finding struct {
 	}
 }
 
+// String says what was found, and where at the first few places.
 func (f Finding) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%s): %s", f.ID, f.Impact, f.Help)

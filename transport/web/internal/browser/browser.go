@@ -39,9 +39,9 @@ type chrome struct {
 
 var shared chrome
 
-// Main is for TestMain: it runs the tests, ends the browser, and asks that
-// nothing is left.
-func Main(m *testing.M) {
+// Main is for TestMain: it runs the tests, ends the browser, asks that nothing
+// is left, and gives the code to exit with.
+func Main(m *testing.M) int {
 	code := m.Run()
 	shared.stop()
 	if code == 0 {
@@ -50,7 +50,7 @@ func Main(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // require skips a test without chromium, or fails it where every part must be there.

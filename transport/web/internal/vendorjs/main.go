@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -56,11 +55,11 @@ type lock struct {
 }
 
 func main() {
-	log.SetFlags(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := run(ctx, filepath.Join("assets", "lib")); err != nil {
-		log.Fatal("vendorjs: ", err)
+		fmt.Fprintln(os.Stderr, "vendorjs:", err)
+		os.Exit(1)
 	}
 }
 
