@@ -169,7 +169,9 @@ func body(op operation, e *transporttest.Env) any {
 		"createMemory": map[string]any{"content": "x", "reason": "x"}, "updateMemory": map[string]any{"content": "x", "reason": "x"},
 		"recallMemories": map[string]any{}, "rememberMemory": map[string]any{"key": "x", "content": "x"},
 		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
-		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"), "createArtifact": []byte("x"),
+		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"),
+		"createPushSubscription": map[string]any{"endpoint": "https://push.example.com/x", "keys": map[string]any{"auth": "BTBZMqHH6r4Tts7J_aSIgg",
+			"p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"}}, "createArtifact": []byte("x"),
 		"startDeviceLogin": map[string]any{}, "pollDeviceLogin": map[string]any{"device_code": "x"}, "approveDeviceLogin": map[string]any{"user_code": "x"},
 		"createAgent": map[string]any{"name": "x"}, "updateAgent": map[string]any{"description": "x"},
 		"createTeam": map[string]any{"name": "x"}, "updateTeam": map[string]any{"name": "x"},
@@ -270,7 +272,7 @@ func stranger(t *testing.T, op operation, th things, a transporttest.Answer) {
 		assert.Assert(t, a.Status >= 400, "%d %s", a.Status, a.Body)
 		return
 	}
-	if slices.Contains([]string{"createIntegration", "acceptLink", "deleteLink"}, op.ID) { // no origin is here, and no code or link is theirs
+	if slices.Contains([]string{"createIntegration", "acceptLink", "deleteLink", "streamRuns", "previewSchedule"}, op.ID) { // no origin is here, no code or link is theirs, and these ask for no stream and no expression
 		assert.Assert(t, a.Status >= 400, "%d %s", a.Status, a.Body)
 		return
 	}

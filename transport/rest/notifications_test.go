@@ -30,6 +30,7 @@ func TestNotificationsOverHTTP(t *testing.T) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.URL+"/api/v1/oz/runs/stream", nil)
 	assert.NilError(t, err)
 	req.Header.Set("Authorization", "Bearer "+transporttest.AdminKey)
+	req.Header.Set("Accept", "text/event-stream")
 	resp, err := http.DefaultClient.Do(req)
 	assert.NilError(t, err)
 	defer resp.Body.Close()

@@ -16,6 +16,9 @@ import (
 // StreamRuns implements GET /oz/runs/stream.
 func (o operations) StreamRuns(ctx context.Context, r api.StreamRunsRequestObject) (api.StreamRunsResponseObject, error) {
 	c := callOf(ctx)
+	if !acceptsStream(c.request) {
+		return nil, task.Invalid("Accept", "must be text/event-stream: this is a stream and nothing else")
+	}
 	select {
 	case o.streams <- struct{}{}:
 	default:

@@ -59,6 +59,9 @@ func TestListIsFollowedOverHTTP(t *testing.T) {
 func TestListStreamRefusals(t *testing.T) {
 	e := transporttest.Start(t, nil)
 	assert.Equal(t, e.Call("", http.MethodGet, "/api/v1/oz/runs/stream", nil).Status, http.StatusUnauthorized)
+	a := e.Call(transporttest.AdminKey, http.MethodGet, "/api/v1/oz/runs/stream", nil)
+	assert.Equal(t, a.Status, http.StatusBadRequest, "%s", a.Body)
+	assert.Equal(t, a.Problem()["field"], "Accept")
 	admin := sdk(t, e, transporttest.AdminKey)
 	for _, err := range admin.WatchRuns(t.Context(), "nonsense") {
 		assert.ErrorIs(t, err, task.ErrInvalid)
