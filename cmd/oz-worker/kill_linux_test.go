@@ -149,7 +149,7 @@ func TestKilledContainerd(t *testing.T) {
 	r.eventually("nothing is left", func() bool {
 		boxes, err := filepath.Glob(filepath.Join(d.Dir(), "w/*/boxes/*"))
 		assert.NilError(t, err)
-		groups, err := filepath.Glob("/sys/fs/cgroup/*/" + namespace + "/*/")
+		groups, err := filepath.Glob("/sys/fs/cgroup/*/" + namespace + "/*box-*")
 		assert.NilError(t, err)
 		return len(boxes)+len(groups)+len(d.Shims())+len(d.Mounts()) == 0
 	})

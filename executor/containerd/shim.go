@@ -181,3 +181,39 @@ func (e *Executor) lostTasks(ctx context.Context, found map[string]bool) error {
 	}
 	return nil
 }
+
+// groups finds control groups of containers, in each hierarchy. name may be a pattern.
+func (e *Executor) groups(name string) []string {
+	v2, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", e.cgroup(name))) // the pattern is a good one
+	v1, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", e.cgroup(name)))
+	return append(v2, v1...)
+}
+
+// dropProcesses ends what is left in the control groups of a container without a shim, such as one that runc was just about
+// to start, and removes the groups and what runc knows of it.
+func (e *Executor) dropProcesses(ctx context.Context, name string) error {
+	groups := e.groups(name)
+	for try := 1; len(groups) > 0; try++ {
+		var left []string
+		for _, group := range groups {
+			data, _ := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+			for _, field := range strings.Fields(string(data)) {
+				if pid, err := strconv.Atoi(field); err == nil && pid > 1 {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+			}
+			if err := unix.Rmdir(group); err != nil && !errors.Is(err, unix.ENOENT) {
+				left = append(left, group)
+			}
+		}
+		if groups = left; len(groups) > 0 && try == 8 {
+			return fmt.Errorf("the control groups of %s cannot be removed: %q", name, groups)
+		}
+		if len(groups) > 0 {
+			if err := pause(ctx, minRetry<<min(try, 4)); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(filepath.Join("/run/containerd/runc", e.ns, name))
+}

@@ -54,7 +54,7 @@ func (e *Executor) sweep(ctx context.Context) error {
 			continue
 		}
 		log := e.opts.Logger.With(zap.String("container", name))
-		if err := errors.Join(e.scrapNow(ctx, name, true), e.endShims(ctx, name)); err != nil {
+		if err := errors.Join(e.scrapNow(ctx, name, true), e.endShims(ctx, name), e.dropProcesses(ctx, name)); err != nil {
 			log.Warn("remove a leftover", zap.Error(err))
 			continue
 		}
@@ -158,6 +158,9 @@ func (e *Executor) boxes(ctx context.Context) (map[string]bool, error) {
 	}
 	for name := range shims {
 		found[name] = true
+	}
+	for _, group := range e.groups(boxPrefix + "*") {
+		found[filepath.Base(group)] = true
 	}
 	return found, e.lostTasks(ctx, found)
 }
