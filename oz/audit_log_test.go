@@ -321,7 +321,7 @@ var unaudited = regexp.MustCompile(`^(Allow|Caller|Entitled|Get|List|Events|Exec
 	`Integrations?|IntegrationDeliveries|Links|Subscriptions?|SubscriptionMessages|` +
 	`MCPServers?|Prompts?|Profiles?|Rules?|Runners?|Agents?|MayManageAgent|Sharing|Keys|CreateKey|RevokeKey|Teams?|CreateTeam|RenameTeam|AddMember|SetRole|RemoveMember|` +
 	`Schedules?|ScheduleTicks|PreviewSchedule|SendMail|Mails|ReadMail|MailDelivered|Signals|ReportSignal|AuditLog|AuditEntries|` +
-	`Stats|FollowRuns|WatchRuns|Notifications|NotificationsAfter|ReadNotification|ReadAllNotifications|PushKey|PushSubscriptions)$`)
+	`EditRequests|Presence|Rights|RunLinks|MayOpenTerminal|Stats|FollowRuns|WatchRuns|Notifications|NotificationsAfter|ReadNotification|ReadAllNotifications|PushKey|PushSubscriptions)$`)
 
 // TestEveryActIsAudited reads the source: a method that is added to Client is
 // audited, or somebody has decided that it need not be.
