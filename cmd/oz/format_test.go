@@ -91,7 +91,7 @@ func TestEveryListIsJSON(t *testing.T) {
 		assert.Check(t, cmd.Flags().Lookup("jq") != nil, "%s has no --jq", cmd.CommandPath())
 		args := strings.Fields(cmd.CommandPath())[1:]
 		switch cmd.CommandPath() {
-		case "oz run get", "oz run conversation get", "oz run message list":
+		case "oz run get", "oz run conversation get", "oz run message list", "oz run link list", "oz run edit list":
 			args = append(args, run)
 		case "oz team get":
 			args = append(args, "default")
