@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,9 +60,6 @@ type Tab struct {
 	byID     map[network.RequestID]int
 }
 
-// coming are parts of the API that pages ask for and older servers lack.
-var coming = []string{"/oz/notifications"}
-
 // Request is one that the page has made.
 type Request struct {
 	URL    string
@@ -85,7 +83,7 @@ func (e *Env) Tab(t testing.TB, v *View) *Tab {
 	}
 	parent, err := shared.start()
 	assert.NilError(t, err)
-	tab := &Tab{t: t, root: cmp.Or(v.Root, e.URL), allow: append(v.Allow[:len(v.Allow):len(v.Allow)], coming...), byID: map[network.RequestID]int{}}
+	tab := &Tab{t: t, root: cmp.Or(v.Root, e.URL), allow: slices.Clone(v.Allow), byID: map[network.RequestID]int{}}
 	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
 	tab.ctx = ctx
 	t.Cleanup(func() {
