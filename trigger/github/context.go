@@ -68,16 +68,17 @@ func (e *event) cloneURL() string {
 
 // files is what is known besides. What cannot be read is missing and said to be;
 // a GitHub that is away is asked again a few times.
-func (o *Origin) files(ctx context.Context, x occasion) ([]trigger.File, error) {
+// commit is the newest of the pull request or check.
+func (o *Origin) files(ctx context.Context, x occasion) (list []trigger.File, commit string, err error) {
 	c, e := o.client(x.Integration, x.settings), x.event
 	known, err := c.know(ctx, x)
 	if err != nil && x.delivery.Attempts < maxTries && !gone(err) {
-		return nil, err
+		return nil, "", err
 	}
 	if err != nil {
 		known.missing = err.Error()
 	}
-	list := []trigger.File{{Name: contextFile, MIMEType: "text/markdown", Data: []byte(known.text(e))}}
+	list = []trigger.File{{Name: contextFile, MIMEType: "text/markdown", Data: []byte(known.text(e))}}
 	if e.kind == onReviewComment {
 		diff := known.patch
 		if diff == "" {
@@ -86,7 +87,20 @@ func (o *Origin) files(ctx context.Context, x occasion) ([]trigger.File, error) 
 		text := fmt.Sprintf("--- a/%s\n+++ b/%s\n%s\n", e.Comment.Path, e.Comment.Path, diff)
 		list = append(list, trigger.File{Name: diffFile, MIMEType: "text/x-diff", Data: []byte(forge.Cut(text, maxFile))})
 	}
-	return list, nil
+	return list, known.commit(e), nil
+}
+
+// commit is the newest of what an event is about; "" when that is not known.
+func (k knowledge) commit(e *event) string {
+	switch {
+	case k.pull != nil:
+		return k.pull.Head.SHA
+	case e.Suite != nil:
+		return e.Suite.HeadSHA
+	case e.Run != nil:
+		return e.Run.HeadSHA
+	}
+	return ""
 }
 
 // gone reports that GitHub will not say it, however often it is asked.

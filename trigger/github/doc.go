@@ -10,6 +10,13 @@
 // app (secret "private_key", and the app's and the installation's numbers in
 // Settings). GitHub signs what it sends with the secret "signing_secret".
 //
+// With Settings.CheckRuns a run about a pull request, a suite of checks or a
+// workflow also has a check run on the commit that it began with: queued, in
+// progress, and in the end a success, a failure, cancelled, or waiting for an
+// action. Only apps with the permission "Checks: read and write" may make them;
+// else the messages are given up with a reason that says so, and all else goes
+// on. What the app's own checks set off starts nothing.
+//
 // What people on GitHub write is data. Only the words of somebody whom the
 // integration admits are a request; all else reaches the agent in files that
 // say so. What bots write, what this integration itself wrote, edits and

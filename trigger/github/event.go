@@ -122,6 +122,7 @@ type checkSuite struct {
 	Conclusion string    `json:"conclusion"`
 	Pulls      []pullRef `json:"pull_requests"`
 	App        struct {
+		ID   int64  `json:"id"`
 		Slug string `json:"slug"`
 	} `json:"app"`
 }

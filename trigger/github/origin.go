@@ -182,6 +182,9 @@ type occasion struct {
 	event    *event
 	header   trigger.Header
 	delivery task.Delivery
+	// commit is the newest of the pull request or check; empty when it is not
+	// about one, or not known.
+	commit string
 }
 
 // occasion reads a delivery; reason says why it does not count.
@@ -282,6 +285,9 @@ func (x occasion) matches() (m matches) {
 // do not, but for checks, and we least of all.
 func (o *Origin) own(ctx context.Context, x occasion) (reason string, err error) {
 	e := x.event
+	if e.Suite != nil && x.settings.AppID > 0 && e.Suite.App.ID == x.settings.AppID {
+		return "these are this integration's own checks", nil
+	}
 	if e.kind == onCheckSuite || e.kind == onWorkflowRun {
 		return "", nil
 	}
@@ -319,10 +325,11 @@ func (o *Origin) admit(ctx context.Context, x occasion) (integration.Admission, 
 
 // plan makes the runs.
 func (o *Origin) plan(ctx context.Context, x occasion, m matches, admission integration.Admission) (trigger.Plan, error) {
-	files, err := o.files(ctx, x)
+	files, commit, err := o.files(ctx, x)
 	if err != nil {
 		return trigger.Plan{}, err
 	}
+	x.commit = commit
 	var p trigger.Plan
 	if m.mention {
 		s, err := x.start(nil, admission, files)
@@ -363,7 +370,14 @@ func (x occasion) start(a *Automation, admission integration.Admission, files []
 		follow.Prompt = a.Prompt
 	}
 	s.Message = follow.Compose(x.told())
-	if to := x.address(); to.Number > 0 && (a == nil || !a.Quiet) {
+	to := x.address()
+	if x.settings.CheckRuns && shaForm.MatchString(x.commit) {
+		to.Commit, to.Check = x.commit, x.settings.Handle
+		if a != nil {
+			to.Check += " / " + a.Name
+		}
+	}
+	if (to.Number > 0 || to.Commit != "") && (a == nil || !a.Quiet) {
 		var err error
 		if s.Address, err = json.Marshal(to); err != nil {
 			return s, fmt.Errorf("encode where to answer: %w", err)
@@ -423,6 +437,9 @@ type address struct {
 	Thread int64 `json:"thread,omitempty"`
 	// Comment is what is answered, 0 for the issue or pull request itself.
 	Comment int64 `json:"comment,omitempty"`
+	// Commit gets a check run named Check; empty for none.
+	Commit string `json:"commit,omitempty"`
+	Check  string `json:"check,omitempty"`
 }
 
 // lane keeps what is said in one place in order.

@@ -20,10 +20,13 @@ const (
 	kindComment = "github.comment" // one that stays
 	kindLink    = "github.link"    // how to link an account
 	kindReact   = "github.reaction"
+	kindCheck   = "github.check" // the check run of a commit
 )
 
 // Kinds implements trigger.Reporter.
-func (o *Origin) Kinds() []string { return []string{kindStatus, kindComment, kindLink, kindReact} }
+func (o *Origin) Kinds() []string {
+	return []string{kindStatus, kindComment, kindLink, kindReact, kindCheck}
+}
 
 // letter is the body of an outgoing message.
 type letter struct {
@@ -39,6 +42,8 @@ type letter struct {
 	Account string `json:"account,omitempty"`
 	Name    string `json:"name,omitempty"`
 	Private bool   `json:"private,omitempty"`
+	// Check is how a check run is to be.
+	Check *checkRun `json:"check,omitempty"`
 }
 
 // maxComment bounds a comment; GitHub takes 65,536 characters.
@@ -53,8 +58,14 @@ func (o *Origin) Report(ctx context.Context, n trigger.News) ([]task.Outgoing, e
 	if ok, err := trigger.AddressOf(n.Origin, &to); !ok || err != nil {
 		return nil, err
 	}
-	r := report{n: n, to: to}
-	words := forge.Tell(n, o.store.Page(n.Task.ID), "Pull request")
+	r, page := report{n: n, to: to}, o.store.Page(n.Task.ID)
+	words := forge.Tell(n, page, "Pull request")
+	if err := r.check(words, page); err != nil {
+		return nil, err
+	}
+	if to.Number == 0 { // there is no place for words
+		return r.out, r.err
+	}
 	if words.Nod {
 		r.add(kindReact, "react", "", letter{To: to})
 	}
@@ -146,6 +157,9 @@ func (o *Origin) Send(ctx context.Context, out task.Outgoing) ([]byte, error) {
 
 func (o *Origin) send(ctx context.Context, i integration.Integration, s Settings, out task.Outgoing, l letter) (int64, error) {
 	c := o.client(i, s)
+	if out.Kind == kindCheck && l.Check != nil {
+		return c.putCheck(ctx, s, l)
+	}
 	if out.Kind == kindReact {
 		err := c.react(ctx, l.To)
 		if status(err) == http.StatusForbidden && gone(err) {

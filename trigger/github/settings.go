@@ -32,6 +32,10 @@ type Settings struct {
 	Repositories []string `json:"repositories,omitempty"`
 	// IgnoreMentions leaves mentions to Automations.
 	IgnoreMentions bool `json:"ignore_mentions,omitempty"`
+	// CheckRuns also gives the commit of a pull request or check that a run is
+	// about a check run, which tells how the run goes. It needs an app with the
+	// permission "Checks: read and write"; without it the run is unaffected.
+	CheckRuns bool `json:"check_runs,omitempty"`
 	// Automations start runs by themselves. At most MaxAutomations.
 	Automations []Automation `json:"automations,omitempty"`
 }
@@ -146,6 +150,7 @@ func (f Filter) fields() []field {
 var (
 	handleForm = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?$`)
 	nameForm   = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+	shaForm    = regexp.MustCompile(`^[0-9a-f]{40}(?:[0-9a-f]{24})?$`)
 	repoForm   = regexp.MustCompile(`^[A-Za-z0-9*-]{1,39}/[A-Za-z0-9._*-]{1,100}$`)
 )
 

@@ -33,6 +33,7 @@ func refuse(status int, format string, args ...any) answer {
 type call struct {
 	*http.Request
 	by   *User
+	app  *App
 	in   map[string]any
 	repo *repo
 	on   *thing
@@ -54,6 +55,9 @@ func (s *Server) routes() *http.ServeMux {
 	at("POST /repos/{owner}/{name}/issues/{number}/comments", s.postComment)
 	at("POST /repos/{owner}/{name}/pulls/{number}/comments/{id}/replies", s.postReply)
 	at("POST /repos/{owner}/{name}/issues/{number}/reactions", func(c call) answer { return react(c, &c.on.reactions) })
+	m.HandleFunc("GET /repos/{owner}/{name}/commits/{sha}/check-runs", s.onChecks(s.listChecks))
+	m.HandleFunc("POST /repos/{owner}/{name}/check-runs", s.onChecks(s.postCheck))
+	m.HandleFunc("PATCH /repos/{owner}/{name}/check-runs/{id}", s.onChecks(s.patchCheck))
 	for _, kind := range []string{"issues", "pulls"} {
 		m.HandleFunc("PATCH /repos/{owner}/{name}/"+kind+"/comments/{id}", s.onComment(kind, s.patchComment))
 		m.HandleFunc("POST /repos/{owner}/{name}/"+kind+"/comments/{id}/reactions", s.onComment(kind, func(c call, _ *thing, m *Comment) answer { return react(c, &m.Reactions) }))
@@ -141,7 +145,7 @@ func (s *Server) authed(do func(call) answer) http.HandlerFunc {
 		case !s.count(g, w.Header(), now):
 			a = refuse(403, "API rate limit exceeded for user ID %d.", g.user.ID)
 		default:
-			a = do(call{Request: r, by: g.user, in: in})
+			a = do(call{Request: r, by: g.user, app: g.app, in: in})
 		}
 		s.mu.Unlock()
 		finish(w, a)
@@ -211,7 +215,7 @@ func (s *Server) mint(a *App, r *http.Request) answer {
 	}
 	t := secret("ghs_")
 	expires := s.now().Add(time.Hour)
-	s.tokens[t] = &grant{user: s.user(a.Slug + "[bot]"), expires: expires}
+	s.tokens[t] = &grant{user: s.user(a.Slug + "[bot]"), app: a, expires: expires}
 	return answer{status: 201, body: map[string]any{"token": t, "expires_at": expires.Format(time.RFC3339)}}
 }
 

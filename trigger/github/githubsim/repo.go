@@ -12,7 +12,9 @@ type repo struct {
 	ID      int64
 	Name    string // owner/name
 	Private bool
-	things  []*thing // number 1 and so on
+	things  []*thing          // number 1 and so on
+	commits map[string]string // branches by the commit that they are at
+	checks  []*CheckRun
 }
 
 // thing is an issue or a pull request.
@@ -65,7 +67,7 @@ type Comment struct {
 func (s *Server) AddRepo(name string, private bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.repos[strings.ToLower(name)] = &repo{ID: s.id(), Name: name, Private: private}
+	s.repos[strings.ToLower(name)] = &repo{ID: s.id(), Name: name, Private: private, commits: map[string]string{sha("main"): "main"}}
 }
 
 func (r *repo) thing(n int) *thing {
@@ -102,6 +104,7 @@ func (s *Server) OpenPull(repo, login, title, body string, p Pull, labels ...str
 	if p.Base == "" {
 		p.Base = "main"
 	}
+	r.commits[sha(p.Head)], r.commits[sha(p.Base)] = p.Head, p.Base
 	t := s.open(r, login, title, body, &p, labels)
 	send := s.event("pull_request", "opened", r, t.User, map[string]any{"number": t.Number, "pull_request": s.pullJSON(r, t)})
 	s.mu.Unlock()
@@ -288,6 +291,7 @@ func (s *Server) EndWorkflow(repo string, w Workflow) {
 	s.mu.Lock()
 	r := s.repo(repo)
 	head := r.ID
+	r.commits[sha(w.Branch)] = w.Branch
 	if w.Fork != "" {
 		head = -r.ID
 	}
@@ -304,8 +308,9 @@ func (s *Server) EndWorkflow(repo string, w Workflow) {
 func (s *Server) EndChecks(repo, branch, conclusion string, pulls ...int) {
 	s.mu.Lock()
 	r := s.repo(repo)
+	r.commits[sha(branch)] = branch
 	suite := map[string]any{"id": s.id(), "head_branch": branch, "head_sha": sha(branch), "status": "completed", "conclusion": conclusion,
-		"pull_requests": s.pullRefs(r, pulls), "app": map[string]any{"slug": "github-actions"}}
+		"pull_requests": s.pullRefs(r, pulls), "app": map[string]any{"id": actionsApp, "slug": "github-actions"}}
 	send := s.event("check_suite", "completed", r, s.user("github-actions[bot]"), map[string]any{"check_suite": suite})
 	s.mu.Unlock()
 	send()

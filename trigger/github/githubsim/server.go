@@ -59,11 +59,13 @@ type App struct {
 	PrivateKey []byte
 
 	public *rsa.PublicKey
+	denied []string // permissions it does not have
 }
 
 // grant is what a token stands for.
 type grant struct {
 	user    *User
+	app     *App      // whose installation it is; nil for an account's
 	expires time.Time // zero: never
 	used    int
 	since   time.Time
@@ -173,6 +175,17 @@ func (s *Server) AddApp(slug string) App {
 		PrivateKey: pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})}
 	s.apps[a.ID] = a
 	return *a
+}
+
+// Deny takes a permission from an app, such as "checks". Apps have all at first.
+func (s *Server) Deny(app int64, permission string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.apps[app]
+	if a == nil {
+		panic(fmt.Sprintf("githubsim: there is no app %d", app))
+	}
+	a.denied = append(a.denied, permission)
 }
 
 // AddHook sends all that happens from now on to deliver, signed with a secret.
