@@ -308,12 +308,12 @@ set -- ; while read -r a; do set -- "$@" "$a"; done <"$run/args"
 cd "$run/work"
 until_first() { until [ -e `+first+` ]; do sleep 0.05; done; exec env -i PATH="$PATH" HOME="$run" $(cat "$run/env") `+client+` "$@" <"$run/handshake"; }
 until_first "$@" >"$run/out" 2>&1 &
-echo $! >"$run/pid"
+echo $$ >"$run/session"
 `), 0o700))
 	return fmt.Sprintf(`backend:
   command:
     dispatch_command: setsid %s
-    cancel_command: kill -9 $(cat %[2]s/$OZ_EXECUTION_ID/pid) && echo $OZ_RUN_ID >>%[2]s/cancelled
+    cancel_command: pkill -9 -s $(cat %[2]s/$OZ_EXECUTION_ID/session) && echo $OZ_RUN_ID >>%[2]s/cancelled
 `, dispatch, dir)
 }
 

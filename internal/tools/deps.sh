@@ -11,7 +11,7 @@ need git git
 need gcc gcc          # the race detector
 need setsid util-linux
 need ip iproute2        # a firewall around a worker
-need iptables iptables
+need pkill procps        # ends what they started
 need jq jq              # the dispatch commands of workers
 need node nodejs      # the official SDK as a client of ours
 need npm npm
