@@ -206,7 +206,8 @@ func (e *Engine) origin(source string) (Origin, bool) {
 }
 
 // Run decides what arrived, hears what happens to runs and sends what is to be
-// told, until ctx ends. It returns nil.
+// told, until ctx ends. Origins that are Triggers, too, run beside: such work as
+// looking for what never arrived. It returns nil.
 func (e *Engine) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { e.decideArrivals(ctx); return nil })
@@ -214,6 +215,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { e.listen(ctx); return nil })
 	group.Go(func() error { e.deliver(ctx); return nil })
 	group.Go(func() error { e.trim(ctx); return nil })
+	for name, o := range e.origins {
+		if t, ok := o.(Trigger); ok {
+			group.Go(func() error {
+				e.report(ctx, "do the work of an origin", t.Run(ctx), zap.String("origin", name)) // the others go on without it
+				return nil
+			})
+		}
+	}
 	return group.Wait()
 }
 

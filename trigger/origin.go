@@ -16,7 +16,7 @@ import (
 // for concurrent use.
 //
 // An Origin that is a Reporter, too, hears of the runs that came from it and
-// answers there.
+// answers there. One that is a Trigger, too, is run by the Engine.
 type Origin interface {
 	// Info says which events are its own.
 	Info() Info

@@ -161,7 +161,7 @@ func TestCheckRunsWithoutTheRight(t *testing.T) {
 func TestCheckRunIsMadeOnce(t *testing.T) {
 	b, _ := newApp(t, with{still: true})
 	store := &forgetful{Store: newStore(t), seen: map[task.OutgoingID]bool{}}
-	b.Rig = triggertest.New(t, store, []trigger.Origin{github.NewOrigin(b.store, &github.Options{APIURL: b.web.URL, HTTPClient: b.web.Client()})},
+	b.Rig = triggertest.New(t, store, []trigger.Origin{github.NewOrigin(b.store, &github.Options{APIURL: b.web.URL, HTTPClient: b.web.Client(), RepairEvery: -1})},
 		&trigger.Options{Lease: 300 * time.Millisecond})
 	b.sim.AddHook(secret, b.deliver)
 	n := b.sim.OpenPull(repo, "carol", "x", "y", githubsim.Pull{})

@@ -66,17 +66,50 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 
 // ask sends one request with a token.
 func (o *Origin) ask(ctx context.Context, method, path, token string, in, out any) error {
+	_, err := o.exchange(ctx, method, path, token, in, out)
+	return err
+}
+
+// exchange sends one request with a token, and gives the answer's header.
+func (o *Origin) exchange(ctx context.Context, method, path, token string, in, out any) (http.Header, error) {
+	req, err := o.request(ctx, method, path, token, in)
+	if err != nil {
+		return nil, err
+	}
+	res, err := o.opts.HTTPClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask GitHub: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read GitHub's answer to %s %s: %w", method, path, err)
+	case res.StatusCode >= 300:
+		return nil, o.problemOf(res, data)
+	case len(data) > maxAnswer:
+		return nil, fmt.Errorf("GitHub's answer to %s %s has more than %d bytes", method, path, maxAnswer)
+	case out == nil:
+		return res.Header, nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return nil, fmt.Errorf("read GitHub's answer to %s %s: %w", method, path, err)
+	}
+	return res.Header, nil
+}
+
+func (o *Origin) request(ctx context.Context, method, path, token string, in any) (*http.Request, error) {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
 		if err != nil {
-			return fmt.Errorf("encode what is sent to GitHub: %w", err)
+			return nil, fmt.Errorf("encode what is sent to GitHub: %w", err)
 		}
 		body = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(o.opts.APIURL, "/")+path, body)
 	if err != nil {
-		return fmt.Errorf("ask GitHub: %w", err)
+		return nil, fmt.Errorf("ask GitHub: %w", err)
 	}
 	req.Header.Set("Accept", "application/vnd.github+json")
 	req.Header.Set("Authorization", "Bearer "+token)
@@ -85,26 +118,7 @@ func (o *Origin) ask(ctx context.Context, method, path, token string, in, out an
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err := o.opts.HTTPClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask GitHub: %w", err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("read GitHub's answer to %s %s: %w", method, path, err)
-	case res.StatusCode >= 300:
-		return o.problemOf(res, data)
-	case len(data) > maxAnswer:
-		return fmt.Errorf("GitHub's answer to %s %s has more than %d bytes", method, path, maxAnswer)
-	case out == nil:
-		return nil
-	}
-	if err := json.Unmarshal(data, out); err != nil {
-		return fmt.Errorf("read GitHub's answer to %s %s: %w", method, path, err)
-	}
-	return nil
+	return req, nil
 }
 
 // problemOf reads a refusal, and for how long GitHub asks us to be quiet.

@@ -40,7 +40,7 @@ func (f *forgetful) SettleOutgoing(ctx context.Context, id task.OutgoingID, hold
 func TestKilledAfterSending(t *testing.T) {
 	b := newBench(t, with{still: true})
 	store := &forgetful{Store: newStore(t), seen: map[task.OutgoingID]bool{}}
-	b.Rig = triggertest.New(t, store, []trigger.Origin{github.NewOrigin(b.store, &github.Options{APIURL: b.web.URL, HTTPClient: b.web.Client()})},
+	b.Rig = triggertest.New(t, store, []trigger.Origin{github.NewOrigin(b.store, &github.Options{APIURL: b.web.URL, HTTPClient: b.web.Client(), RepairEvery: -1})},
 		&trigger.Options{Lease: 300 * time.Millisecond})
 	b.sim.AddHook(secret, b.deliver)
 	n := b.sim.OpenIssue(repo, "carol", "x", "y")

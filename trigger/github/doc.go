@@ -17,6 +17,14 @@
 // else the messages are given up with a reason that says so, and all else goes
 // on. What the app's own checks set off starts nothing.
 //
+// What an app's webhook could not be given, as while the server was down, is
+// found in GitHub's list of deliveries and sent again at the origin's request
+// (see Origin.Run, which the Engine calls): for up to three days, less and less
+// often, and never what was refused for what it is. It is taken as any other
+// delivery, and once. Nothing is asked for without an app, or when the app's
+// webhook has another address than the integration's. The first search goes
+// back an hour.
+//
 // What people on GitHub write is data. Only the words of somebody whom the
 // integration admits are a request; all else reaches the agent in files that
 // say so. What bots write, what this integration itself wrote, edits and

@@ -61,6 +61,16 @@ type with struct {
 	options  *trigger.Options
 	// still leaves all to the test that the hook would do.
 	still bool
+	// repair is how often deliveries are looked through that never arrived; 0 is
+	// never.
+	repair time.Duration
+}
+
+func (w with) repairEvery() time.Duration {
+	if w.repair == 0 {
+		return -1
+	}
+	return w.repair
 }
 
 func newStore(t testing.TB) *sqlitestore.Store {
@@ -93,7 +103,7 @@ func newBench(t testing.TB, w with) *bench {
 	assert.NilError(t, err)
 	b.store = integration.NewStore(store, sealed.New(store, keys, nil), &integration.Options{PublicURL: "https://oz.example.com"})
 	b.integrate(w)
-	b.origin = github.NewOrigin(b.store, &github.Options{APIURL: b.web.URL, HTTPClient: b.web.Client(), Clock: w.clock})
+	b.origin = github.NewOrigin(b.store, &github.Options{APIURL: b.web.URL, HTTPClient: b.web.Client(), Clock: w.clock, RepairEvery: w.repairEvery()})
 	b.Rig = triggertest.New(t, store, []trigger.Origin{b.origin}, w.options)
 	if !w.still {
 		b.sim.AddHook(secret, b.deliver)

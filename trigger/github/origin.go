@@ -15,6 +15,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"go.uber.org/zap"
+
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/integration"
@@ -39,6 +41,13 @@ type Options struct {
 
 	// Clock tells the time. Default: the machine's.
 	Clock task.Clock
+
+	// RepairEvery is how often each app is asked for deliveries that never
+	// arrived; below 0 never. Default 5 min.
+	RepairEvery time.Duration
+
+	// Logger receives what Run has nobody to return to. Default: none.
+	Logger *zap.Logger
 }
 
 // Origin takes what GitHub sends to integrations, and answers there. Safe for
@@ -53,6 +62,7 @@ type Origin struct {
 var (
 	_ trigger.Sourcer  = (*Origin)(nil)
 	_ trigger.Reporter = (*Origin)(nil)
+	_ trigger.Trigger  = (*Origin)(nil)
 )
 
 // NewOrigin returns an Origin of the integrations in store. opts may be nil.
@@ -71,6 +81,10 @@ func NewOrigin(store *integration.Store, opts *Options) *Origin {
 	if o.opts.Clock == nil {
 		o.opts.Clock = task.SystemClock()
 	}
+	if o.opts.Logger == nil {
+		o.opts.Logger = zap.NewNop()
+	}
+	o.opts.RepairEvery = cmp.Or(o.opts.RepairEvery, defaultRepairEvery)
 	return o
 }
 

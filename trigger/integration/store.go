@@ -235,6 +235,9 @@ func (s *Store) Delete(ctx context.Context, uid string) error {
 			return fmt.Errorf("remove the secrets of integration %s: %w", uid, err)
 		}
 	}
+	if err := s.records.DeleteRecord(ctx, kindNote, uid); err != nil && !errors.Is(err, task.ErrNotFound) {
+		return fmt.Errorf("delete the note of integration %s: %w", uid, err)
+	}
 	if err := s.records.DeleteRecord(ctx, kindIntegration, uid); err != nil && !errors.Is(err, task.ErrNotFound) {
 		return fmt.Errorf("delete integration %s: %w", uid, err)
 	}

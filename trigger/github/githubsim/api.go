@@ -47,6 +47,9 @@ func (s *Server) routes() *http.ServeMux {
 		return answer{status: 200, body: map[string]any{"id": a.ID, "slug": a.Slug, "name": a.Slug}}
 	}))
 	m.HandleFunc("POST /app/installations/{id}/access_tokens", s.byApp(s.mint))
+	m.HandleFunc("GET /app/hook/config", s.byApp(s.hookConfig))
+	m.HandleFunc("GET /app/hook/deliveries", s.byApp(s.listDeliveries))
+	m.HandleFunc("POST /app/hook/deliveries/{id}/attempts", s.byApp(s.redeliver))
 	at("GET /repos/{owner}/{name}/issues/{number}", func(c call) answer { return answer{status: 200, body: s.issueJSON(c.repo, c.on)} })
 	at("GET /repos/{owner}/{name}/pulls/{number}", func(c call) answer { return answer{status: 200, body: s.pullJSON(c.repo, c.on)} })
 	at("GET /repos/{owner}/{name}/pulls/{number}/files", s.listFiles)
@@ -88,6 +91,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func write(w http.ResponseWriter, a answer) {
+	if l, ok := a.body.(linked); ok {
+		a.body = l.list
+		if l.next != "" {
+			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", l.next))
+		}
+	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(a.status)
 	_ = json.NewEncoder(w).Encode(a.body) // who has hung up needs none
@@ -172,13 +181,13 @@ func (s *Server) byApp(do func(*App, *http.Request) answer) http.HandlerFunc {
 			return
 		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		a, why := s.app(bearer(r))
-		if why != "" {
-			write(w, refuse(401, "%s", why))
-			return
+		app, why := s.app(bearer(r))
+		a := refuse(401, "%s", why)
+		if why == "" {
+			a = do(app, r)
 		}
-		write(w, do(a, r))
+		s.mu.Unlock()
+		finish(w, a)
 	}
 }
 

@@ -26,12 +26,21 @@ func (s *Server) event(kind, action string, r *repo, sender *User, fields map[st
 	return func() {
 		for _, h := range hooks {
 			d := Sign(h.secret, kind, body)
-			d.Err = h.deliver(d)
-			s.mu.Lock()
-			s.deliveries = append(s.deliveries, d)
-			s.mu.Unlock()
+			d.hook = h
+			s.deliver(d)
 		}
 	}
+}
+
+// deliver sends a delivery to its hook and lists it.
+func (s *Server) deliver(d Delivery) {
+	s.mu.Lock()
+	d.Number, d.SentAt = s.id(), s.now()
+	s.mu.Unlock()
+	d.Err = d.hook.deliver(d)
+	s.mu.Lock()
+	s.deliveries = append(s.deliveries, d)
+	s.mu.Unlock()
 }
 
 // Sign makes a delivery of an event of one's own.

@@ -73,6 +73,8 @@ type grant struct {
 
 type hook struct {
 	secret  string
+	app     int64 // whose it is; 0 for a repository's
+	url     string
 	deliver func(Delivery) error
 }
 
@@ -82,9 +84,22 @@ type Delivery struct {
 	Event  string
 	Header http.Header
 	Body   []byte
-	// Err is what the hook said, nil when it took it.
+	// Err is what the hook said, nil when it took it. See StatusError.
 	Err error
+	// Redelivery says that it was sent before, under the same ID.
+	Redelivery bool
+	// Number is its own alone, and SentAt its time.
+	Number int64
+	SentAt time.Time
+
+	hook hook
 }
+
+// StatusError is a hook's answer with that status. Any other error is none.
+type StatusError int
+
+// Error implements error.
+func (e StatusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
 
 // Fault is something that goes wrong with requests to the API.
 type Fault struct {
@@ -192,7 +207,19 @@ func (s *Server) Deny(app int64, permission string) {
 func (s *Server) AddHook(secret string, deliver func(Delivery) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hooks = append(s.hooks, hook{secret, deliver})
+	s.hooks = append(s.hooks, hook{secret: secret, deliver: deliver})
+}
+
+// AddAppHook is AddHook for the webhook of an app, of which there is one, at a
+// URL. The app may list what was sent to it, and have it sent again.
+func (s *Server) AddAppHook(app int64, url, secret string, deliver func(Delivery) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.apps[app] == nil {
+		panic(fmt.Sprintf("githubsim: there is no app %d", app))
+	}
+	s.hooks = slices.DeleteFunc(s.hooks, func(h hook) bool { return h.app == app })
+	s.hooks = append(s.hooks, hook{secret: secret, app: app, url: url, deliver: deliver})
 }
 
 // Deliveries lists what was sent to hooks, the oldest first.
