@@ -74,7 +74,7 @@ func (e *Engine) converseAs(ctx context.Context, d task.Delivery, s Start, b bin
 	case b.Run == own:
 		return e.startBound(ctx, d, s, b)
 	case b.Run == "" && s.OnlyGoOn:
-		return "", "", nil
+		return "", "", e.nobodyToTell(ctx, d, s)
 	case b.Run == "":
 		return e.claim(ctx, d, s, b, own)
 	}
@@ -95,6 +95,49 @@ func (e *Engine) converseAs(ctx context.Context, d task.Delivery, s Start, b bin
 		return NewsStopped, t.ID, e.host.Stop(ctx, t.ID, s)
 	}
 	return e.say(ctx, d, s, b, t)
+}
+
+// maxAwaited bounds how many deliveries are looked at for one that may make the
+// run; when there are more, it may be among them.
+const maxAwaited = 200
+
+// nobodyToTell returns nil when there is no run about an entity and none is to
+// be expected. It fails when a delivery about the same that came before is not
+// decided yet, so that this one is asked for again, and with task.ErrConflict
+// when one was decided meanwhile.
+func (e *Engine) nobodyToTell(ctx context.Context, d task.Delivery, s Start) error {
+	h, err := HeaderOf(d)
+	if err != nil || h.Fields[FieldThread] == "" {
+		return err
+	}
+	list, err := e.store.Undecided(ctx, e.now().Add(e.opts.Patience), maxAwaited) // those that were put off, too
+	if err != nil {
+		return err
+	}
+	for _, other := range list {
+		if other.Source != d.Source || other.ID == d.ID || !earlier(other, d) {
+			continue
+		}
+		if oh, err := HeaderOf(other); err == nil && oh.Fields[FieldThread] == h.Fields[FieldThread] {
+			return fmt.Errorf("delivery %s about the same came before and is not decided yet", other.ID)
+		}
+	}
+	if len(list) == maxAwaited && earlier(list[len(list)-1], d) {
+		return errors.New("what came before is not decided yet")
+	}
+	b, err := e.binding(ctx, s.Owner, s.Entity)
+	if err == nil && b.Run != "" {
+		err = task.ErrConflict
+	}
+	return err
+}
+
+// earlier reports that a came before b.
+func earlier(a, b task.Delivery) bool {
+	if a.ReceivedAt.Equal(b.ReceivedAt) {
+		return a.ID < b.ID
+	}
+	return a.ReceivedAt.Before(b.ReceivedAt)
 }
 
 // claim makes the run that everything about the entity goes to from now on.

@@ -95,6 +95,11 @@ type Header struct {
 	ApprovedBy task.Principal `json:"approved_by,omitzero"`
 }
 
+// FieldThread is the field of Arrival.Header that names the conversation which
+// a delivery belongs to, if any: one that only goes on with a run waits for
+// those of its conversation that came before, as one of them may make the run.
+const FieldThread = "thread"
+
 // HeaderOf reads the Header of a delivery.
 func HeaderOf(d task.Delivery) (Header, error) {
 	var h Header
@@ -153,7 +158,7 @@ type Start struct {
 	Entity string
 	// Message is what a run that is there already is told.
 	Message string
-	// OnlyGoOn makes no run when there is none to go on with.
+	// OnlyGoOn makes no run when there is none to go on with. See FieldThread.
 	OnlyGoOn bool
 	// Stop ends the run about Entity in place of telling it Message. It goes with
 	// OnlyGoOn.

@@ -6,7 +6,8 @@
 // One address, /webhooks/slack/<uid>, takes all that Slack sends: events,
 // interactions and slash commands. Each is checked by its signature, stored and
 // answered; what it means is found out after that, so that Slack never waits
-// for more than a write.
+// for more than a write. A plain reply waits for what was said in its thread
+// before and is not decided yet: that may make the run which the reply is for.
 //
 // The app needs the bot scopes app_mentions:read, chat:write, users:read and
 // commands, and im:history, im:write, channels:history, groups:history,

@@ -161,6 +161,9 @@ func (o *Origin) arrival(a trigger.Arrival, q request, r trigger.Request) (trigg
 		a.Key = "action " + q.ID
 	}
 	a.Event = task.CutReason(a.Event, task.MaxDeliveryEvent)
+	if (q.Kind == kindMention || q.Kind == kindMessage) && q.root() != "" {
+		a.Header = map[string]string{trigger.FieldThread: q.Channel + "/" + q.root()}
+	}
 	for _, name := range []string{"X-Slack-Retry-Num", "X-Slack-Retry-Reason"} {
 		if v := r.Header.Get(name); v != "" {
 			if a.Header == nil {
