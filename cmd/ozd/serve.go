@@ -264,7 +264,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, PrivateEndpoints: s.config.PrivateModelEndpoints, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL,
-		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, NoLinks: c.RunLinks == linksOff, GuestLinks: c.RunLinks == linksGuests, GitCredentials: s.credentials, Skills: s.skills, Suggested: suggested, Conditions: celfilter.Compile, Integrations: integrations,
+		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, NoLinks: c.RunLinks == linksOff, GuestLinks: c.RunLinks == linksGuests, GitCredentials: s.credentials, Skills: s.skills, Suggested: suggested, Conditions: celfilter.Compile, Integrations: s.integrations,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
 }
@@ -378,6 +378,6 @@ func newLogger(level string, w io.Writer) (*zap.Logger, error) {
 }
 
 // integrations are the services that this server speaks to.
-func integrations(store *integration.Store) []trigger.Origin {
-	return []trigger.Origin{github.NewOrigin(store, nil), gitlab.NewOrigin(store, nil), jira.NewOrigin(store, nil), linear.NewOrigin(store, nil), slack.NewOrigin(store, nil)}
+func (s *server) integrations(store *integration.Store) []trigger.Origin {
+	return []trigger.Origin{github.NewOrigin(store, &github.Options{Logger: s.log}), gitlab.NewOrigin(store, nil), jira.NewOrigin(store, nil), linear.NewOrigin(store, nil), slack.NewOrigin(store, nil)}
 }
