@@ -338,7 +338,7 @@ func TestKeysAndAccounts(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, defaultID, "m-1")
 	assert.Equal(t, models[0].ID, "m-1")
-	assert.DeepEqual(t, models[0].Harnesses, []string{"oz", "codex"})
+	assert.DeepEqual(t, models[0].Harnesses, []string{"oz", "codex", "opencode"})
 	direct, _, err := local(e).Models(ctx)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, models, direct)
