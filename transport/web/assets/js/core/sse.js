@@ -55,11 +55,17 @@ export function stream(path, { query, after = 0, numbered = true, event, state =
       wait = Math.min(last, wait * 2);
     }
   };
+  // A page that is left may be kept for the way back, with its connections: of
+  // those a browser has six for a server, and the next page would wait for one.
+  const leave = () => { clearTimeout(rest); asleep = true; controller?.abort(); };
   const off = onBack(() => { wait = first; wake?.(); });
   document.addEventListener('visibilitychange', look);
+  window.addEventListener('pagehide', leave);
+  window.addEventListener('pageshow', look);
   look();
   loop();
-  return () => { stopped = true; clearTimeout(rest); controller?.abort(); wake?.(); off(); document.removeEventListener('visibilitychange', look); };
+  return () => { stopped = true; clearTimeout(rest); controller?.abort(); wake?.(); off(); document.removeEventListener('visibilitychange', look);
+    window.removeEventListener('pagehide', leave); window.removeEventListener('pageshow', look); };
 }
 
 // follow reads one connection. It gives true when event said that it was the last.
