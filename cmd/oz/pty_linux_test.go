@@ -166,7 +166,8 @@ func TestSessionAttach(t *testing.T) {
 	after, err := unix.IoctlGetTermios(int(s.program.Fd()), unix.TCGETS)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, after, before)
-	s.sees("has taken over in a terminal") // of the log, which waited
+	// The log says so, too: before the terminal opened, or afterwards, when it had to wait.
+	await(t, "has taken over in a terminal", func() bool { return strings.Contains(s.shown.String(), "has taken over in a terminal") })
 	s.types("/terminal\n")
 	s.sees("You have taken over")
 	s.types("echo $((6*8))-pears\r")
