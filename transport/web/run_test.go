@@ -174,7 +174,9 @@ func TestViewerAsksToEdit(t *testing.T) {
 	viewer.WaitText("You may look on")
 	assert.Equal(t, viewer.Count(".composer textarea"), 0)
 	viewer.ClickName("Ask to edit")
+	viewer.Wait(`document.activeElement?.matches("dialog[open] textarea")`) // the pane takes the focus
 	viewer.Type("dialog textarea", "I know that code")
+	viewer.Wait(`document.querySelector("dialog textarea").value === "I know that code"`)
 	viewer.ClickName("Ask")
 	viewer.WaitText("Asked")
 
