@@ -1,12 +1,8 @@
 package web_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -84,32 +80,10 @@ func TestCronWords(t *testing.T) {
 	}
 }
 
-// describe asks the module of the pages, in node.
+// describe asks the module of the pages.
 func describe(t *testing.T, expressions []string) []string {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		if os.Getenv("OZ_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("node is not here: ", err)
-	}
-	dir := t.TempDir()
-	source, err := os.ReadFile("assets/js/core/cron.js")
-	assert.NilError(t, err)
-	assert.NilError(t, os.WriteFile(filepath.Join(dir, "cron.mjs"), source, 0o600))
-	in, err := json.Marshal(expressions)
-	assert.NilError(t, err)
-	cmd := exec.CommandContext(t.Context(), node, "--input-type=module", "-e", `import { describe } from './cron.mjs';
-		let text = ''; for await (const part of process.stdin) text += part;
-		process.stdout.write(JSON.stringify(JSON.parse(text).map(describe)));`)
-	cmd.Dir, cmd.Stdin, cmd.Stderr = dir, strings.NewReader(string(in)), os.Stderr
-	out, err := cmd.Output()
-	assert.NilError(t, err)
-	var words []string
-	assert.NilError(t, json.Unmarshal(out, &words))
-	assert.Equal(t, len(words), len(expressions))
-	return words
+	return scripted[string](t, "assets/js/core/cron.js", "m.describe(text)", "", expressions)
 }
 
 func randomCron(r *rand.Rand) string {

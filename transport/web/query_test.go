@@ -1,11 +1,7 @@
 package web_test
 
 import (
-	"encoding/json"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,31 +12,10 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 )
 
-// questions asks the module of the list, in node, what it makes of addresses.
+// questions asks the module of the list what it makes of addresses.
 func questions(t *testing.T, zone string, queries []string) []map[string]any {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		if os.Getenv("OZ_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("node is not here: ", err)
-	}
-	dir := t.TempDir()
-	source, err := os.ReadFile("assets/js/runs/query.js")
-	assert.NilError(t, err)
-	assert.NilError(t, os.WriteFile(filepath.Join(dir, "query.mjs"), source, 0o600))
-	in, err := json.Marshal(queries)
-	assert.NilError(t, err)
-	cmd := exec.CommandContext(t.Context(), node, "--input-type=module", "-e", `import { question } from './query.mjs';
-		let text = ''; for await (const part of process.stdin) text += part;
-		process.stdout.write(JSON.stringify(JSON.parse(text).map((q) => question(new URLSearchParams(q), 'me'))));`)
-	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.Env = dir, strings.NewReader(string(in)), os.Stderr, append(os.Environ(), "TZ="+zone)
-	out, err := cmd.Output()
-	assert.NilError(t, err)
-	var answers []map[string]any
-	assert.NilError(t, json.Unmarshal(out, &answers))
-	return answers
+	return scripted[map[string]any](t, "assets/js/runs/query.js", "m.question(new URLSearchParams(text), 'me')", zone, queries)
 }
 
 // TestRunsQuery: what an address of the list asks of the API.
