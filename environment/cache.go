@@ -172,7 +172,10 @@ func (e entry) sweep() {
 	}
 }
 
+// sparePrefix begins the names of the spares of a commit.
+func sparePrefix(commit string) string { return "spare-" + commit + "-" }
+
 // spareName tells of which commit a spare is.
 func spareName(commit, dir string) string {
-	return "spare-" + commit + "-" + strings.TrimPrefix(filepath.Base(dir), "new-")
+	return sparePrefix(commit) + strings.TrimPrefix(filepath.Base(dir), "new-")
 }

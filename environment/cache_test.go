@@ -231,6 +231,17 @@ func TestCorruptSpareIsNotUsed(t *testing.T) {
 	b.run(team, environment.FromSpare)
 }
 
+// TestRefillKeepsWhatIsGood: spares of the remote's commit are not made again,
+// so that a run that comes while the cache is filled finds them.
+func TestRefillKeepsWhatIsGood(t *testing.T) {
+	b := newCacheBench(t, &environment.CacheOptions{Spares: 2})
+	b.refill(team)
+	first := b.glob("spare-*")
+	assert.Equal(t, len(first), 2)
+	b.refill(team)
+	assert.DeepEqual(t, b.glob("spare-*"), first)
+}
+
 // Many runs at once get one spare each, or another copy.
 func TestCacheUnderContention(t *testing.T) {
 	b := newCacheBench(t, &environment.CacheOptions{Spares: 3})

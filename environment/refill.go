@@ -124,7 +124,7 @@ func (r *refiller) rebuild(ctx context.Context) error {
 func (r *refiller) layOut(ctx context.Context, n int) error {
 	have := 0
 	for _, spare := range r.entry.spares() {
-		if strings.HasPrefix(filepath.Base(spare), spareName(r.remote.Head, "")) && have < n {
+		if strings.HasPrefix(filepath.Base(spare), sparePrefix(r.remote.Head)) && have < n {
 			have++
 		} else if err := removeAside(r.entry, spare); err != nil {
 			return err
