@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/task"
@@ -84,9 +85,11 @@ func (x *execution) pack(to io.Writer, names []string) error {
 	return errors.Join(out.Close(), zip.Close())
 }
 
-// packFile adds one file, as long as it is when it is opened.
+// packFile adds one file, as long as it is when it is opened. It is searched as it
+// is written, since a process that the agent has left may still change it.
 func (x *execution) packFile(out *tar.Writer, root *os.Root, name string, most int64) (int64, error) {
-	in, err := root.Open(filepath.FromSlash(name))
+	// The agent could have put a pipe there, which nobody ever opens for writing.
+	in, err := root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -100,20 +103,17 @@ func (x *execution) packFile(out *tar.Writer, root *os.Root, name string, most i
 	case info.Size() > most:
 		return 0, fmt.Errorf("it has more than %d bytes", int64(maxAgentBytes))
 	}
-	found, err := x.redactor.Scan(io.LimitReader(in, info.Size()))
-	if err != nil {
-		return 0, err
-	}
-	if len(found) > 0 || len(x.redactor.Contains([]byte(name))) > 0 {
-		return 0, fmt.Errorf("it holds a secret (%s)", strings.Join(found, ", "))
-	}
-	if _, err := in.Seek(0, io.SeekStart); err != nil {
-		return 0, err
-	}
 	if err := out.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
 		return 0, err
 	}
-	return io.CopyN(out, in, info.Size())
+	found, err := x.redactor.Scan(io.TeeReader(io.LimitReader(in, info.Size()), out))
+	if err != nil {
+		return 0, err
+	}
+	if found = append(found, x.redactor.Contains([]byte(name))...); len(found) > 0 {
+		return 0, fmt.Errorf("it holds a secret (%s)", strings.Join(found, ", "))
+	}
+	return info.Size(), nil
 }
 
 // restoreAgent brings back the session files of the run's own agent, if the
@@ -178,7 +178,7 @@ func unpack(from io.Reader, root *os.Root) error {
 	}
 	in := tar.NewReader(zip)
 	left := int64(maxAgentBytes)
-	for range maxAgentFiles {
+	for range maxAgentFiles + 1 { // the last one is to be the end
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -5,12 +5,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
+
+	"github.com/oz-platform/cloudagents/secrets"
 )
 
 // packed makes a compressed tar.
@@ -86,4 +90,38 @@ func zipped(t *testing.T, data []byte) []byte {
 	assert.NilError(t, err)
 	assert.NilError(t, zip.Close())
 	return b.Bytes()
+}
+
+// TestPackAgent: as many files as are kept can be brought back, a pipe in the
+// place of one keeps nobody waiting, and what holds a secret is refused.
+func TestPackAgent(t *testing.T) {
+	x := &execution{redactor: secrets.NewRedactor(nil), opts: Options{Root: t.TempDir()}}
+	assert.NilError(t, x.redactor.Add("TOKEN", "s3cr3t-Vq8Zk2Lm9Tx"))
+	put := func(name, text string) string {
+		path := filepath.Join(x.stateDir(), name)
+		assert.NilError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		assert.NilError(t, os.WriteFile(path, []byte(text), 0o600))
+		return name
+	}
+	var names []string
+	for i := range maxAgentFiles - 1 {
+		names = append(names, put(fmt.Sprintf("codex/%d", i), "hello"))
+	}
+	assert.NilError(t, exec.Command("mkfifo", filepath.Join(x.stateDir(), "codex/pipe")).Run())
+	names = append(names, "codex/pipe", put("codex/last", "the end"))
+	var b bytes.Buffer
+	assert.NilError(t, x.pack(&b, names))
+	root, err := os.OpenRoot(t.TempDir())
+	assert.NilError(t, err)
+	defer func() { assert.NilError(t, root.Close()) }()
+	assert.NilError(t, unpack(&b, root))
+	last, err := root.ReadFile("codex/last")
+	assert.NilError(t, err)
+	assert.Equal(t, string(last), "the end")
+	_, err = root.Lstat("codex/pipe")
+	assert.ErrorIs(t, err, os.ErrNotExist)
+
+	for _, bad := range []string{put("codex/held", "a s3cr3t-Vq8Zk2Lm9Tx b"), put("codex/s3cr3t-Vq8Zk2Lm9Tx", "")} {
+		assert.ErrorContains(t, x.pack(io.Discard, []string{"codex/0", bad}), "it holds a secret (TOKEN)")
+	}
 }
