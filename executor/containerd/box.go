@@ -301,8 +301,10 @@ func (b *box) handOver(ctx context.Context, j pid1.Job) error {
 // started reports whether the main command may have run.
 func (b *box) started() bool { return pid1.Started(b.e.boxDir(b.name)) }
 
-// scrap removes everything of a container, whatever state it is in. What is not there is no error.
+// scrap removes everything of a container, whatever state it is in. What is not there is no error. Nobody needs the
+// container any more: after an error the sweep removes the rest.
 func (e *Executor) scrap(ctx context.Context, name string, bridged bool) error {
+	defer e.unmade(name)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
 	defer cancel()
 	return e.scrapNow(ctx, name, bridged)

@@ -24,6 +24,9 @@ func (e *Executor) Ready() (names []string, want int) {
 	return names, want
 }
 
+// Sweep looks for leftovers.
+func (e *Executor) Sweep() error { return e.sweep(e.ctx) }
+
 // PruneSoon takes away the time in which no image is removed that was just used.
 func (e *Executor) PruneSoon() {
 	e.images.mu.Lock()

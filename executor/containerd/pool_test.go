@@ -5,6 +5,7 @@ package containerd_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -289,6 +290,25 @@ func TestPoolLost(t *testing.T) {
 		_ = pauseFor(t, 20)
 	}
 	assert.Assert(t, len(ready(t, e)) == 2)
+}
+
+// TestPoolStuck: a container that could not be removed when it was given up is removed by this process later.
+func TestPoolStuck(t *testing.T) {
+	d := containerdtest.Shared(t)
+	root := newRoot(t, d)
+	e := open(t, d, root, containerd.Options{PoolSize: 1})
+	start(t, e, script("first", "true"))
+	stuck := ready(t, e)[0]
+	mount := filepath.Join(root, "boxes", stuck, "mount")
+	assert.NilError(t, os.Mkdir(mount, 0o700))
+	assert.NilError(t, syscall.Mount("none", mount, "tmpfs", 0, ""))
+	_, err := e.Start(newContext(t), executor.Spec{ID: "bad", Workspace: "w-bad", Command: []string{"no-such-program"}})
+	left := errors.Join(e.Sweep(), syscall.Unmount(mount, 0))
+	assert.ErrorContains(t, err, "is a mount point")
+	assert.NilError(t, left)
+	assert.Assert(t, slices.Contains(boxes(t, root), stuck))
+	assert.NilError(t, e.Sweep())
+	assert.Assert(t, !slices.Contains(boxes(t, root), stuck))
 }
 
 // TestPoolBounds: there are never more than asked for, of the kinds that were last asked for, and none after a time without

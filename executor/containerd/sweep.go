@@ -76,7 +76,7 @@ func (e *Executor) makes(name string) bool {
 	return e.made[name]
 }
 
-// unmade says that there is nothing left of a container.
+// unmade says that nothing is left of a container, or that nobody here will remove it.
 func (e *Executor) unmade(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
