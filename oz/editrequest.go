@@ -210,7 +210,8 @@ func (c *Client) DecideEdit(ctx context.Context, id task.ID, uid string, approve
 	d.details = map[string]string{"act": string(want) + " request to edit", "request": uid, "user": r.User.UID}
 	err = c.audited(ctx, d, func() error {
 		if approve { // first: a crash in between leaves the request open, and an approval of it changes nothing more
-			if err := c.grantEdit(ctx, t, r.User.UID); err != nil {
+			editor := task.Grant{To: task.Scope{Type: task.ScopeUser, UID: r.User.UID}, Role: task.RoleEditor}
+			if _, err := c.p.store.Do(ctx, id, task.ShareWith{By: c.caller.Principal, Grant: editor}); err != nil {
 				return err
 			}
 		}
@@ -224,19 +225,4 @@ func (c *Client) DecideEdit(ctx context.Context, id task.ID, uid string, approve
 	}
 	c.p.presences.asked(id)
 	return r.EditRequest, nil
-}
-
-// grantEdit makes a person an editor of a run. The run was read before its lock
-// was taken.
-func (c *Client) grantEdit(ctx context.Context, t task.Task, user string) error {
-	t, err := c.p.store.Get(ctx, t.ID)
-	if err != nil {
-		return err
-	}
-	to := task.Scope{Type: task.ScopeUser, UID: user}
-	s := t.Sharing.Clone()
-	s.Grants = slices.DeleteFunc(s.Grants, func(g task.Grant) bool { return g.To == to })
-	s.Grants = append(s.Grants, task.Grant{To: to, Role: task.RoleEditor})
-	_, err = c.p.store.Do(ctx, t.ID, task.Share{By: c.caller.Principal, Sharing: s})
-	return err
 }

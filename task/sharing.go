@@ -153,6 +153,21 @@ func (c Share) apply(d *decision) error {
 	return nil
 }
 
+// ShareWith grants a run to one more, in place of what they were granted before,
+// and leaves the rest of its Sharing as it is then.
+type ShareWith struct {
+	By    Principal // who
+	Grant Grant
+}
+
+func (c ShareWith) subject() ExecutionID { return "" }
+
+func (c ShareWith) apply(d *decision) error {
+	s := d.head.Sharing.Clone()
+	s.Grants = append(slices.DeleteFunc(s.Grants, func(g Grant) bool { return g.To == c.Grant.To }), c.Grant)
+	return Share{By: c.By, Sharing: s}.apply(d)
+}
+
 // Shared records who let whom see and steer the run. Only the platform writes
 // it.
 type Shared struct {

@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -55,4 +56,25 @@ func TestShareIsLogged(t *testing.T) {
 	again, err := task.Decide(task.Snapshot{ID: "r", Head: c.Head}, task.Share{By: by, Sharing: c.Head.Sharing}, now.Add(time.Hour))
 	assert.NilError(t, err)
 	assert.DeepEqual(t, again, task.Change{Head: c.Head})
+}
+
+// TestShareWithLeavesTheRest of who may see a run, as it is when the grant is
+// written.
+func TestShareWithLeavesTheRest(t *testing.T) {
+	user := func(uid string, r task.ShareRole) task.Grant {
+		return task.Grant{To: task.Scope{Type: task.ScopeUser, UID: uid}, Role: r}
+	}
+	s := task.Snapshot{ID: "r", Head: task.Head{Sharing: task.Sharing{Visibility: task.VisibilityPrivate,
+		Grants: []task.Grant{user("ann", task.RoleViewer), user("bob", task.RoleViewer)}}}}
+	c, err := task.Decide(s, task.ShareWith{Grant: user("ann", task.RoleEditor)}, time.Now())
+	assert.NilError(t, err)
+	assert.DeepEqual(t, c.Head.Sharing, task.Sharing{Visibility: task.VisibilityPrivate, Grants: []task.Grant{user("bob", task.RoleViewer), user("ann", task.RoleEditor)}})
+	assert.DeepEqual(t, s.Head.Sharing.Grants[0], user("ann", task.RoleViewer)) // what was there is not touched
+	for len(s.Head.Sharing.Grants) < task.MaxGrants {
+		s.Head.Sharing.Grants = append(s.Head.Sharing.Grants, user(fmt.Sprint("u", len(s.Head.Sharing.Grants)), task.RoleViewer))
+	}
+	_, err = task.Decide(s, task.ShareWith{Grant: user("cid", task.RoleEditor)}, time.Now())
+	assert.ErrorIs(t, err, task.ErrInvalid)
+	_, err = task.Decide(s, task.ShareWith{Grant: user("bob", task.RoleEditor)}, time.Now())
+	assert.NilError(t, err)
 }
