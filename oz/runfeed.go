@@ -178,22 +178,28 @@ func (f *runFeed) fill(ctx context.Context, l *liveFeed) {
 	}
 }
 
-// begin notes what is there already.
+// begin notes what is there already. After an error nothing has changed, so that
+// the next look finds that much is new, again.
 func (l *liveFeed) begin(ctx context.Context, store task.Store) error {
 	newest, err := store.List(ctx, task.Query{Sort: task.SortUpdatedAt, Limit: 1})
 	if err != nil {
 		return err
 	}
+	was := l.since
 	l.since = time.Time{}
-	clear(l.seen)
 	if len(newest.Tasks) > 0 {
 		l.since = newest.Tasks[0].UpdatedAt
 	}
 	runs, _, err := l.read(ctx, store)
+	if err != nil {
+		l.since = was
+		return err
+	}
+	clear(l.seen)
 	for _, t := range runs {
 		l.note(t)
 	}
-	return err
+	return nil
 }
 
 // look adds what has changed since the last look.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,6 +231,65 @@ func TestFollowerFarBehindReadsTheListAnew(t *testing.T) {
 	for _, bad := range []string{"x", "x.y", "x.-1", "."} {
 		_, err := p.FollowRuns(t.Context(), bad)
 		assert.ErrorIs(t, err, task.ErrInvalid, bad)
+	}
+}
+
+// stumblingStore fails to list while it is away, and once more, when it is back,
+// after it was asked for the newest run.
+type stumblingStore struct {
+	task.Store
+	away, stumble atomic.Bool
+	newest        atomic.Bool // was asked for last
+}
+
+func (s *stumblingStore) List(ctx context.Context, q task.Query) (task.Page, error) {
+	newest := s.newest.Swap(q.Limit == 1)
+	if s.away.Load() || newest && s.stumble.CompareAndSwap(true, false) {
+		return task.Page{}, task.Errorf(task.CodeResourceUnavailable, "the database is away")
+	}
+	return s.Store.List(ctx, q)
+}
+
+// TestFollowersLearnThatMuchWasMissed also when the store fails once more while
+// the feed begins anew.
+func TestFollowersLearnThatMuchWasMissed(t *testing.T) {
+	_, real := newPlatform(t, nil)
+	store := &stumblingStore{Store: real}
+	p, err := oz.New(store, nil)
+	assert.NilError(t, err)
+	follower, err := p.FollowRuns(t.Context(), "")
+	assert.NilError(t, err)
+	t.Cleanup(follower.Close)
+	changes, _ := follower.Next()
+	assert.Equal(t, len(changes), 1) // where it begins
+	store.away.Store(true)
+	const many = 4*task.MaxPageSize + 1 // more than one look takes
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for n := i; n < many; n += 8 {
+				_, err := p.Submit(t.Context(), oz.Request{Prompt: "x"})
+				assert.Check(t, err)
+			}
+		})
+	}
+	all.Wait()
+	store.stumble.Store(true)
+	store.away.Store(false)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	for {
+		changes, more := follower.Next()
+		if len(changes) > 0 {
+			assert.Equal(t, changes[0].Kind, oz.RunsResync)
+			assert.Assert(t, !store.stumble.Load(), "the store has not failed")
+			return
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			t.Fatal("the follower never learns that it has missed runs")
+		}
 	}
 }
 
