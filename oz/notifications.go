@@ -178,7 +178,7 @@ func (r notifier) Report(ctx context.Context, n trigger.News) (out []task.Outgoi
 		return nil, nil
 	}
 	for _, uid := range concerned(n.Task) {
-		sees, err := r.p.mayBeTold(ctx, uid, n.Task)
+		sees, err := r.p.personMay(ctx, uid, access.RunView, n.Task)
 		if err != nil {
 			return nil, err
 		}
@@ -260,30 +260,46 @@ func concerned(t task.Task) (uids []string) {
 	return uids
 }
 
-// mayBeTold reports that a person is known and may see the run: who has left
-// the team is told nothing more.
-func (p *Platform) mayBeTold(ctx context.Context, uid string, t task.Task) (bool, error) {
+// personMay reports that a person is known and may do something to the run: who
+// has left the team is told nothing more.
+func (p *Platform) personMay(ctx context.Context, uid string, a access.Action, t task.Task) (bool, error) {
 	caller, err := p.registry.Caller(ctx, uid)
 	if errors.Is(err, task.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && access.Allow(caller, access.RunView, access.OfRun(t)) == nil, err
+	return err == nil && access.Allow(caller, a, access.OfRun(t)) == nil, err
 }
 
-// notifyEdit tells those who decide that somebody asks to edit their run: who
-// made it, or else the leaders of its team. The request stands without it.
-func (p *Platform) notifyEdit(ctx context.Context, t task.Task, r EditRequest) {
-	uids := concerned(t)
-	if len(uids) == 0 && t.Owner.Type == task.ScopeTeam {
-		_, members, err := p.registry.Members(ctx, access.System(), t.Owner.UID)
+// decisive are the people who are told that somebody asks to edit a run: those
+// whom it concerns and who may decide that, or else the leaders of its team.
+func (p *Platform) decisive(ctx context.Context, t task.Task) (uids []string, err error) {
+	for _, uid := range concerned(t) {
+		may, err := p.personMay(ctx, uid, access.RunShare, t)
 		if err != nil {
-			p.opts.Logger.Warn("cannot tell who leads the team of a run that somebody asks to edit", zap.String("task_id", string(t.ID)), zap.Error(err))
+			return nil, err
 		}
-		for _, m := range members {
-			if m.Role == access.RoleOwner || m.Role == access.RoleAdmin {
-				uids = append(uids, m.User.UID)
-			}
+		if may {
+			uids = append(uids, uid)
 		}
+	}
+	if len(uids) > 0 || t.Owner.Type != task.ScopeTeam {
+		return uids, nil
+	}
+	_, members, err := p.registry.Members(ctx, access.System(), t.Owner.UID)
+	for _, m := range members {
+		if m.Role == access.RoleOwner || m.Role == access.RoleAdmin {
+			uids = append(uids, m.User.UID)
+		}
+	}
+	return uids, err
+}
+
+// notifyEdit tells those who decide that somebody asks to edit their run. The
+// request stands without it.
+func (p *Platform) notifyEdit(ctx context.Context, t task.Task, r EditRequest) {
+	uids, err := p.decisive(ctx, t)
+	if err != nil {
+		p.opts.Logger.Warn("cannot tell who decides on a request to edit", zap.String("task_id", string(t.ID)), zap.Error(err))
 	}
 	n := Notification{Kind: NotifyRequest, Reason: ReasonEdit, RunID: t.ID, Title: task.CutReason(t.Title, maxNotificationText), State: t.State,
 		Text: task.CutReason(r.Message, maxNotificationText), CreatedAt: r.CreatedAt}

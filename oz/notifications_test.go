@@ -203,6 +203,21 @@ func TestOwnerIsToldOfARequestToEdit(t *testing.T) {
 	assert.Equal(t, len(told(t, c["bob"], ""))+len(told(t, c["cid"], "")), 0)
 }
 
+// TestLeadersAreToldOfARequestToEdit when who made the run has left the team, and
+// so is told nothing more.
+func TestLeadersAreToldOfARequestToEdit(t *testing.T) {
+	p, store := newPlatform(t, nil)
+	c := people(t, p)
+	run := submit(t, c["bob"], oz.Request{Prompt: "x", Title: "the team's", Team: ptr(true)})
+	_, err := store.Do(t.Context(), run.ID, task.Share{Sharing: task.Sharing{Grants: []task.Grant{{To: task.Scope{Type: task.ScopeUser, UID: "cid"}, Role: task.RoleViewer}}}})
+	assert.NilError(t, err)
+	assert.NilError(t, p.Registry().PutUser(t.Context(), access.User{UID: "bob", DisplayName: "Bob"}))
+	_, err = c["cid"].RequestEdit(t.Context(), run.ID, "let me in")
+	assert.NilError(t, err)
+	assert.DeepEqual(t, told(t, c["ann"], ""), []string{"request edit_request the team's QUEUED let me in"})
+	assert.Equal(t, len(told(t, c["bob"], ""))+len(told(t, c["cid"], "")), 0)
+}
+
 // TestNotificationsWakeBrowsers by way of the outbox: the push service has an
 // outage, and gets each message once after it, without a word of the run.
 func TestNotificationsWakeBrowsers(t *testing.T) {
