@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/task/sqlitestore"
 )
 
 // listOf is a client that keeps a list of runs as the changes tell it to.
@@ -253,9 +255,13 @@ func (s *stumblingStore) List(ctx context.Context, q task.Query) (task.Page, err
 // TestFollowersLearnThatMuchWasMissed also when the store fails once more while
 // the feed begins anew.
 func TestFollowersLearnThatMuchWasMissed(t *testing.T) {
-	_, real := newPlatform(t, nil)
+	clock := &handClock{}
+	clock.at.Store(time.Now().UnixNano())
+	real, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "oz.db"), &sqlitestore.Options{Clock: clock})
+	assert.NilError(t, err)
+	t.Cleanup(func() { assert.Check(t, real.Close()) })
 	store := &stumblingStore{Store: real}
-	p, err := oz.New(store, nil)
+	p, err := oz.New(store, &oz.Options{Clock: clock})
 	assert.NilError(t, err)
 	follower, err := p.FollowRuns(t.Context(), "")
 	assert.NilError(t, err)
@@ -274,6 +280,8 @@ func TestFollowersLearnThatMuchWasMissed(t *testing.T) {
 		})
 	}
 	all.Wait()
+	clock.at.Add(int64(time.Minute))
+	submit(t, p, oz.Request{Prompt: "the newest, long after the others"})
 	store.stumble.Store(true)
 	store.away.Store(false)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
