@@ -245,6 +245,7 @@ func (p *Platform) OpenRunLink(ctx context.Context, token string) (access.Link, 
 	if err != nil && !errors.Is(err, task.ErrNotFound) {
 		return access.Link{}, time.Time{}, err
 	}
+	p.rightLinks.drop(token) // now it is as good as a guess
 	p.linkGuesses.Miss(from, now)
 	return access.Link{}, time.Time{}, task.Errorf(task.CodeNotFound, "this link opens nothing: it is wrong, has expired, or was revoked; ask for a new one")
 }
@@ -266,6 +267,13 @@ func (r *rightLinks) add(token string) {
 		r.m = map[string]bool{}
 	}
 	r.m[hashToken(token)] = true
+}
+
+// drop forgets a link that opens nothing any more.
+func (r *rightLinks) drop(token string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.m, hashToken(token))
 }
 
 func (r *rightLinks) has(token string) bool {

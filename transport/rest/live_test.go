@@ -174,7 +174,8 @@ func TestGuessedLinks(t *testing.T) {
 		assert.Equal(t, e.Call(e.Member, "GET", path, nil, "X-Oz-Link", guess).Status, 404, "%d", i)
 		assert.Equal(t, e.Call("", "POST", "/oz/links/open", map[string]any{"token": guess}).Status, 404, "%d", i)
 	}
-	right, _, _, err := sdk(t, e, transporttest.AdminKey).CreateRunLink(t.Context(), run.ID, oz.RunLinkSpec{Role: task.RoleViewer})
+	admin := sdk(t, e, transporttest.AdminKey)
+	right, _, link, err := admin.CreateRunLink(t.Context(), run.ID, oz.RunLinkSpec{Role: task.RoleViewer})
 	assert.NilError(t, err)
 	assert.Equal(t, e.Call("", "POST", "/oz/links/open", map[string]any{"token": right}).Status, 200)
 	for range 30 - 12 {
@@ -185,6 +186,9 @@ func TestGuessedLinks(t *testing.T) {
 	assert.Equal(t, a.Status, 429)
 	assert.Equal(t, a.Code(), task.CodeResourceUnavailable)
 	assert.Equal(t, e.Call(e.Member, "GET", path, nil).Status, 200, "whoever brings no link is not concerned")
+	assert.NilError(t, admin.RevokeRunLink(t.Context(), run.ID, link.UID))
+	assert.Equal(t, e.Call(right, "GET", path, nil).Status, 404)
+	assert.Equal(t, e.Call(right, "GET", path, nil).Status, 429, "a link that was revoked is a guess like any other")
 	clock.advance(10 * time.Minute)
 	assert.Equal(t, e.Call("ozl_B", "GET", path, nil).Status, 404)
 }
