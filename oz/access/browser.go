@@ -18,7 +18,7 @@ const (
 	signInCode     = "ozc_" // begins each code
 )
 
-// signIn is what a code is good for, as it is stored under the hash of the code.
+// signInCodeRecord is what a code is good for, as it is stored under the hash of the code.
 type signInCodeRecord struct {
 	User      string    `json:"user"`
 	ExpiresAt time.Time `json:"expires_at"`
