@@ -193,3 +193,30 @@ func TestRunLinksAndRequests(t *testing.T) {
 	d.fails(exitFailure, "you may edit this run already", "run", "edit", "ask", id)
 	d.fails(exitFailure, "has no request", "run", "edit", "approve", id, "nothing")
 }
+
+// TestScriptSpeaksItsLastLine to a run that it follows, though no line feed ends
+// that.
+func TestScriptSpeaksItsLastLine(t *testing.T) {
+	d := newDesk(t)
+	id := d.object("agent", "run-cloud", "-p", "wait for it", "--no-environment")["run_id"].(string)
+	cmd := d.command("session", "attach", id)
+	cmd.Stdin = strings.NewReader("/cancel")
+	has(t, finish(t, cmd).out, "CANCELLED")
+}
+
+// TestTypedLinesAreBounded also while they have no end.
+func TestTypedLinesAreBounded(t *testing.T) {
+	var shown strings.Builder
+	s := &session{a: &app{streams: streams{err: &shown}}}
+	rest := ""
+	for range 3 {
+		var err error
+		rest, err = s.lines(t.Context(), rest+strings.Repeat("x", maxTyped))
+		assert.NilError(t, err)
+		assert.Assert(t, len(rest) <= maxTyped+1, "%d bytes are kept", len(rest))
+	}
+	rest, err := s.lines(t.Context(), rest+"\n/dance\n/quit")
+	assert.NilError(t, err)
+	assert.Equal(t, rest, "/quit")
+	has(t, shown.String(), "a line has at most 65536 bytes", "there is no /dance")
+}

@@ -134,8 +134,7 @@ func (a *app) attach(ctx context.Context, c *client.Client, id task.ID) error {
 			return err
 		case chunk, ok := <-typed:
 			if !ok { // a script that has said all it has to say
-				typed = nil
-				continue
+				typed, chunk = nil, []byte("\n")
 			}
 			var err error
 			if rest, err = s.lines(ctx, rest+string(chunk)); err != nil {
@@ -148,12 +147,13 @@ func (a *app) attach(ctx context.Context, c *client.Client, id task.ID) error {
 	}
 }
 
-// lines does what whole lines say and gives the rest. It fails with errQuit.
+// lines does what whole lines say and gives the rest, of a line that is too long
+// no more than shows that. It fails with errQuit.
 func (s *session) lines(ctx context.Context, text string) (rest string, err error) {
 	for {
 		line, after, ok := strings.Cut(text, "\n")
 		if !ok {
-			return text, nil
+			return text[:min(len(text), maxTyped+1)], nil
 		}
 		if text = after; len(line) > maxTyped {
 			s.tell("oz: a line has at most %d bytes", maxTyped)
