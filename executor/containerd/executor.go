@@ -135,10 +135,15 @@ func (e *Executor) begin(ctx context.Context) error {
 	if _, err := e.client.Version(quick); err != nil {
 		return fmt.Errorf("no answer from containerd at %s; is it running, and may this process use it: %w", e.opts.Address, err)
 	}
-	if err := e.sweep(quick); err != nil {
+	// After many leftovers the rest is for keepSwept.
+	sweeping, cancel := context.WithTimeout(ctx, cleanupPatience)
+	defer cancel()
+	if err := e.sweep(sweeping); err != nil {
 		return err
 	}
-	if err := e.sweepPulls(quick); err != nil {
+	pulls, cancel := context.WithTimeout(ctx, cleanupPatience)
+	defer cancel()
+	if err := e.sweepPulls(pulls); err != nil {
 		return fmt.Errorf("look for leftovers: %w", err)
 	}
 	// After the containers, which may stand on states. What is left over there stands in nobody's way.
