@@ -59,7 +59,7 @@ type kind struct {
 	ready []*readyBox
 	env   string        // Spec.Environment of whoever last asked for it
 	used  time.Time     // when that was
-	pause time.Duration // after the last one that could not be made; 0 since one could
+	pause time.Duration // after the last one that could not be made, or was lost; 0 since one could be made
 	after time.Time     // none is made before
 }
 
@@ -267,13 +267,17 @@ func (p *pool) clear() []*readyBox {
 	return all
 }
 
-// dropAll removes sandboxes that are in no kind any more.
+// dropAll removes sandboxes that are in no kind any more, side by side: Close waits for it, also when containerd hangs.
 func (e *Executor) dropAll(ctx context.Context, list []*readyBox) {
+	var group sync.WaitGroup
 	for _, r := range list {
-		if err := e.dropReady(ctx, r); err != nil {
-			e.opts.Logger.Warn("remove a ready sandbox", zap.String("container", r.box.name), zap.Error(err)) // the next Open does
-		}
+		group.Go(func() {
+			if err := e.dropReady(ctx, r); err != nil { // the sweep does, or the next Open
+				e.opts.Logger.Warn("remove a ready sandbox", zap.String("container", r.box.name), zap.Error(err))
+			}
+		})
 	}
+	group.Wait()
 }
 
 // makeReady removes what is stale, and makes one sandbox where one is missing. It reports whether to call again.
@@ -304,9 +308,14 @@ func (e *Executor) makeReady() bool {
 	}
 	e.pool.mu.Lock()
 	defer e.pool.mu.Unlock()
+	k.rest()
+	return true
+}
+
+// rest puts off the next one, longer each time. pool.mu is held.
+func (k *kind) rest() {
 	k.pause = min(max(2*k.pause, minReadyPause), maxReadyPause)
 	k.after = time.Now().Add(k.pause)
-	return true
 }
 
 // staleReady takes out of the pool what nobody is to have: sandboxes of kinds that are not asked for any more, or are too
@@ -444,6 +453,7 @@ func (e *Executor) lostReady(k *kind, r *readyBox, status ctd.ExitStatus) {
 	i := slices.Index(k.ready, r)
 	if i >= 0 {
 		k.ready = slices.Delete(k.ready, i, i+1)
+		k.rest() // the next one may end as fast
 	}
 	e.pool.mu.Unlock()
 	if i < 0 {
