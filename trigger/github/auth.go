@@ -17,7 +17,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger/integration"
 )
 
@@ -52,7 +51,7 @@ type tokens struct {
 func (o *Origin) Token(ctx context.Context, i integration.Integration) (Token, error) {
 	s, err := Parse(i.Settings)
 	if err != nil {
-		return Token{}, notConfigured(i, err)
+		return Token{}, i.NotConfigured(err)
 	}
 	t, _, err := o.tokenOf(ctx, i, s)
 	return t, err
@@ -118,11 +117,11 @@ func (o *Origin) mint(ctx context.Context, i integration.Integration, s Settings
 func (o *Origin) appToken(i integration.Integration, s Settings, key []byte) (string, error) {
 	private, err := parseKey(key)
 	if err != nil {
-		return "", notConfigured(i, err)
+		return "", i.NotConfigured(err)
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: private}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
-		return "", notConfigured(i, err)
+		return "", i.NotConfigured(err)
 	}
 	now := o.opts.Clock.Now()
 	claims := jwt.Claims{Issuer: strconv.FormatInt(s.AppID, 10), IssuedAt: jwt.NewNumericDate(now.Add(-clockSkew)), Expiry: jwt.NewNumericDate(now.Add(appTokenLife))}
@@ -145,11 +144,6 @@ func parseKey(data []byte) (*rsa.PrivateKey, error) {
 		return nil, errors.New("the secret private_key is no RSA key")
 	}
 	return key, nil
-}
-
-func notConfigured(i integration.Integration, cause error) error {
-	return &task.Error{Code: task.CodeIntegrationNotConfigured, Help: &task.Help{IntegrationName: i.Name}, Err: cause,
-		Message: fmt.Sprintf("the integration %q is not set up in full: %v", i.Name, cause)}
 }
 
 // client speaks for an integration.

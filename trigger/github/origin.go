@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"go.uber.org/zap"
@@ -107,28 +106,16 @@ func (o *Origin) Sources(ctx context.Context) ([]string, error) {
 
 // Whose names the integration that a request is for, by its address alone.
 func (o *Origin) Whose(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.find(ctx, r.Path)
-	if err != nil {
-		return trigger.Arrival{}, err
-	}
-	return trigger.Arrival{Source: i.Source(), Owner: i.Owner}, nil
-}
-
-func (o *Origin) find(ctx context.Context, path string) (integration.Integration, error) {
-	i, err := o.store.Load(ctx, integration.GitHub, path)
-	if errors.Is(err, task.ErrNotFound) {
-		return i, task.Errorf(task.CodeNotFound, "nothing listens here")
-	}
-	return i, err
+	_, a, err := o.store.Listening(ctx, integration.GitHub, r, perMinute)
+	return a, err
 }
 
 // Accept implements trigger.Origin.
 func (o *Origin) Accept(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.find(ctx, r.Path)
+	i, a, err := o.store.Listening(ctx, integration.GitHub, r, perMinute)
 	if err != nil {
 		return trigger.Arrival{}, err
 	}
-	a := trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: perMinute}
 	secret, err := o.store.Secret(ctx, i, SecretSigning)
 	if err == nil {
 		err = webhook.GitHub.Verify(secret, r.Header, r.Body, r.Time)
@@ -215,7 +202,7 @@ func (o *Origin) occasion(ctx context.Context, d task.Delivery) (x occasion, rea
 		return x, "the integration is turned off", nil
 	}
 	if x.settings, err = Parse(x.Settings); err != nil {
-		return x, "", notConfigured(x.Integration, err)
+		return x, "", x.Integration.NotConfigured(err)
 	}
 	if x.header, err = trigger.HeaderOf(d); err != nil {
 		return x, "", err
@@ -417,8 +404,6 @@ func (x occasion) entity(a *Automation) string {
 	return entity
 }
 
-const maxTitle = 200 // bytes
-
 func (x occasion) title() string {
 	e := x.event
 	t := e.Repo.FullName
@@ -433,13 +418,7 @@ func (x occasion) title() string {
 	case e.Suite != nil:
 		t += ": checks " + e.Suite.Conclusion
 	}
-	t = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, t)
-	return task.CutReason(strings.Join(strings.Fields(t), " "), maxTitle)
+	return forge.Title(t)
 }
 
 // address is where a run answers, and to what.

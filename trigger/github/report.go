@@ -146,7 +146,7 @@ func (o *Origin) Send(ctx context.Context, out task.Outgoing) ([]byte, error) {
 	}
 	s, err := Parse(i.Settings)
 	if err != nil {
-		return nil, notConfigured(i, err)
+		return nil, i.NotConfigured(err)
 	}
 	id, err := o.send(ctx, i, s, out, l)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
 )
 
 func FuzzParse(f *testing.F) {
@@ -42,7 +43,7 @@ func FuzzParse(f *testing.F) {
 			for _, auto := range x.matches().automations {
 				s, err := x.start(&auto, integration.Admission{}, nil)
 				assert.NilError(t, err)
-				assert.Assert(t, (s.Address == nil || json.Valid(s.Address)) && utf8.ValidString(s.Title) && len(s.Title) <= maxTitle)
+				assert.Assert(t, (s.Address == nil || json.Valid(s.Address)) && utf8.ValidString(s.Title) && len(s.Title) <= forge.MaxTitle)
 			}
 		}
 	})

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -73,28 +72,16 @@ func (o *Origin) Sources(ctx context.Context) ([]string, error) {
 
 // Whose names the integration that a request is for, by its address alone.
 func (o *Origin) Whose(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.find(ctx, r.Path)
-	if err != nil {
-		return trigger.Arrival{}, err
-	}
-	return trigger.Arrival{Source: i.Source(), Owner: i.Owner}, nil
-}
-
-func (o *Origin) find(ctx context.Context, path string) (integration.Integration, error) {
-	i, err := o.store.Load(ctx, integration.GitLab, path)
-	if errors.Is(err, task.ErrNotFound) {
-		return i, task.Errorf(task.CodeNotFound, "nothing listens here")
-	}
-	return i, err
+	_, a, err := o.store.Listening(ctx, integration.GitLab, r, perMinute)
+	return a, err
 }
 
 // Accept implements trigger.Origin.
 func (o *Origin) Accept(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.find(ctx, r.Path)
+	i, a, err := o.store.Listening(ctx, integration.GitLab, r, perMinute)
 	if err != nil {
 		return trigger.Arrival{}, err
 	}
-	a := trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: perMinute}
 	secret, err := o.store.Secret(ctx, i, SecretSigning)
 	if err == nil {
 		err = webhook.GitLab.Verify(secret, r.Header, r.Body, r.Time)
@@ -172,7 +159,7 @@ func (o *Origin) occasion(ctx context.Context, d task.Delivery) (x occasion, rea
 		return x, "the integration is turned off", nil
 	}
 	if x.settings, err = Parse(x.Settings); err != nil {
-		return x, "", notConfigured(x.Integration, err)
+		return x, "", x.Integration.NotConfigured(err)
 	}
 	if x.header, err = trigger.HeaderOf(d); err != nil {
 		return x, "", err
@@ -188,11 +175,6 @@ func (o *Origin) occasion(ctx context.Context, d task.Delivery) (x occasion, rea
 	}
 	x.event, err = parse(kind, d.Body)
 	return x, "", err
-}
-
-func notConfigured(i integration.Integration, cause error) error {
-	return &task.Error{Code: task.CodeIntegrationNotConfigured, Help: &task.Help{IntegrationName: i.Name}, Err: cause,
-		Message: fmt.Sprintf("the integration %q is not set up in full: %v", i.Name, cause)}
 }
 
 // matches is what an event means to an integration.
@@ -386,8 +368,6 @@ func (x occasion) entity(a *Automation) string {
 	return entity
 }
 
-const maxTitle = 200 // bytes
-
 func (x occasion) title() string {
 	t := x.reference()
 	if about := x.event.thing(); about != nil {
@@ -396,13 +376,7 @@ func (x occasion) title() string {
 	if x.event.Kind == onPipeline {
 		t += ": pipeline " + x.event.Attrs.Status
 	}
-	t = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, t)
-	return task.CutReason(strings.Join(strings.Fields(t), " "), maxTitle)
+	return forge.Title(t)
 }
 
 // address is where a run answers, and to what.

@@ -157,7 +157,7 @@ func (o *Origin) Send(ctx context.Context, out task.Outgoing) ([]byte, error) {
 	}
 	s, err := Parse(i.Settings)
 	if err != nil {
-		return nil, notConfigured(i, err)
+		return nil, i.NotConfigured(err)
 	}
 	c, err := o.client(ctx, i, s)
 	if err != nil {

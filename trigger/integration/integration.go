@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -85,6 +86,12 @@ func (i Integration) Source() string { return string(i.Provider) + "/" + i.UID }
 
 // Path is where its events arrive on the server.
 func (i Integration) Path() string { return "/webhooks/" + i.Source() }
+
+// NotConfigured says that something is missing or wrong in what people have set.
+func (i Integration) NotConfigured(cause error) error {
+	return &task.Error{Code: task.CodeIntegrationNotConfigured, Help: &task.Help{IntegrationName: i.Name}, Err: cause,
+		Message: fmt.Sprintf("the integration %q is not set up in full: %v", i.Name, cause)}
+}
 
 // Validate judges what all providers share. It fails with
 // task.CodeInvalidRequest and the field's name.

@@ -15,6 +15,7 @@ import (
 	"github.com/oz-platform/cloudagents/secrets/sealed"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/task/sqlitestore"
+	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/integration"
 )
 
@@ -202,4 +203,42 @@ func FuzzAcceptLink(f *testing.F) {
 		_, err := s.AcceptLink(t.Context(), code, ann)
 		assert.ErrorIs(t, err, task.ErrInvalid)
 	})
+}
+
+// awayRecords are those of a database that is away.
+type awayRecords struct{ records }
+
+type records = task.Records // a field's name, beside the method
+
+func (awayRecords) Record(context.Context, string, string) (task.Record, error) {
+	return task.Record{}, task.Errorf(task.CodeResourceUnavailable, "the database is away")
+}
+
+// TestListening: an address that is nobody's, of another provider or of an
+// integration that was deleted is the same to strangers; a database that is away
+// is not, or what arrives would never be sent again.
+func TestListening(t *testing.T) {
+	s, ctx := newStore(t, integration.Options{}), t.Context()
+	i, err := s.Create(ctx, integration.GitHub, team, ann, integration.Spec{Name: "x", Enabled: true}, nil)
+	assert.NilError(t, err)
+	found, a, err := s.Listening(ctx, integration.GitHub, trigger.Request{Path: i.UID}, 7)
+	assert.NilError(t, err)
+	assert.Equal(t, found.UID, i.UID)
+	assert.DeepEqual(t, a, trigger.Arrival{Source: "github/" + i.UID, Owner: team, PerMinute: 7})
+	nobodys := func(p integration.Provider, path string) {
+		t.Helper()
+		_, a, err := s.Listening(ctx, p, trigger.Request{Path: path}, 7)
+		assert.ErrorIs(t, err, task.ErrNotFound)
+		assert.ErrorContains(t, err, "nothing listens here")
+		assert.Equal(t, a.Source, "")
+	}
+	nobodys(integration.GitHub, "")
+	nobodys(integration.GitHub, "../x")
+	nobodys(integration.GitLab, i.UID)
+	assert.NilError(t, s.Delete(ctx, i.UID))
+	nobodys(integration.GitHub, i.UID)
+
+	away := integration.NewStore(awayRecords{}, nil, nil)
+	_, _, err = away.Listening(ctx, integration.Linear, trigger.Request{Path: i.UID}, 7)
+	assert.Equal(t, task.CodeOf(err), task.CodeResourceUnavailable)
 }

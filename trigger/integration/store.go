@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
 
@@ -147,6 +148,20 @@ func (s *Store) Load(ctx context.Context, p Provider, uid string) (Integration, 
 		return Integration{}, notFound(uid)
 	}
 	return d.Integration, err
+}
+
+// Listening finds the integration of a provider that a request is for by its
+// address alone, and begins the Arrival of what comes there. It fails with
+// task.CodeNotFound, in words that tell strangers nothing.
+func (s *Store) Listening(ctx context.Context, p Provider, r trigger.Request, perMinute int) (Integration, trigger.Arrival, error) {
+	i, err := s.Load(ctx, p, r.Path)
+	if errors.Is(err, task.ErrNotFound) {
+		err = task.Errorf(task.CodeNotFound, "nothing listens here")
+	}
+	if err != nil {
+		return Integration{}, trigger.Arrival{}, err
+	}
+	return i, trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: perMinute}, nil
 }
 
 // Get returns an integration. It fails with task.CodeNotFound.

@@ -83,14 +83,8 @@ func (o *Origin) Sources(ctx context.Context) ([]string, error) {
 
 // Whose names the integration that a request is for, by its address alone.
 func (o *Origin) Whose(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.store.Load(ctx, integration.Jira, r.Path)
-	if errors.Is(err, task.ErrNotFound) {
-		err = task.Errorf(task.CodeNotFound, "nothing listens here")
-	}
-	if err != nil {
-		return trigger.Arrival{}, err
-	}
-	return trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: PerMinute}, nil
+	_, a, err := o.store.Listening(ctx, integration.Jira, r, PerMinute)
+	return a, err
 }
 
 // Accept implements trigger.Origin.

@@ -87,23 +87,16 @@ func (o *Origin) Sources(ctx context.Context) ([]string, error) {
 
 // Whose names the integration that a request is for, by its address alone.
 func (o *Origin) Whose(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.store.Load(ctx, integration.Linear, r.Path)
-	if err != nil {
-		return trigger.Arrival{}, task.Errorf(task.CodeNotFound, "nothing listens here")
-	}
-	return trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: PerMinute}, nil
+	_, a, err := o.store.Listening(ctx, integration.Linear, r, PerMinute)
+	return a, err
 }
 
 // Accept implements trigger.Origin.
 func (o *Origin) Accept(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.store.Load(ctx, integration.Linear, r.Path)
-	if errors.Is(err, task.ErrNotFound) {
-		return trigger.Arrival{}, task.Errorf(task.CodeNotFound, "nothing listens here")
-	}
+	i, a, err := o.store.Listening(ctx, integration.Linear, r, PerMinute)
 	if err != nil {
 		return trigger.Arrival{}, err
 	}
-	a := trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: PerMinute}
 	secret, err := o.store.Secret(ctx, i, SecretSigning)
 	if err != nil {
 		return a, err

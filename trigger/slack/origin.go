@@ -92,29 +92,17 @@ func (o *Origin) Sources(ctx context.Context) ([]string, error) {
 
 // Whose names the integration that a request is for, by its address alone.
 func (o *Origin) Whose(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.load(ctx, r.Path)
-	if err != nil {
-		return trigger.Arrival{}, err
-	}
-	return trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: perMinute}, nil
-}
-
-func (o *Origin) load(ctx context.Context, uid string) (integration.Integration, error) {
-	i, err := o.store.Load(ctx, integration.Slack, uid)
-	if errors.Is(err, task.ErrNotFound) {
-		err = task.Errorf(task.CodeNotFound, "nothing listens here")
-	}
-	return i, err
+	_, a, err := o.store.Listening(ctx, integration.Slack, r, perMinute)
+	return a, err
 }
 
 // Accept implements trigger.Origin. Nothing waits here for anything but the
 // store: Slack wants its answer within three seconds.
 func (o *Origin) Accept(ctx context.Context, r trigger.Request) (trigger.Arrival, error) {
-	i, err := o.load(ctx, r.Path)
+	i, a, err := o.store.Listening(ctx, integration.Slack, r, perMinute)
 	if err != nil {
 		return trigger.Arrival{}, err
 	}
-	a := trigger.Arrival{Source: i.Source(), Owner: i.Owner, PerMinute: perMinute}
 	secret, err := o.store.Secret(ctx, i, SecretSigning)
 	if task.CodeOf(err) == task.CodeIntegrationNotConfigured {
 		return a, &task.Error{Code: task.CodeIntegrationNotConfigured, Message: err.Error(), Help: &task.Help{IntegrationName: i.Name}, Err: err}

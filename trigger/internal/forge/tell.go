@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
@@ -162,6 +163,15 @@ func joined(parts ...string) string {
 func Harmless(text string) string {
 	text = strings.ReplaceAll(text, "<!--", "&lt;!--")
 	return strings.ReplaceAll(text, "@", "@\u2060")
+}
+
+// MaxTitle bounds the title of a run.
+const MaxTitle = 200 // bytes
+
+// Title makes what is written at a forge the title of a run: one line, cut.
+func Title(text string) string {
+	blank := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	return task.CutReason(strings.Join(strings.FieldsFunc(text, blank), " "), MaxTitle)
 }
 
 // Cut shortens a text to so many bytes and says so.

@@ -1,7 +1,9 @@
 package forge_test
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"gotest.tools/v3/assert"
 
@@ -29,4 +31,11 @@ func TestLateNews(t *testing.T) {
 	assert.Assert(t, forge.Newer(body, mark, 69))
 	assert.Assert(t, !forge.Newer(body, mark, 70))
 	assert.Assert(t, !forge.Newer(mark+"\n**Done.**", mark, 1), "one of an older version")
+}
+
+// TestTitle is one line, whatever is written, and has a limit.
+func TestTitle(t *testing.T) {
+	assert.Equal(t, forge.Title(" a/b#7:\tmend\n\x00the\x1b parser "), "a/b#7: mend the parser")
+	long := forge.Title(strings.Repeat("é", 200))
+	assert.Assert(t, len(long) <= 200 && utf8.ValidString(long), "%d bytes", len(long))
 }
