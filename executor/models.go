@@ -23,6 +23,10 @@ type Models struct {
 	Auto map[string][]string `json:"auto,omitempty"`
 	// Disabled are ids that no run may use; a trailing * matches any rest.
 	Disabled []string `json:"disabled,omitempty"`
+	// Embeddings is the id of a model that gives vectors of texts, at a provider
+	// of the openai wire: pieces of the repositories are sent to it, for
+	// search_codebase. No agent can work with it. Default: none, and nothing is sent.
+	Embeddings string `json:"embeddings,omitempty"`
 }
 
 // ModelProvider is one endpoint that serves models.
@@ -76,6 +80,9 @@ func (m Models) Validate(field string) error {
 				return task.Invalid(fmt.Sprintf("%s.providers[%d].fallback", field, i), "%q is no provider of the %s wire, which is what %q speaks", f.Provider, p.Wire, p.Name)
 			}
 		}
+	}
+	if m.Embeddings != "" && !m.Embeds() {
+		return task.Invalid(field+".embeddings", "no provider of the openai wire lists %q; add it to the models of one", m.Embeddings)
 	}
 	for auto := range m.Auto {
 		if _, ok := catalog.AutoModelOf(auto); !ok {
@@ -154,9 +161,16 @@ func matches(pattern, id string) bool {
 	return pattern == id
 }
 
-// Off reports whether the operator has switched a model off.
+// Embeds reports whether there is a model for embeddings, and a provider that
+// may have it.
+func (m Models) Embeds() bool {
+	return m.Embeddings != "" && slices.ContainsFunc(m.Providers, func(p ModelProvider) bool { return p.Wire == catalog.WireOpenAI && p.Serves(m.Embeddings) })
+}
+
+// Off reports whether no run may work with a model: the operator has switched
+// it off, or it is the one for embeddings.
 func (m Models) Off(id string) bool {
-	return slices.ContainsFunc(m.Disabled, func(pattern string) bool { return matches(pattern, id) })
+	return id != "" && id == m.Embeddings || slices.ContainsFunc(m.Disabled, func(pattern string) bool { return matches(pattern, id) })
 }
 
 // ModelChoice is the model of a run.
@@ -179,6 +193,9 @@ func (m Models) Choose(field, asked string, wires []string) (ModelChoice, error)
 	}
 	if auto, ok := catalog.AutoModelOf(cmp.Or(asked, catalog.Auto)); ok && !m.listed(asked) {
 		return m.choose(field, auto.ID, wires)
+	}
+	if asked == m.Embeddings && asked != "" {
+		return ModelChoice{}, task.Invalid(field, "the model %q gives embeddings, with which no agent can work; use %s", asked, m.instead(wires))
 	}
 	if m.Off(asked) {
 		return ModelChoice{}, task.Invalid(field, "the operator of this server has switched the model %q off; use %s", asked, m.instead(wires))

@@ -26,6 +26,9 @@ func TestChoose(t *testing.T) {
 	chained.Auto = map[string][]string{"auto": {"claude-opus-4-5", "gpt-5", "claude-haiku-4-5"}, "auto-efficient": {"gone", "gpt-5-nano", "gpt-5-mini"}}
 	off := threeVendors()
 	off.Disabled = []string{"claude-sonnet-*"}
+	embeds := threeVendors()
+	embeds.Embeddings = "text-embedding-3-small"
+	embeds.Providers[2].Models = []string{"text-embedding-3-small", "gpt-mine"}
 	automatic := threeVendors()
 	automatic.Default = "auto-efficient"
 	tests := []struct {
@@ -49,6 +52,8 @@ func TestChoose(t *testing.T) {
 		{"the default is automatic", automatic, "oz", "", "anthropic claude-haiku-4-5", ""},
 		{"the default is off", off, "oz", "", "openai gpt-5.1", ""},
 		{"off by name", off, "oz", "claude-sonnet-4-5", "switched the model", ""},
+		{"no agent works with embeddings", embeds, "codex", "text-embedding-3-small", "gives embeddings, with which no agent can work; use gpt-mine", ""},
+		{"nor is it taken for want of another", embeds, "codex", "auto", "openai gpt-mine", ""},
 		{"any id", threeVendors(), "codex", "gpt-99", "openai gpt-99", ""},
 		{"the agent's wire wins", threeVendors(), "codex", "claude-opus-4-5", "openai claude-opus-4-5", ""}, // "*" serves every id
 		{"mismatch", threeVendors(), "claude", "gemini-2.5-pro", `on the openai wire only, and this agent speaks anthropic; use claude-*`, ""},
@@ -83,13 +88,17 @@ func TestModelsValidate(t *testing.T) {
 	}
 	assert.NilError(t, threeVendors().Validate("models"))
 	for want, m := range map[string]executor.Models{
-		"providers[0].name":      with(func(m *executor.Models) { m.Providers[0].Name = "" }),
-		"two providers":          with(func(m *executor.Models) { m.Providers[1].Name = "anthropic" }),
-		"providers[1].wire":      with(func(m *executor.Models) { m.Providers[1].Wire = "grpc" }),
-		"providers[2].models":    with(func(m *executor.Models) { m.Providers[2].Models = nil }),
-		"neither an id":          with(func(m *executor.Models) { m.Providers[2].Models = []string{"a*b"} }),
-		"providers[0].prices":    with(func(m *executor.Models) { m.Providers[0].Prices = []catalog.Price{{}} }),
-		"providers[0].fallback":  with(func(m *executor.Models) { m.Providers[0].Fallback = []executor.ModelTarget{{Provider: "openai"}} }),
+		"providers[0].name":     with(func(m *executor.Models) { m.Providers[0].Name = "" }),
+		"two providers":         with(func(m *executor.Models) { m.Providers[1].Name = "anthropic" }),
+		"providers[1].wire":     with(func(m *executor.Models) { m.Providers[1].Wire = "grpc" }),
+		"providers[2].models":   with(func(m *executor.Models) { m.Providers[2].Models = nil }),
+		"neither an id":         with(func(m *executor.Models) { m.Providers[2].Models = []string{"a*b"} }),
+		"providers[0].prices":   with(func(m *executor.Models) { m.Providers[0].Prices = []catalog.Price{{}} }),
+		"providers[0].fallback": with(func(m *executor.Models) { m.Providers[0].Fallback = []executor.ModelTarget{{Provider: "openai"}} }),
+		"models.embeddings": with(func(m *executor.Models) {
+			m.Embeddings = "text-embedding-3-small"
+			m.Providers[2].Models = []string{"gpt-*"}
+		}),
 		"is no automatic id":     with(func(m *executor.Models) { m.Auto = map[string][]string{"best": nil} }),
 		"is no provider of the ": with(func(m *executor.Models) { m.Providers[0].Fallback = []executor.ModelTarget{{Provider: "nobody"}} }),
 	} {

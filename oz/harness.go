@@ -106,6 +106,7 @@ func withOwnKey(m executor.Models, k harnessKey, name, key, baseURL string) exec
 	m.Providers = []executor.ModelProvider{{Name: "secret " + name, Wire: k.wire, BaseURL: baseURL, APIKey: executor.Sensitive(key),
 		Models: []string{"*"}, PublicOnly: true}}
 	m.Default = ""
+	m.Embeddings = "" // the key is for the agent's work
 	return m
 }
 

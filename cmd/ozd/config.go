@@ -77,6 +77,9 @@ type config struct {
 	AutoModels map[string][]string `yaml:"auto_models"`
 	// DisabledModels are ids that no run may use; a trailing * is any rest.
 	DisabledModels []string `yaml:"disabled_models"`
+	// Embeddings is the id of a model to which pieces of repositories are sent,
+	// so that agents can search them by meaning.
+	Embeddings string `yaml:"embeddings"`
 	// PrivateModelEndpoints lets teams' own endpoints be at private addresses.
 	PrivateModelEndpoints bool         `yaml:"private_model_endpoints"`
 	Limits                limitsConfig `yaml:"limits"`
@@ -282,24 +285,32 @@ func (c *config) limits() task.Limits {
 func (c *config) models(env modelenv.Lookup) (executor.Models, error) {
 	if len(c.Models) == 0 {
 		m, err := modelenv.Providers(env)
-		m.Default, m.Auto, m.Disabled = cmp.Or(c.Model, m.Default), c.AutoModels, c.DisabledModels
-		return m, err
+		m.Default, m.Auto, m.Disabled, m.Embeddings = cmp.Or(c.Model, m.Default), c.AutoModels, c.DisabledModels, c.Embeddings
+		return m, cmp.Or(err, c.checkEmbeddings(m))
 	}
-	m := executor.Models{Default: c.Model, Auto: c.AutoModels, Disabled: c.DisabledModels}
+	m := executor.Models{Default: c.Model, Auto: c.AutoModels, Disabled: c.DisabledModels, Embeddings: c.Embeddings}
 	for i, p := range c.Models {
 		provider, err := p.provider(env)
 		if err != nil {
 			return m, fmt.Errorf("models[%d]: %w", i, err)
 		}
 		m.Providers = append(m.Providers, provider)
-		if m.Default == "" && !strings.HasSuffix(p.Models[0], "*") {
+		if m.Default == "" && !strings.HasSuffix(p.Models[0], "*") && p.Models[0] != c.Embeddings {
 			m.Default = p.Models[0]
 		}
 	}
 	if m.Default == "" {
 		return m, errors.New("model: name the default model, since the providers list only patterns")
 	}
-	return m, m.Validate("models")
+	return m, cmp.Or(c.checkEmbeddings(m), m.Validate("models"))
+}
+
+// checkEmbeddings names the setting as the file has it.
+func (c *config) checkEmbeddings(m executor.Models) error {
+	if c.Embeddings != "" && !m.Embeds() {
+		return fmt.Errorf("embeddings: no provider of the openai wire lists %q; add it to the models of one", c.Embeddings)
+	}
+	return nil
 }
 
 func (p modelConfig) provider(env modelenv.Lookup) (executor.ModelProvider, error) {

@@ -50,6 +50,7 @@ All settings of the file, with their defaults:
     max_attempts: 0               # executions in a row that may be lost before a run ends as ERROR; 0 is 3
     repository_base: https://github.com  # put before owner/name
     no_code_index: false          # make no index of repositories for agents to search
+    embeddings: ""                # model that is sent pieces of repositories, for search by meaning; none is off
     model: ""                     # default model; else the first that a provider names
     models: []                    # providers: see the example
     auto_models: {}               # what auto, auto-efficient, auto-genius and auto-open stand for: see the example

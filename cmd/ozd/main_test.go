@@ -231,6 +231,8 @@ func TestMistakes(t *testing.T) {
 		{name: "queue", file: "max_waiting: 0", want: "max_waiting: 0, must be at least 1"},
 		{name: "wait", args: []string{"--store-wait", "-1s"}, want: "store_wait: must not be negative"},
 		{name: "wait's type", env: []string{"OZ_STORE_WAIT=soon"}, want: `OZ_STORE_WAIT: "soon" is not a duration such as 30s`},
+		{name: "embeddings", file: "embeddings: embed-1\nmodel: m\nmodels: [{name: a, wire: openai, models: [m, gpt-*]}]", want: `embeddings: no provider of the openai wire lists "embed-1"`},
+		{name: "embeddings on another wire", file: "embeddings: embed-1\nmodel: m\nmodels: [{name: a, wire: anthropic, models: [m, embed-*]}]", want: `embeddings: no provider of the openai wire lists "embed-1"`},
 		{name: "lease", file: "lease: -1s", want: "lease: must not be negative"},
 		{name: "run links", args: []string{"--run-links", "all"}, want: `run_links: "all" is none of off, accounts, guests`},
 		{name: "log level", args: []string{"--log-level", "loud"}, want: `log_level: "loud" is none of debug, info, warn, error`},

@@ -52,6 +52,9 @@ type Options struct {
 	Dir string
 	// Key names the repository among those in Dir. Default: its directory.
 	Key string
+	// Embeddings lets Find search by meaning, too, once Embed was called.
+	// Default: nil, nothing is sent anywhere.
+	Embeddings *Embeddings
 }
 
 // Repository is the index of one working tree. Safe for concurrent use.
@@ -65,6 +68,7 @@ type Repository struct {
 	err   error // why there is no index; set before ready is closed
 
 	ignored map[string]bool // set by prepare
+	means   *meaning        // nil without Options.Embeddings
 
 	mu    sync.Mutex
 	x     *index
@@ -84,6 +88,9 @@ func Open(g *git.Git, dir string, opts *Options) *Repository {
 		r.opts = *opts
 	}
 	r.opts.Key = cmp.Or(r.opts.Key, dir)
+	if r.opts.Embeddings != nil {
+		r.means = &meaning{to: r.opts.Embeddings.withDefaults(), files: map[string][]piece{}, known: map[pieceID]vector{}}
+	}
 	return r
 }
 

@@ -35,7 +35,7 @@
 // as GOOGLE_GEMINI_BASE_URL). Behind them are
 //
 //	POST /anthropic/v1/messages, /anthropic/v1/messages/count_tokens
-//	POST /openai/v1/responses, /openai/v1/chat/completions
+//	POST /openai/v1/responses, /openai/v1/chat/completions, /openai/v1/embeddings
 //	POST /gemini/VERSION/models/MODEL:METHOD, where VERSION is v1beta, v1 or
 //	     v1alpha and METHOD generateContent, streamGenerateContent or countTokens
 //	GET  /anthropic/v1/models, /openai/v1/models, /gemini/VERSION/models: what

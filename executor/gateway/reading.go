@@ -149,7 +149,7 @@ func (r *reading) readWhole(body []byte) {
 		var resp responsesDocument
 		r.decode(body, &resp)
 		r.response(resp)
-	case ChatCompletions:
+	case ChatCompletions, Embeddings: // the usage of both has prompt_tokens
 		r.chatDocument(body)
 	case GenerateContent:
 		r.geminiWhole(body)

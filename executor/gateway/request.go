@@ -43,6 +43,9 @@ func parseRequest(op operation, body []byte) (*modelRequest, error) {
 	if r.model == "" {
 		return nil, errors.New("model: required")
 	}
+	if r.api == Embeddings {
+		return r, nil // never a stream, and nothing is generated
+	}
 	if err := r.read("stream", &r.stream); err != nil {
 		return nil, err
 	}
@@ -187,6 +190,9 @@ const maxCount = 100_000_000
 // is refused by the provider, free of charge (pictures are many bytes and few tokens).
 func (r *modelRequest) estimate(price catalog.Price) Usage {
 	input := int64(len(r.body)/bytesPerToken) + 1
+	if r.api == Embeddings { // the context window is that of each text, not of all
+		return Usage{Input: min(input, maxCount)}
+	}
 	output := r.maxOutput
 	if output == 0 {
 		output = price.MaxOutput

@@ -14,7 +14,7 @@ type Wire string
 const (
 	// Anthropic is the Messages API.
 	Anthropic Wire = "anthropic"
-	// OpenAI is the Responses and the Chat Completions API.
+	// OpenAI is the Responses, the Chat Completions and the Embeddings API.
 	OpenAI Wire = "openai"
 	// Gemini is the Gemini API (generateContent).
 	Gemini Wire = "gemini"
@@ -43,6 +43,8 @@ const (
 	CountTokens     API = "count_tokens"
 	Responses       API = "responses"
 	ChatCompletions API = "chat_completions"
+	// Embeddings is OpenAI's, which many servers have as well.
+	Embeddings API = "embeddings"
 	// GenerateContent is Gemini's generateContent and streamGenerateContent.
 	GenerateContent API = "generate_content"
 	// GeminiCountTokens is Gemini's countTokens.
@@ -96,6 +98,8 @@ func operationOf(u *url.URL) (operation, bool) {
 		return operation{api: Responses, path: "/responses"}, true
 	case "/openai/v1/chat/completions":
 		return operation{api: ChatCompletions, path: "/chat/completions"}, true
+	case "/openai/v1/embeddings":
+		return operation{api: Embeddings, path: "/embeddings"}, true
 	}
 	return geminiOperation(u)
 }

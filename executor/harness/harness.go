@@ -221,7 +221,7 @@ type Trouble struct {
 
 // Note takes a call; it is for gateway.Options.OnCall.
 func (t *Trouble) Note(c gateway.Call) {
-	if c.API == gateway.CountTokens || c.Class == gateway.ClassCancelled {
+	if c.API == gateway.CountTokens || c.API == gateway.Embeddings || c.Class == gateway.ClassCancelled {
 		return // says nothing about the model
 	}
 	err := c.Err()

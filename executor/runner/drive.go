@@ -39,8 +39,9 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	ready := make(chan gateway.Endpoint, 1)
 	failedToServe := make(chan error, 1)
 	serving.Go(func() { failedToServe <- gw.Run(gatewayCtx, func(at gateway.Endpoint) { ready <- at }) })
+	var at gateway.Endpoint
 	select {
-	case at := <-ready:
+	case at = <-ready:
 		model.BaseURL, model.Token = strings.TrimSuffix(at.AnthropicURL, "/anthropic"), executor.Sensitive(at.Token)
 	case err := <-failedToServe:
 		return x.reportError(ctx, fmt.Errorf("open the model gateway: %w", err))
@@ -49,7 +50,7 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 		return x.reportError(ctx, err)
 	}
 	model.LastError = x.trouble.Err
-	indexed, stopIndexing := x.index(ctx, ws)
+	indexed, stopIndexing := x.index(ctx, ws, x.embeddings(at, prices, len(ws.repos)))
 	defer stopIndexing()
 	skills := x.skillsAtHand(ws)
 	s := x.session(ws, model, tools.SearchCodebase(indexed), tools.Skills(skills))
@@ -183,6 +184,10 @@ func (x *execution) recordCall(ctx context.Context, c gateway.Call) {
 	payloads := []task.Payload{}
 	if r := x.usage(c); r.Calls > 0 || r.CallID != "" {
 		payloads = append(payloads, r)
+	}
+	if c.API == gateway.Embeddings { // what goes wrong ends nothing; the search says it
+		_ = x.journal.Post(ctx, payloads...)
+		return
 	}
 	for _, a := range c.Attempts {
 		if a.Wait > 0 {

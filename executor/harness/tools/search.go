@@ -61,10 +61,13 @@ func searchCodebase(s *harness.Session, list []Codebase) harness.Tool {
 func lookEverywhere(ctx context.Context, s *harness.Session, list []Codebase, query string, limit int) (harness.ToolAnswer, error) {
 	patience, cancel := context.WithTimeout(ctx, indexPatience)
 	defer cancel()
-	var out strings.Builder
+	var out, notes strings.Builder
 	count := 0
 	for _, c := range list {
-		hits, err := c.Index.Search(patience, query, limit)
+		found, err := c.Index.Find(patience, query, limit)
+		if found.Note != "" {
+			fmt.Fprintf(&notes, "(%s: %s.)\n", shownPath(s, c.Dir), found.Note)
+		}
 		if ctx.Err() != nil {
 			return harness.ToolAnswer{}, context.Cause(ctx)
 		}
@@ -74,14 +77,15 @@ func lookEverywhere(ctx context.Context, s *harness.Session, list []Codebase, qu
 		case err != nil:
 			fmt.Fprintf(&out, "%s: cannot be searched (%v); use grep.\n", shownPath(s, c.Dir), err)
 		}
-		for _, h := range hits {
+		for _, h := range found.Hits {
 			count++
 			writeHit(&out, shownPath(s, filepath.Join(c.Dir, filepath.FromSlash(h.Path))), h)
 		}
 	}
-	if out.Len() == 0 {
-		out.WriteString("Nothing was found. Try other words, or grep.")
+	if count == 0 && out.Len() == 0 {
+		out.WriteString("Nothing was found. Try other words, or grep.\n")
 	}
+	out.WriteString(notes.String())
 	return harness.ToolAnswer{Text: out.String(), Output: map[string]any{"places": count}}, nil
 }
 
