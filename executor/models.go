@@ -25,7 +25,9 @@ type Models struct {
 	Disabled []string `json:"disabled,omitempty"`
 	// Embeddings is the id of a model that gives vectors of texts, at a provider
 	// of the openai wire: pieces of the repositories are sent to it, for
-	// search_codebase. No agent can work with it. Default: none, and nothing is sent.
+	// search_codebase. The first such provider that serves it gets them, a team's
+	// own endpoint before the operator's. No agent can work with it, and runs with
+	// a key of their own have none. Default: none, and nothing is sent.
 	Embeddings string `json:"embeddings,omitempty"`
 }
 

@@ -97,3 +97,30 @@ func BenchmarkSearch(b *testing.B) {
 		return err
 	}))
 }
+
+// BenchmarkNearest ranks as many pieces as a repository may have, with vectors
+// of a usual size.
+func BenchmarkNearest(b *testing.B) {
+	const dimensions = 1536
+	r := rand.New(rand.NewPCG(1, 2))
+	unit := func() []float32 {
+		v := make([]float64, dimensions)
+		for i := range v {
+			v[i] = r.NormFloat64()
+		}
+		out, err := unitOf(v)
+		assert.NilError(b, err)
+		return out
+	}
+	m := &meaning{dimensions: dimensions, files: map[string][]piece{}, known: map[pieceID]vector{}}
+	for i := range MaxPieces {
+		id := pieceID{byte(i), byte(i >> 8)}
+		m.files[fmt.Sprintf("f%d.go", i/10)] = append(m.files[fmt.Sprintf("f%d.go", i/10)], piece{id: id})
+		m.known[id] = newVector(unit())
+	}
+	query := unit()
+	for b.Loop() {
+		_, err := m.nearest(query)
+		assert.NilError(b, err)
+	}
+}
