@@ -132,7 +132,7 @@ func (s *server) listRuns(ctx context.Context, in listInput) (listOutput, error)
 			return listOutput{}, err
 		}
 	}
-	page, err := s.svc.List(ctx, q)
+	page, err := s.of(ctx).List(ctx, q)
 	if err != nil {
 		return listOutput{}, err
 	}
@@ -151,7 +151,7 @@ type runInput struct {
 }
 
 func (s *server) getRun(ctx context.Context, in runInput) (runItem, error) {
-	t, err := s.svc.Get(ctx, task.ID(in.RunID))
+	t, err := s.of(ctx).Get(ctx, task.ID(in.RunID))
 	if err != nil {
 		return runItem{}, err
 	}
@@ -186,7 +186,7 @@ func (s *server) startRun(ctx context.Context, in startInput) (runItem, error) {
 	if in.MaxCostUSD != 0 || in.MaxMinutes != 0 {
 		r.Config.Limits = &task.Limits{MaxCostUSD: in.MaxCostUSD, MaxMinutes: in.MaxMinutes}
 	}
-	t, err := s.svc.Submit(ctx, r)
+	t, err := s.of(ctx).Submit(ctx, r)
 	if err != nil {
 		return runItem{}, err
 	}
@@ -200,14 +200,14 @@ type steerInput struct {
 }
 
 func (s *server) steerRun(ctx context.Context, in steerInput) (runItem, error) {
-	if err := s.svc.FollowUp(ctx, task.ID(in.RunID), oz.Message{Text: in.Message, Mode: task.Mode(in.Mode)}); err != nil {
+	if err := s.of(ctx).FollowUp(ctx, task.ID(in.RunID), oz.Message{Text: in.Message, Mode: task.Mode(in.Mode)}); err != nil {
 		return runItem{}, err
 	}
 	return s.getRun(ctx, runInput{in.RunID})
 }
 
 func (s *server) cancelRun(ctx context.Context, in runInput) (runItem, error) {
-	if err := s.svc.Cancel(ctx, task.ID(in.RunID)); err != nil {
+	if err := s.of(ctx).Cancel(ctx, task.ID(in.RunID)); err != nil {
 		return runItem{}, err
 	}
 	return s.getRun(ctx, in)
@@ -255,7 +255,7 @@ func (s *server) watchRun(ctx context.Context, in watchInput) (watchOutput, erro
 	if err != nil && (watching.Err() == nil || ctx.Err() != nil) {
 		return watchOutput{}, err
 	}
-	t, err := s.svc.Get(ctx, task.ID(in.RunID))
+	t, err := s.of(ctx).Get(ctx, task.ID(in.RunID))
 	if err != nil {
 		return watchOutput{}, err
 	}
@@ -267,7 +267,7 @@ func (s *server) watchRun(ctx context.Context, in watchInput) (watchOutput, erro
 // says that there may be more at once.
 func (s *server) collect(ctx context.Context, cancel func(), in watchInput, limit int, out *watchOutput) (full bool, err error) {
 	size := 0
-	for e, err := range s.svc.Watch(ctx, task.ID(in.RunID), in.After) {
+	for e, err := range s.of(ctx).Watch(ctx, task.ID(in.RunID), in.After) {
 		if err != nil {
 			return false, err
 		}

@@ -50,11 +50,11 @@ type textOutput struct {
 }
 
 func (s *server) transcript(ctx context.Context, in transcriptInput) (textOutput, error) {
-	return part(in.Offset, in.Limit, func(w io.Writer) error { return s.svc.Transcript(ctx, task.ID(in.RunID), w, "markdown") })
+	return part(in.Offset, in.Limit, func(w io.Writer) error { return s.of(ctx).Transcript(ctx, task.ID(in.RunID), w, "markdown") })
 }
 
 func (s *server) artifact(ctx context.Context, in artifactInput) (textOutput, error) {
-	out, err := part(in.Offset, in.Limit, func(w io.Writer) error { return s.svc.Download(ctx, in.UID, w) })
+	out, err := part(in.Offset, in.Limit, func(w io.Writer) error { return s.of(ctx).Download(ctx, in.UID, w) })
 	if err == nil && (!utf8.ValidString(out.Text) || strings.ContainsRune(out.Text, 0)) {
 		return textOutput{}, task.Invalid("artifact_uid", "artifact %q is no text; download it with `oz artifact download` or from the web page of its run", in.UID)
 	}

@@ -19,10 +19,10 @@ import (
 // newMCP makes the handler of the Model Context Protocol. It keeps no sessions,
 // so that any replica can answer any request.
 func (h *Handler) newMCP() http.Handler {
-	schemas := mcp.NewSchemaCache()
-	return mcp.NewStreamableHTTPHandler(func(r *http.Request) *mcp.Server {
-		return mcpserver.New(runs{callOf(r.Context()).client}, &mcpserver.Options{Logger: h.opts.Logger, Schemas: schemas})
-	}, &mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, PropagateRequestCancellation: true,
+	// One server for all: without sessions each request is a connection of its
+	// own, whose context keeps the values of the request's, and so the caller.
+	server := mcpserver.NewShared(func(ctx context.Context) mcpserver.Service { return runs{callOf(ctx).client} }, &mcpserver.Options{Logger: h.opts.Logger})
+	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, PropagateRequestCancellation: true,
 		// A page that was rebound to this address has no key to send.
 		DisableLocalhostProtection: true})
 }

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"golang.org/x/sync/errgroup"
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
 
@@ -199,6 +201,44 @@ func TestMCPRefusals(t *testing.T) {
 		assert.Assert(t, a.Status < 500, "%d", a.Status)
 	}
 	assert.Equal(t, e.Call(transporttest.AdminKey, http.MethodGet, "/api/v1/mcp", nil).Status, http.StatusMethodNotAllowed)
+}
+
+// TestMCPCallersApart: callers at the same time get what is theirs, each by
+// the rights of its own request.
+func TestMCPCallersApart(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	var mine [2]mcpRun
+	keys := [2]string{transporttest.AdminKey, e.Outsider}
+	var sessions [2]*mcp.ClientSession
+	for i, key := range keys {
+		s, err := mcpClient(t, e, key)
+		assert.NilError(t, err)
+		assert.NilError(t, tool(t, s, "start_run", object{"prompt": "work of " + strconv.Itoa(i)}, &mine[i]))
+		sessions[i] = s
+	}
+	ask := func(i int) error {
+		res, err := sessions[i].CallTool(t.Context(), &mcp.CallToolParams{Name: "get_run", Arguments: object{"run_id": mine[i].ID}})
+		if err != nil || res.IsError {
+			return fmt.Errorf("caller %d does not get its run: %v %+v", i, err, res)
+		}
+		res, err = sessions[i].CallTool(t.Context(), &mcp.CallToolParams{Name: "get_run", Arguments: object{"run_id": mine[1-i].ID}})
+		if err != nil || !res.IsError {
+			return fmt.Errorf("caller %d gets the other's run: %v", i, err)
+		}
+		return nil
+	}
+	var asking errgroup.Group
+	for n := range 8 {
+		asking.Go(func() error {
+			for range 10 {
+				if err := ask(n % 2); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	assert.NilError(t, asking.Wait())
 }
 
 // TestMCPWatchWaits: a call waits for the first event, and no longer than asked.
