@@ -144,6 +144,30 @@ func TestKeys(t *testing.T) {
 	assert.Equal(t, tab.Path(), "/schedules", "single keys are off")
 }
 
+// TestFocusStays: a button that works for a while keeps the focus of who presses
+// it by keyboard, and acts once; a run that is opened takes the focus.
+func TestFocusStays(t *testing.T) {
+	e := browser.Start(t, nil)
+	house := e.Furnish(t)
+	tab := e.Open(t, "/schedules/"+house.Schedule, nil)
+	// The answer waits until the test has looked.
+	browser.Eval[bool](tab, `(() => { window.sent = 0; const f = window.fetch; window.fetch = (a, ...rest) => String(a).endsWith("/pause") ? (sent++, new Promise((r) => { window.answer = () => r(f(a, ...rest)); })) : f(a, ...rest); return true; })()`)
+	tabTo(tab, "Pause")
+	tab.Press(kb.Enter)
+	tab.Wait(`window.answer && document.activeElement?.getAttribute("aria-busy") === "true"`)
+	tab.Press(kb.Enter)
+	browser.Eval[bool](tab, `new Promise((r) => requestAnimationFrame(() => setTimeout(() => r(true))))`) // by then a browser has taken the focus from what cannot have it
+	assert.Equal(t, tab.Focused(), "Pause")
+	browser.Eval[bool](tab, `(answer(), true)`)
+	tab.Wait(`document.activeElement?.innerText?.trim() === "Enable" && !document.querySelector('[aria-busy="true"]')`)
+	assert.Equal(t, browser.Eval[int](tab, "sent"), 1)
+
+	tab.Goto("/runs")
+	tabTo(tab, "Rename the table invoices to bills.")
+	tab.Press(kb.Enter)
+	tab.Wait(`location.pathname.startsWith("/runs/") && document.activeElement?.tagName === "H1"`)
+}
+
 // TestTheme: the choice wins over the system's, and is kept.
 func TestTheme(t *testing.T) {
 	e := browser.Start(t, nil)

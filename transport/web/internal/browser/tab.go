@@ -263,7 +263,7 @@ func (tab *Tab) ClickName(name string) {
 // presses the mouse in its middle.
 func (tab *Tab) clickAt(expression string) {
 	tab.t.Helper()
-	at := "(() => { const e = " + expression + `; if (!e || e.disabled || !e.checkVisibility()) return null; e.scrollIntoView({ block: "center", behavior: "instant" });
+	at := "(() => { const e = " + expression + `; if (!e || e.disabled || e.ariaDisabled === "true" || !e.checkVisibility()) return null; e.scrollIntoView({ block: "center", behavior: "instant" });
 		const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2, top = document.elementFromPoint(x, y);
 		return r.width && top && (e.contains(top) || top.contains(e) || top.labels === undefined && top.closest("label")?.contains(e)) ? [x, y] : null; })()`
 	tab.Wait(at)

@@ -58,16 +58,19 @@ export const Icon = ({ name, size = 18 }) => html`<svg class="icon" width=${size
   stroke-linecap="round" stroke-linejoin="round" aria-hidden="true" focusable="false"><path d=${icons[name]} /></svg>`;
 
 // Button. kind: primary, quiet, danger. An async onClick keeps it busy until it
-// is done, and shows its failure as a toast.
+// is done, and shows its failure as a toast. What is busy does nothing but is not
+// disabled: that would take the focus from who has pressed it by keyboard.
 export function Button({ kind = '', icon, busy, children, onClick, type = 'button', label, ...rest }) {
   const [working, set] = useState(false);
-  const click = onClick && (async (e) => {
-    const r = onClick(e);
+  const held = Boolean(busy || working);
+  const click = async (e) => {
+    if (held) { e.preventDefault(); return; }
+    const r = onClick?.(e);
     if (!r?.then) return;
     set(true);
     try { await r; } catch (err) { toast(err.message, 'bad'); } finally { set(false); }
-  });
-  return html`<button type=${type} class=${`button ${kind} ${children ? '' : 'only-icon'}`} aria-label=${label} title=${label} aria-busy=${busy || working} disabled=${rest.disabled || busy || working} ...${rest} onClick=${click}>
+  };
+  return html`<button type=${type} class=${`button ${kind} ${children ? '' : 'only-icon'}`} aria-label=${label} title=${label} aria-busy=${held} aria-disabled=${held || undefined} ...${rest} onClick=${click}>
     ${icon && html`<${Icon} name=${icon} />`}${children}</button>`;
 }
 

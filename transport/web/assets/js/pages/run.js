@@ -58,6 +58,8 @@ function Run({ id }) {
   }, [log?.state]);
   useEffect(() => { if (log?.state === 'ended' && run && (run.oz?.last_seq ?? 0) > log.tail.last) log.again(); }, [run?.oz?.last_seq, log?.state]);
   useTitle(run ? `${run.title || 'Run'}` : '');
+  // The heading comes with the run, after the shell has looked for it.
+  useEffect(() => { if (document.activeElement === document.body) document.querySelector('main h1')?.focus({ preventScroll: true }); }, [Boolean(run || error)]);
 
   if (!run) return error ? html`<div class="page"><h1 tabindex="-1" class="sr">Run</h1><${Failure} error=${error} retry=${error.status === 404 || error.status === 403 ? undefined : load} /></div>` : html`<div class="page"><${Loading} rows=${8} /></div>`;
   const live = !ended(run.state) && run.state !== 'BLOCKED';
