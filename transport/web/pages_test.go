@@ -27,7 +27,7 @@ func routes(t *testing.T) []string {
 	return list
 }
 
-// addresses fills the parameters of a route in; "" when there is nothing of
+// address fills the parameters of a route in; "" when there is nothing of
 // the kind.
 func address(route string, h *browser.House) string {
 	for pattern, real := range map[string]string{"/runs/:id": "/runs/" + string(h.Runs[task.StateSucceeded]), "/schedules/:id": "/schedules/" + h.Schedule,

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,4 +61,43 @@ func TestScripts(t *testing.T) {
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	assert.NilError(t, err, "%s", out)
+}
+
+// TestScriptsHaveNoDeadNames: there is no build step that would leave out what
+// nobody uses. Each name that a script imports is used there, and each that it
+// exports is used elsewhere.
+func TestScriptsHaveNoDeadNames(t *testing.T) {
+	sources := map[string]string{}
+	for _, pattern := range []string{"assets/js/*.js", "assets/js/*/*.js", "testdata/scripts/*.js", "*_test.go"} {
+		names, err := filepath.Glob(pattern)
+		assert.NilError(t, err)
+		assert.Assert(t, len(names) > 0, pattern)
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			assert.NilError(t, err)
+			sources[name] = string(data)
+		}
+	}
+	words := func(text, name string) int { return len(regexp.MustCompile(`\b`+name+`\b`).FindAllString(text, -1)) }
+	imports, exports := regexp.MustCompile(`(?m)^import \{([^}]*)\}`), regexp.MustCompile(`(?m)^export (?:async )?(?:const|let|function|class) (\w+)`)
+	for file, text := range sources {
+		if !strings.HasPrefix(file, "assets/") {
+			continue
+		}
+		for _, m := range imports.FindAllStringSubmatch(text, -1) {
+			for one := range strings.SplitSeq(m[1], ",") {
+				if fields := strings.Fields(one); len(fields) > 0 { // name, or name as other
+					name := fields[len(fields)-1]
+					assert.Check(t, words(text, name) > 1, "%s imports %s and does nothing with it", file, name)
+				}
+			}
+		}
+		for _, m := range exports.FindAllStringSubmatch(text, -1) {
+			used := false
+			for other, theirs := range sources {
+				used = used || other != file && words(theirs, m[1]) > 0
+			}
+			assert.Check(t, used, "%s exports %s to nobody", file, m[1])
+		}
+	}
 }

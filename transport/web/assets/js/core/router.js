@@ -17,7 +17,7 @@ export function go(path, { replace = false } = {}) {
 export function here() {
   let path = location.pathname;
   if (path.startsWith(base)) path = path.slice(base.length);
-  return { path: path || '/', query: new URLSearchParams(location.search), hash: location.hash.slice(1) };
+  return { path: path || '/', query: new URLSearchParams(location.search) };
 }
 
 // useLocation draws anew when the address changes.

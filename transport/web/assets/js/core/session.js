@@ -4,7 +4,8 @@ import { createContext, useContext } from './html.js';
 
 export const Session = createContext(null);
 
-// useSession gives {me, signOut}: me is what GET /oz/whoami answers.
+// useSession gives {me, reload}: me is what GET /oz/whoami answers. To who came by
+// a link it gives guest, too.
 export const useSession = () => useContext(Session);
 
 export const whoami = () => api.get('/oz/whoami');

@@ -87,9 +87,9 @@ export const State = ({ state }) => html`<${Badge} look=${looks[state] ?? 'dim'}
 export const Badge = ({ look = 'dim', children }) => html`<span class=${`badge ${look}`}><i class="dot" aria-hidden="true"></i>${children}</span>`;
 
 // Time is an age, with the exact time to who hovers or listens.
-export function Time({ at, now }) {
-  const tick = useNow();
-  return at ? html`<time datetime=${at} title=${exact(at)}>${ago(at, now ?? tick)}</time>` : null;
+export function Time({ at }) {
+  const now = useNow();
+  return at ? html`<time datetime=${at} title=${exact(at)}>${ago(at, now)}</time>` : null;
 }
 
 export function Copy({ text, label = 'Copy' }) {

@@ -46,7 +46,7 @@ export function Ranks({ title, rows, format = number, first = 'Name', look = 'ac
 export const share = (n) => n === undefined || n === null ? '–' : `${Math.round(n * 1000) / 10} %`;
 export const dollars = (n) => n === 0 ? '$0' : money(n);
 
-// dayName writes a bucket's start in the zone that it was made in.
+// bucketName writes a bucket's start in the zone that it was made in.
 export function bucketName(start, bucket, zone) {
   const how = bucket === 'hour' ? { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } : { day: 'numeric', month: 'short' };
   return new Date(start).toLocaleString(undefined, { ...how, timeZone: zone });

@@ -3,7 +3,7 @@ import { api, enc } from '../core/api.js';
 import { bytes, exact, plain } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { href, useQuery } from '../core/router.js';
-import { Badge, Button, Dialog, Failure, Loaded, Table, Time, toast, useLoad } from '../core/ui.js';
+import { Badge, Button, Dialog, Loaded, Table, Time, toast, useLoad } from '../core/ui.js';
 import { Filter } from './parts.js';
 
 const outcomes = { waiting: ['wait', 'Waiting'], started: ['good', 'Started a run'], continued: ['good', 'Told a run'], ignored: ['dim', 'Ignored'], held: ['need', 'Held'], duplicate: ['dim', 'Duplicate'], rejected: ['bad', 'Rejected'], failed: ['bad', 'Failed'] };

@@ -56,7 +56,7 @@ export function Owner({ value, onInput, what }) {
     hint=${value ? `Everyone in the team can use ${what}.` : `Only you can use ${what}.`} />`;
 }
 
-// inTeam says whether something new belongs to the team unless asked otherwise.
+// useInTeam says whether something new belongs to the team unless asked otherwise.
 export function useInTeam() { return (useSession().me.teams?.length ?? 0) > 0; }
 
 // Lines edits a list of texts, one a line.

@@ -1,5 +1,5 @@
 // An artifact by itself: a plan with its versions, a file, a screenshot.
-import { html, useState } from '../core/html.js';
+import { html } from '../core/html.js';
 import { api, enc } from '../core/api.js';
 import { ago, bytes, plain } from '../core/format.js';
 import { useQuery } from '../core/router.js';
@@ -16,7 +16,7 @@ export default function ArtifactPage({ params }) {
   const at = d.download_url && new URL(d.download_url, location.href);
   return html`<${Page} title=${title} lead=${html`${artifactName(a.artifact_type)} · <${Time} at=${a.created_at} />${d.size_bytes ? ` · ${bytes(d.size_bytes)}` : ''}${d.filepath ? html` · <code>${plain(d.filepath)}</code>` : ''}`}
     actions=${at ? html`<${LinkButton} icon="download" href=${at.pathname + at.search} data-native download=${d.filename ?? true}>Download<//>` : html`<${Copy} text=${d.content ?? ''} label="Copy as Markdown" />`}>
-    ${a.artifact_type === 'PLAN' ? html`<${Versions} uid=${params.uid} newest=${d.content} />` : html`<${Content} artifact=${a} whole />`}<//>`;
+    ${a.artifact_type === 'PLAN' ? html`<${Versions} uid=${params.uid} />` : html`<${Content} artifact=${a} whole />`}<//>`;
 }
 
 function Versions({ uid }) {

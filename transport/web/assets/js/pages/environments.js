@@ -4,7 +4,7 @@ import { plain, plural } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { newRun } from '../core/newrun.js';
 import { href, useQuery } from '../core/router.js';
-import { Area, Badge, Button, Dialog, Empty, Failure, Form, Input, Loaded, Page, Select, State, Table, Time, toast, useLoad } from '../core/ui.js';
+import { Badge, Button, Dialog, Empty, Failure, Form, Input, Loaded, Page, Select, State, Table, Time, toast, useLoad } from '../core/ui.js';
 import { Delete, Lines, More, NoMatch, Owned, Owner, Search, SecretsField, first, matches, optional, paneHref, tidy, useChoices, useInTeam, usePane } from '../manage/parts.js';
 
 const repoName = (r) => r.owner && r.repo ? `${r.owner}/${r.repo}` : r.url || '';

@@ -1,9 +1,9 @@
 // A run: watch it, steer it, look at what came of it.
-import { html, useCallback, useEffect, useMemo, useRef, useState } from '../core/html.js';
+import { html, useCallback, useEffect, useRef, useState } from '../core/html.js';
 import { api, enc, url } from '../core/api.js';
 import { duration, exact, money, number, plain } from '../core/format.js';
 import { href, useQuery } from '../core/router.js';
-import { Button, Confirm, ended, Empty, Failure, Icon, LinkButton, Loading, State, stateName, Tabs, toast, useLoad, useTitle } from '../core/ui.js';
+import { Button, Confirm, ended, Empty, Failure, LinkButton, Loading, State, stateName, Tabs, toast, useLoad, useTitle } from '../core/ui.js';
 import { Composer } from '../run/composer.js';
 import { AskToEdit, openLink, Presence, Share, takeLink, useRights } from '../run/live.js';
 import { Artifacts, Configuration, History, Overview, Plan, planOf, sourceName, Usage } from '../run/panels.js';

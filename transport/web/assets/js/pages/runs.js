@@ -44,7 +44,7 @@ function Row({ run, now, picked, pick, names }) {
     <div class="when dim"><${Time} at=${run.created_at} /></div></li>`;
 }
 
-// useNames knows the environments by uid; rows do without until then.
+// useEnvironments knows the environments by uid; rows do without until then.
 function useEnvironments() {
   const [names, set] = useState(new Map());
   useEffect(() => {

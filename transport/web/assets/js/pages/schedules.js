@@ -1,7 +1,7 @@
 // Agents that work by the clock.
 import { api, enc } from '../core/api.js';
 import { describe } from '../core/cron.js';
-import { exact, plain } from '../core/format.js';
+import { plain } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { href, useQuery } from '../core/router.js';
 import { Badge, Button, Confirm, Empty, Loaded, Page, Table, Time, toast, useLoad } from '../core/ui.js';

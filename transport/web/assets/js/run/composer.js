@@ -36,15 +36,15 @@ export function Composer({ run, rights, sent, plan, ask }) {
   const approvePlan = () => act(() => api.post(`/oz/runs/${enc(run.run_id)}/plan/approve`, { artifact_uid: plan.uid, ...(text.trim() ? { text } : {}) }));
   if (!rights) return null;
   if (!rights.steer) return html`<div class="composer locked"><${Icon} name="secrets" size=${16} /><p>${rights.guest ? 'You came by a link and may look on.' : 'You may look on. Whoever may edit can write to the agent.'}</p>${ask}</div>`;
-  const over = ended(run.state), approval = q?.kind === 'approval', onlyChoice = approval;
+  const over = ended(run.state), approval = q?.kind === 'approval'; // which takes a choice and nothing else
   const say = over ? 'Follow up: a new execution goes on from here' : answerable ? (q.choices?.length ? 'Say more, or answer in words' : 'Your answer') : run.state === 'BLOCKED' ? 'Take it on with a message' : 'Steer the agent: your message is folded in at its next step';
-  const key = (e) => { if (e.key === 'Enter' && (e.ctrlKey || e.metaKey) && text.trim()) { e.preventDefault(); if (!onlyChoice) send(); } };
-  return html`<form class="composer" aria-label="Write to the agent" onSubmit=${(e) => { e.preventDefault(); if (text.trim() && !onlyChoice) send(); }}>
+  const key = (e) => { if (e.key === 'Enter' && (e.ctrlKey || e.metaKey) && text.trim()) { e.preventDefault(); if (!approval) send(); } };
+  return html`<form class="composer" aria-label="Write to the agent" onSubmit=${(e) => { e.preventDefault(); if (text.trim() && !approval) send(); }}>
     ${q && html`<${Question} q=${q} choose=${choose} busy=${busy} />`}
     ${plan && !approval && html`<div class="ask"><p><strong>The plan waits for your approval.</strong> Read it beside this, change it, or approve it as it is.</p><div class="choices"><${Button} kind="primary" icon="check" disabled=${busy} onClick=${approvePlan}>Approve the plan<//></div></div>`}
     ${error && html`<${Failure} error=${error} />`}
     <div class="composer-row"><textarea ref=${area} rows="1" aria-label=${say} placeholder=${say} value=${text} onInput=${(e) => change(e.target.value)} onKeyDown=${key}></textarea>
-      ${!onlyChoice && html`<${Button} kind="primary" type="submit" icon="send" busy=${busy} disabled=${!text.trim()} aria-keyshortcuts="Control+Enter">${answerable ? 'Answer' : over ? 'Follow up' : 'Send'}<//>`}</div>
+      ${!approval && html`<${Button} kind="primary" type="submit" icon="send" busy=${busy} disabled=${!text.trim()} aria-keyshortcuts="Control+Enter">${answerable ? 'Answer' : over ? 'Follow up' : 'Send'}<//>`}</div>
     <div class="composer-foot dim">${!answerable && html`<label class="mode">Mode <select value=${mode} onChange=${(e) => setMode(e.target.value)}><option value="">as before</option><option value="normal">normal</option><option value="plan">plan first</option><option value="orchestrate">orchestrate</option></select></label>`}
       <span class="hide-phone"><kbd>Ctrl</kbd> <kbd>Enter</kbd> sends</span></div></form>`;
 }
@@ -55,6 +55,6 @@ function Question({ q, choose, busy }) {
   return html`<div class="ask" role="group" aria-label="The agent asks"><div class="ask-text"><${Markdown} text=${q.text} /></div>
     ${q.kind === 'approval' && q.detail && html`<pre class="screen" tabindex="0" aria-label="What is to be approved">${plain(typeof q.detail.command === 'string' ? q.detail.command : JSON.stringify(q.detail, null, 2))}</pre>`}
     ${q.kind === 'runs' && html`<p class="dim">It goes on by itself once ${q.all ? 'all of' : 'one of'} ${q.runs?.length ?? 0} runs ended.</p>`}
-    ${(q.choices ?? []).length > 0 && html`<div class="choices">${q.choices.map((c, i) => html`<${Button} kind=${q.kind === 'approval' && c === 'approve' ? 'primary' : q.kind === 'approval' && c === 'reject' ? 'danger' : i === 0 && q.kind !== 'approval' ? '' : ''} disabled=${busy} onClick=${() => choose(c)}>${plain(name(c))}<//>`)}</div>`}
+    ${(q.choices ?? []).length > 0 && html`<div class="choices">${q.choices.map((c) => html`<${Button} kind=${q.kind !== 'approval' ? '' : c === 'approve' ? 'primary' : c === 'reject' ? 'danger' : ''} disabled=${busy} onClick=${() => choose(c)}>${plain(name(c))}<//>`)}</div>`}
     ${q.expires_at && html`<p class="dim">${q.on_expiry === 'continue' ? 'Without an answer it goes on' : 'Without an answer it fails'} ${ago(q.expires_at)}.</p>`}</div>`;
 }

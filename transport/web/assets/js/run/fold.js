@@ -7,7 +7,7 @@ const quiet = new Set(['turn_ended', 'usage']);
 
 // maxOutput is how much of a tool's output is kept, in characters; the last of
 // it, since that is where a program says how it ended.
-export const maxOutput = 2 << 20;
+const maxOutput = 2 << 20;
 
 // Rows is a stretch of a log as rows. Each row has a key (stable), a seq (its
 // first event), a rev (grows when it changes) and a kind.

@@ -1,10 +1,10 @@
 // The session that people share: who looks on, who may do what, and how one
 // lets others in.
-import { html, useCallback, useEffect, useRef, useState } from '../core/html.js';
+import { html, useCallback, useEffect, useState } from '../core/html.js';
 import { api, enc } from '../core/api.js';
 import { ago, exact, plain } from '../core/format.js';
 import { useSession } from '../core/session.js';
-import { Area, Badge, Button, Copy, Dialog, Failure, Form, Icon, Input, Loading, Select, toast } from '../core/ui.js';
+import { Area, Badge, Button, Copy, Dialog, Failure, Form, Input, Loading, Select, toast } from '../core/ui.js';
 import { who } from './rows.js';
 
 // useRights asks what the reader may do with a run, and again whenever that may

@@ -5,7 +5,7 @@ import { api, enc } from '../core/api.js';
 import { stream } from '../core/sse.js';
 import { Rows } from './fold.js';
 
-export const pageSize = 500;
+const pageSize = 500;
 
 // Log follows a run's log.
 //   changed()      something is different

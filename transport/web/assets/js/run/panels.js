@@ -1,9 +1,9 @@
 // What stands beside the transcript.
-import { html, useEffect, useMemo, useState } from '../core/html.js';
+import { html, useEffect, useState } from '../core/html.js';
 import { api, enc } from '../core/api.js';
 import { ago, bytes, clock, duration, exact, link, money, number, plain, plural } from '../core/format.js';
 import { href } from '../core/router.js';
-import { Area, Badge, Button, Copy, Dialog, Empty, Failure, Form, Icon, Input, Loaded, Loading, State, Time, toast, useLoad } from '../core/ui.js';
+import { Area, Badge, Button, Copy, Dialog, Empty, Form, Icon, Input, Loaded, State, Time, toast, useLoad } from '../core/ui.js';
 import { Away, Markdown } from './markdown.js';
 import { CodeBlock, Json, Long } from './text.js';
 import { Explain } from './explain.js';

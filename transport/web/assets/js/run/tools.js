@@ -12,7 +12,7 @@ const icons = { command: 'terminal', files: 'file', search: 'search', integratio
 const said = { command: 'Command', files: 'Files', search: 'Search', integration: 'Integration', documents: 'Document', computer: 'Computer', review: 'Review', skill: 'Skill' };
 
 // stateOf is how a call stands, as a word and a look.
-export function stateOf(row, live) {
+function stateOf(row, live) {
   if (!row.result) return live ? ['running', 'live'] : ['no result', 'dim'];
   const code = row.result.output?.exit_code;
   if (row.result.state === 'denied') return ['denied', 'need'];
@@ -85,7 +85,7 @@ const maxLines = 400;
 
 // Diff shows changes with the numbers of both sides. What is added or removed
 // has a sign, too, not a colour alone.
-export function Diff({ files }) {
+function Diff({ files }) {
   let left = maxLines;
   return html`<div class="diff">${files.map((f) => {
     const lines = f.lines.slice(0, Math.max(0, left));

@@ -1,7 +1,7 @@
 // The transcript: rows of a log that is followed, with the search, the jump to
 // the newest, and the place that an address names.
 import { html, useCallback, useEffect, useMemo, useRef, useState } from '../core/html.js';
-import { plain, plural } from '../core/format.js';
+import { plural } from '../core/format.js';
 import { useSession } from '../core/session.js';
 import { Button, Failure, Icon, Loading, toast } from '../core/ui.js';
 import { useOnline } from '../core/online.js';

@@ -142,8 +142,6 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
       self.place(); self.look(true);
       return true;
     },
-    following: () => me.follow,
-    drawn: () => me.drawn,
   };
 
   useLayoutEffect(() => {
@@ -178,7 +176,7 @@ export function VList({ rows, rev, row, guess, label, before, after, onStart, on
   }; }, []);
 
   const drawn = [];
-  for (let i = from; i < to; i++) { const r = rows[i]; drawn.push(html`<div class="vrow" key=${r.key} data-key=${r.key} ref=${watch(r.key)}>${row(r, i)}</div>`); }
+  for (let i = from; i < to; i++) { const r = rows[i]; drawn.push(html`<div class="vrow" key=${r.key} data-key=${r.key} ref=${watch(r.key)}>${row(r)}</div>`); }
   return html`<div class=${`vlist ${className}`} ref=${box} onScroll=${self.scrolled} tabindex="0" role="region" aria-label=${label} data-rows=${count}>
     ${before}<div class="vspace" ref=${space}><div class="vwin" ref=${win}>${drawn}</div></div>${after}</div>`;
 }

@@ -31,7 +31,7 @@ function Theme() {
 }
 
 // signOut ends the session and forgets drafts: the browser may be shared.
-export async function signOut() {
+async function signOut() {
   await api.post('/oz/auth/logout');
   forget(['oz-theme', 'oz-keys']);
 }
