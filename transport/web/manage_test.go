@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp/kb"
 	"gotest.tools/v3/assert"
@@ -228,6 +229,7 @@ func TestSecretPages(t *testing.T) {
 	assert.Equal(t, list[0].Name, "DEPLOY_KEY")
 
 	tab.ClickName("Replace DEPLOY_KEY")
+	tab.Wait(control("Value") + "?.checkVisibility()")
 	assert.Equal(t, browser.Eval[string](tab, control("Value")+".value"), "")
 	fill(tab, "Value", "W7pq-Lr4z-Xb1n")
 	tab.ClickName("Save")
@@ -323,7 +325,8 @@ func TestWebhookPages(t *testing.T) {
 	}
 	send(`{"level":"error","text":"<script>alert(1)</script>"}`)
 	send(`{"level":"info"}`)
-	for tab.Count("tbody tr") < 2 {
+	for end := time.Now().Add(browser.Patience); tab.Count("tbody tr") < 2; {
+		assert.Assert(t, time.Now().Before(end), "the log does not show both deliveries")
 		tab.ClickName("Refresh")
 		tab.Settled()
 	}
