@@ -11,6 +11,9 @@ export function ago(time, now = Date.now()) {
 // exact is a time in full, in the reader's own zone.
 export const exact = (time) => time ? new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'long' }) : '';
 
+// ownZone is the reader's time zone.
+export const ownZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+
 // clock is the time of day with seconds.
 export const clock = (time) => time ? new Date(time).toLocaleTimeString(undefined, { hour12: false }) : '';
 

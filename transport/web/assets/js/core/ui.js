@@ -2,6 +2,7 @@
 import { html, useCallback, useEffect, useId, useRef, useState } from './html.js';
 import { ago, exact, plain } from './format.js';
 import { APIError } from './api.js';
+import { title } from './config.js';
 import { onBack } from './online.js';
 
 // ---- data ----
@@ -28,7 +29,7 @@ export function useLoad(load, deps) {
 
 // useTitle names the document.
 export function useTitle(text) {
-  useEffect(() => { document.title = text ? `${plain(text)} · ${document.querySelector('meta[name="oz-title"]').content}` : 'Oz'; }, [text]);
+  useEffect(() => { document.title = text ? `${plain(text)} · ${title}` : title; }, [text]);
 }
 
 // useNow draws anew every so many milliseconds, so that ages stay true.
@@ -92,10 +93,17 @@ export function Time({ at }) {
   return at ? html`<time datetime=${at} title=${exact(at)}>${ago(at, now)}</time>` : null;
 }
 
+// copyText puts a text on the clipboard. A browser has one for pages by https
+// and on this machine only.
+export async function copyText(text) {
+  if (!navigator.clipboard) throw new Error('The browser copies only from pages whose address begins with https: select the text and copy it by hand.');
+  await navigator.clipboard.writeText(text);
+}
+
 export function Copy({ text, label = 'Copy' }) {
   const [done, set] = useState(false);
   return html`<${Button} kind="quiet small" icon=${done ? 'check' : 'copy'} label=${done ? 'Copied' : label} onClick=${async () => {
-    await navigator.clipboard.writeText(text);
+    await copyText(text);
     set(true);
     setTimeout(() => set(false), 1500);
   }} />`;

@@ -2,18 +2,9 @@
 import { api, enc } from '../core/api.js';
 import { html, useState } from '../core/html.js';
 import { Area, Check, Dialog, Form, Input, Select, toast } from '../core/ui.js';
-import { Choices, More, Suggested, first, harnesses, optional, useChoices } from './parts.js';
+import { Choices, More, Suggested, first, harnesses, optional, sharedServers, useChoices, withServers } from './parts.js';
 
 const strategies = [['', 'Default'], ['CREATOR', 'That of who made the run'], ['EXECUTOR', 'Its own']];
-
-// servers of an agent that are shared ones, by their uid; those that are written
-// out in the agent itself stay as they are.
-const shared = (m) => Object.values(m ?? {}).map((s) => s.warp_id).filter(Boolean);
-function withShared(m, uids, names) {
-  const own = Object.entries(m ?? {}).filter(([, s]) => !s.warp_id);
-  const old = Object.fromEntries(Object.entries(m ?? {}).filter(([, s]) => s.warp_id).map(([n, s]) => [s.warp_id, n]));
-  return Object.fromEntries([...own, ...uids.map((u) => [old[u] ?? names.find(([n]) => n === u)?.[1] ?? u, { warp_id: u }])]);
-}
 
 // stores that are chosen keep what they say; new ones are read and written.
 function withStores(old, uids, names) {
@@ -24,7 +15,7 @@ function withStores(old, uids, names) {
 export function AgentForm({ agent, onClose, done }) {
   const [v, set] = useState(() => ({
     name: agent?.name ?? '', description: agent?.description ?? '', prompt: agent?.prompt ?? '', base_model: agent?.base_model ?? '', harness: agent?.harness, environment_id: agent?.environment_id ?? '', worker_host: agent?.worker_host ?? '',
-    default_runner_uid: agent?.default_runner_uid ?? '', skills: agent?.skills ?? [], secrets: (agent?.secrets ?? []).map((s) => s.name), servers: shared(agent?.mcp_servers), credential_strategy: agent?.credential_strategy ?? '',
+    default_runner_uid: agent?.default_runner_uid ?? '', skills: agent?.skills ?? [], secrets: (agent?.secrets ?? []).map((s) => s.name), servers: sharedServers(agent?.mcp_servers), credential_strategy: agent?.credential_strategy ?? '',
     on_behalf_of_enabled: agent?.on_behalf_of_enabled ?? false, stores: (agent?.memory?.attached_stores ?? []).map((s) => s.uid), own: true,
   }));
   const c = useChoices('environments', 'models', 'skills', 'secrets', 'servers', 'workers', 'runners', 'stores');
@@ -32,7 +23,7 @@ export function AgentForm({ agent, onClose, done }) {
   const submit = async () => {
     const memory = { attached_stores: withStores(agent?.memory?.attached_stores ?? [], v.stores, c.stores), ...(agent ? {} : { auto_memory: { enabled: v.own } }) };
     const body = { name: v.name, description: v.description, prompt: v.prompt, base_model: v.base_model, harness: v.harness ?? (agent?.harness ? {} : undefined), environment_id: v.environment_id, worker_host: v.worker_host, default_runner_uid: v.default_runner_uid,
-      skills: v.skills, secrets: v.secrets.map((name) => ({ name })), mcp_servers: withShared(agent?.mcp_servers, v.servers, c.servers), credential_strategy: v.credential_strategy, on_behalf_of_enabled: v.on_behalf_of_enabled, memory };
+      skills: v.skills, secrets: v.secrets.map((name) => ({ name })), mcp_servers: withServers(agent?.mcp_servers, v.servers, c.servers), credential_strategy: v.credential_strategy, on_behalf_of_enabled: v.on_behalf_of_enabled, memory };
     const saved = agent ? await api.put(`/agent/identities/${enc(agent.uid)}`, body) : await api.post('/agent/identities', Object.fromEntries(Object.entries(body).filter(([, x]) => x !== '' && x !== undefined)));
     toast(agent ? 'Saved. Runs that start from now on get it.' : `${v.name} is made.`, 'good');
     done(saved);

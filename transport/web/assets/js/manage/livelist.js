@@ -21,5 +21,6 @@ export function useRuns(query, deps = []) {
   return list;
 }
 
-// RunList is a short list. says: what to add to each run, or nothing.
-export const RunList = ({ from, none, says }) => html`<${Loaded} from=${from} rows=${2}>${(runs) => runs.length ? html`<ul class="plain-list run-list">${runs.map((r) => html`<li key=${r.run_id}><div class="row"><${State} state=${r.state} /><a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${r.updated_at} /></span></div>${says?.(r) && html`<p class="dim clamp">${plain(says(r))}</p>`}</li>`)}</ul>` : html`<p class="dim">${none}</p>`}<//>`;
+// RunList is a short list. at: which of a run's times is told; says: what to add
+// to each run, or nothing.
+export const RunList = ({ from, none, at = (r) => r.created_at, says }) => html`<${Loaded} from=${from} rows=${2}>${(runs) => runs.length ? html`<ul class="plain-list run-list">${runs.map((r) => html`<li key=${r.run_id}><div class="row"><${State} state=${r.state} /><a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${at(r)} /></span></div>${says?.(r) && html`<p class="dim clamp">${plain(says(r))}</p>`}</li>`)}</ul>` : html`<p class="dim">${none}</p>`}<//>`;

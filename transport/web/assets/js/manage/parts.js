@@ -136,6 +136,17 @@ export const harnesses = [['', 'Default'], ['oz', 'Oz (built in)'], ['claude', '
 // (any more) in sight.
 export const optional = (options, value, none = 'None') => [['', none], ...options, ...(value && !options.some(([o]) => o === value) ? [[value, value]] : [])];
 
+// sharedServers are those of a configuration's MCP servers that are shared ones,
+// by their uid.
+export const sharedServers = (all) => Object.values(all ?? {}).map((s) => s.warp_id).filter(Boolean);
+
+// withServers is the configuration with these shared servers; those that are
+// written out in it stay as they are, and those that were there keep their names.
+export function withServers(all, uids, names) {
+  const entries = Object.entries(all ?? {}), old = new Map(entries.map(([name, s]) => [s.warp_id, name]));
+  return Object.fromEntries([...entries.filter(([, s]) => !s.warp_id), ...uids.map((u) => [old.get(u) ?? names.find(([n]) => n === u)?.[1] ?? u, { warp_id: u }])]);
+}
+
 // ConfigFields are the fields of a run's configuration (AmbientAgentConfig):
 // where, with what and by which agent program it works. Fields that it does not
 // show keep their values. skill: ask for one, too.
@@ -143,11 +154,6 @@ export function ConfigFields({ value, set, errorOf, skill }) {
   const c = useChoices('environments', 'models', 'secrets', 'servers', 'workers', 'skills');
   const put = (change) => set({ ...value, ...change });
   const of = (...names) => first(errorOf, ...names.flatMap((n) => [n, `config.${n}`, `agent_config.${n}`]));
-  const chosen = Object.values(value.mcp_servers ?? {}).map((s) => s.warp_id).filter(Boolean);
-  const servers = (uids) => {
-    const own = Object.entries(value.mcp_servers ?? {}).filter(([, s]) => !s.warp_id);
-    return Object.fromEntries([...own, ...uids.map((u) => [c.servers.find(([s]) => s === u)?.[1] ?? Object.entries(value.mcp_servers ?? {}).find(([, s]) => s.warp_id === u)?.[0] ?? u, { warp_id: u }])]);
-  };
   const limit = (name, v) => put({ limits: { ...value.limits, [name]: v === '' ? undefined : Number(v) } });
   return html`
     <${Select} label="Environment" value=${value.environment_id} options=${optional(c.environments, value.environment_id)} onInput=${(v) => put({ environment_id: v })} error=${of('environment_id')}
@@ -157,7 +163,7 @@ export function ConfigFields({ value, set, errorOf, skill }) {
       <${Select} label="Agent program" value=${value.harness?.type} options=${harnesses} onInput=${(v) => put({ harness: v ? { ...value.harness, type: v } : undefined })} error=${of('harness', 'harness.type')} /></div>
     <${More} title="Secrets, tools, host and limits">
       <${SecretsField} all="All that its owner and environment have" options=${c.secrets} value=${value.secrets} onInput=${(v) => put({ secrets: v })} error=${of('secrets')} />
-      <${Choices} label="MCP servers" options=${c.servers} value=${chosen} onInput=${(v) => put({ mcp_servers: servers(v) })} error=${of('mcp_servers')} empty="There are no shared servers yet: add them in the settings." />
+      <${Choices} label="MCP servers" options=${c.servers} value=${sharedServers(value.mcp_servers)} onInput=${(v) => put({ mcp_servers: withServers(value.mcp_servers, v, c.servers) })} error=${of('mcp_servers')} empty="There are no shared servers yet: add them in the settings." />
       <${Suggested} label="Host" value=${value.worker_host} options=${c.workers} onInput=${(v) => put({ worker_host: v || undefined })} error=${of('worker_host')} hint="The ID of a worker. Empty: any that is free." />
       <div class="two"><${Input} label="At most, US dollars" type="number" min="0" step="any" value=${value.limits?.max_cost_usd} onInput=${(v) => limit('max_cost_usd', v)} error=${of('limits.max_cost_usd')} />
         <${Input} label="At most, minutes" type="number" min="0" value=${value.limits?.max_minutes} onInput=${(v) => limit('max_minutes', v)} error=${of('limits.max_minutes', 'limits')} /></div>

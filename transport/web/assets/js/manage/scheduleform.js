@@ -2,11 +2,11 @@
 // it ticks next, as the server says.
 import { api, enc } from '../core/api.js';
 import { describe, parse } from '../core/cron.js';
+import { ownZone } from '../core/format.js';
 import { html, useEffect, useState } from '../core/html.js';
 import { Area, Check, Dialog, Failure, Form, Input, Select, toast } from '../core/ui.js';
 import { ConfigFields, More, Owner, Suggested, first, optional, tidy, useChoices, useInTeam } from './parts.js';
 
-export const ownZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
 const zones = () => ['UTC', ...(Intl.supportedValuesOf?.('timeZone') ?? [])].map((z) => [z, '']);
 
 // inZone writes a time as a clock in a zone shows it; unknown zones as UTC.

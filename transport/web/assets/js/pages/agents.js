@@ -4,8 +4,9 @@ import { plain } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { newRun } from '../core/newrun.js';
 import { href, useQuery } from '../core/router.js';
-import { Badge, Button, Dialog, Empty, Loaded, Page, State, Time, useLoad } from '../core/ui.js';
+import { Badge, Button, Dialog, Empty, Loaded, Page, Time, useLoad } from '../core/ui.js';
 import { AgentForm } from '../manage/agentform.js';
+import { RunList } from '../manage/livelist.js';
 import { Delete, NoMatch, PageTabs, Search, matches, paneHref, useChoices, usePane } from '../manage/parts.js';
 
 export const agentTabs = [['/agents', 'Agents'], ['/skills', 'Skills']];
@@ -35,7 +36,7 @@ function Details({ agent: a, onClose, edit, remove }) {
       <dt>MCP servers</dt><dd>${listed(Object.keys(a.mcp_servers ?? {}))}</dd><dt>Memory</dt><dd>${a.memory?.auto_memory?.store ? html`<a href=${href(`/settings/memory?open=${enc(a.memory.auto_memory.store.uid)}`)}>Its own</a>${stores.length > 0 && ', '}` : stores.length ? '' : 'None'}${stores.map((s, i) => html`${i > 0 && ', '}<a href=${href(`/settings/memory?open=${enc(s.uid)}`)}>${plain(nameIn(c.stores, s.uid))}</a>`)}</dd>
       ${a.worker_host && html`<dt>Host</dt><dd>${plain(a.worker_host)}</dd>`}<dt>Changed</dt><dd><${Time} at=${a.updated_at} /></dd><dt>ID</dt><dd><code>${a.uid}</code></dd></dl>
     ${a.prompt && html`<h3>Standing instructions</h3><p class="prose">${plain(a.prompt)}</p>`}
-    <h3>Latest runs</h3><${Loaded} from=${runs} rows=${1}>${(list) => list.length ? html`<ul class="plain-list">${list.map((r) => html`<li key=${r.run_id} class="row"><${State} state=${r.state} /><a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${r.created_at} /></span></li>`)}</ul>` : html`<p class="dim">None yet.</p>`}<//></div><//>`;
+    <h3>Latest runs</h3><${RunList} from=${runs} none="None yet." /></div><//>`;
 }
 
 export default function Agents() {

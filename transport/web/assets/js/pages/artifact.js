@@ -5,7 +5,7 @@ import { ago, bytes, plain } from '../core/format.js';
 import { useQuery } from '../core/router.js';
 import { Copy, LinkButton, Loaded, Loading, Failure, Page, Time, useLoad } from '../core/ui.js';
 import { Markdown } from '../run/markdown.js';
-import { Content } from '../run/panels.js';
+import { Content, served } from '../run/panels.js';
 import { artifactName } from '../run/rows.js';
 
 export default function ArtifactPage({ params }) {
@@ -13,9 +13,9 @@ export default function ArtifactPage({ params }) {
   if (!got.data) return html`<${Page} title="Artifact">${got.error ? html`<${Failure} error=${got.error} retry=${got.reload} />` : html`<${Loading} />`}<//>`;
   const a = got.data, d = a.data;
   const title = d.title || d.filename || d.description || artifactName(a.artifact_type);
-  const at = d.download_url && new URL(d.download_url, location.href);
+  const at = d.download_url && served(d.download_url);
   return html`<${Page} title=${title} lead=${html`${artifactName(a.artifact_type)} · <${Time} at=${a.created_at} />${d.size_bytes ? ` · ${bytes(d.size_bytes)}` : ''}${d.filepath ? html` · <code>${plain(d.filepath)}</code>` : ''}`}
-    actions=${at ? html`<${LinkButton} icon="download" href=${at.pathname + at.search} data-native download=${d.filename ?? true}>Download<//>` : html`<${Copy} text=${d.content ?? ''} label="Copy as Markdown" />`}>
+    actions=${at ? html`<${LinkButton} icon="download" href=${at} data-native download=${d.filename ?? true}>Download<//>` : d.content !== undefined && html`<${Copy} text=${d.content} label="Copy as Markdown" />`}>
     ${a.artifact_type === 'PLAN' ? html`<${Versions} uid=${params.uid} />` : html`<${Content} artifact=${a} whole />`}<//>`;
 }
 

@@ -1,6 +1,6 @@
 // What runs, what needs somebody, and what to start.
 import { api, enc } from '../core/api.js';
-import { plain } from '../core/format.js';
+import { ownZone, plain } from '../core/format.js';
 import { html, useEffect, useState } from '../core/html.js';
 import { newRun } from '../core/newrun.js';
 import { go, href } from '../core/router.js';
@@ -31,7 +31,7 @@ function Actions({ open }) {
 function Recent() {
   const [m, set] = useState(null);
   useEffect(() => { import('../manage/charts.js').then(set, () => {}); }, []);
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+  const zone = ownZone();
   const stats = useLoad((signal) => api.get('/oz/stats', { bucket: 'day', time_zone: zone, from: new Date(Date.now() - 13 * 86400000).toISOString() }, { signal }).catch((e) => { if (e.status === 404) return null; throw e; }), []);
   return html`<section class="panel"><div class="row"><h2 class="grow">Two weeks</h2><a href=${href('/usage')}>More</a></div><${Loaded} from=${stats} rows=${2}>${(s) => s && m ? html`
     <p class="big">${m.share(s.total.success_rate)} <span class="dim">of ${s.total.succeeded + s.total.failed + s.total.errors} that ended succeeded</span></p>
@@ -49,6 +49,7 @@ function Suggested() {
   return html`<section class="panel"><div class="row"><h2 class="grow">Suggested</h2><a href=${href('/skills?tab=suggested')}>All</a></div><${Loaded} from=${list} rows=${2}>${(skills) => skills.length ? html`<ul class="plain-list">${skills.map((s) => html`<li key=${s.id} class="row"><div class="grow"><a href=${href(`/skills?tab=suggested&open=${enc(s.id)}`)}>${plain(s.name)}</a><p class="dim clamp one">${plain(s.description)}</p></div><${Button} kind="small" onClick=${() => newRun({ skill: s.id })}>Run<span class="sr"> ${plain(s.name)}</span><//></li>`)}</ul>` : html`<p class="dim">The server came without skills.</p>`}<//></section>`;
 }
 
+const changed = (r) => r.updated_at;
 const why = (r) => r.status_message?.question?.text || r.status_message?.message || '';
 
 export default function Dashboard() {
@@ -60,9 +61,9 @@ export default function Dashboard() {
     ${fresh && html`<a class="hint-bar" href=${href('/welcome')}><${Icon} name="question" /><span><strong>New here?</strong> The first steps, with a look at what this server has already.</span><${Icon} name="right" /></a>`}
     <${Actions} open=${open} />
     <div class="dash"><div class="stack">
-      <section class="panel"><h2>Needs you</h2><${RunList} from=${needs} none="Nobody waits for an answer." says=${why} /></section>
-      <section class="panel"><div class="row"><h2 class="grow">Running now</h2><a href=${href('/runs')}>All runs</a></div><${RunList} from=${now} none="Nothing is at work." /></section>
-      <section class="panel"><h2>Failed lately</h2><${RunList} from=${failed} none="Nothing has failed." says=${why} /></section></div>
+      <section class="panel"><h2>Needs you</h2><${RunList} at=${changed} from=${needs} none="Nobody waits for an answer." says=${why} /></section>
+      <section class="panel"><div class="row"><h2 class="grow">Running now</h2><a href=${href('/runs')}>All runs</a></div><${RunList} at=${changed} from=${now} none="Nothing is at work." /></section>
+      <section class="panel"><h2>Failed lately</h2><${RunList} at=${changed} from=${failed} none="Nothing has failed." says=${why} /></section></div>
     <div class="stack"><${Recent} /><${Agents} /><${Suggested} /></div></div>
     ${pane && html`<${Pane} name=${pane} onClose=${() => open('')} />`}<//>`;
 }

@@ -4,7 +4,8 @@ import { plain, plural } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { newRun } from '../core/newrun.js';
 import { href, useQuery } from '../core/router.js';
-import { Badge, Button, Dialog, Empty, Failure, Form, Input, Loaded, Page, Select, State, Table, Time, toast, useLoad } from '../core/ui.js';
+import { Badge, Button, Dialog, Empty, Failure, Form, Input, Loaded, Page, Select, Table, Time, toast, useLoad } from '../core/ui.js';
+import { RunList } from '../manage/livelist.js';
 import { Delete, Lines, More, NoMatch, Owned, Owner, Search, SecretsField, first, matches, optional, paneHref, tidy, useChoices, useInTeam, usePane } from '../manage/parts.js';
 
 const repoName = (r) => r.owner && r.repo ? `${r.owner}/${r.repo}` : r.url || '';
@@ -92,7 +93,7 @@ function Details({ env, onClose, edit, remove }) {
       <dt>Belongs to</dt><dd><${Owned} scope=${env.scope} /></dd><dt>Changed</dt><dd><${Time} at=${env.last_updated} /> ${env.last_editor && `by ${plain(env.last_editor.display_name || env.last_editor.uid)}`}</dd><dt>ID</dt><dd><code>${env.uid}</code></dd></dl>
     ${c.setup_commands?.length > 0 && html`<h3>Setup commands</h3><pre class="block" tabindex="0"><code>${c.setup_commands.map(plain).join('\n')}</code></pre>`}
     <h3>Used by</h3><${Loaded} from=${uses} rows=${1}>${(list) => list.length ? html`<${UseList} uses=${list} />` : html`<p class="dim">No schedule, agent or integration names it.</p>`}<//>
-    <h3>Latest runs</h3><${Loaded} from=${runs} rows=${1}>${(list) => list.length ? html`<ul class="plain-list">${list.map((r) => html`<li key=${r.run_id} class="row"><${State} state=${r.state} /><a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${r.created_at} /></span></li>`)}</ul>` : html`<p class="dim">None yet.</p>`}<//></div><//>`;
+    <h3>Latest runs</h3><${RunList} from=${runs} none="None yet." /></div><//>`;
 }
 
 const DeleteEnvironment = ({ env, onClose, done }) => {

@@ -3,12 +3,13 @@ import { html, useCallback, useEffect, useRef, useState } from '../core/html.js'
 import { api, enc, url } from '../core/api.js';
 import { duration, exact, money, number, plain } from '../core/format.js';
 import { href, useQuery } from '../core/router.js';
-import { Button, Confirm, ended, Empty, Failure, LinkButton, Loading, State, stateName, Tabs, toast, useLoad, useTitle } from '../core/ui.js';
+import { Button, Confirm, copyText, ended, Empty, Failure, LinkButton, Loading, State, stateName, Tabs, toast, useLoad, useTitle } from '../core/ui.js';
 import { Composer } from '../run/composer.js';
 import { AskToEdit, openLink, Presence, Share, takeLink, useRights } from '../run/live.js';
 import { Artifacts, Configuration, History, Overview, Plan, planOf, sourceName, Usage } from '../run/panels.js';
 import { who } from '../run/rows.js';
 import { copyMarkdown, Transcript, useLog } from '../run/transcript.js';
+import { cost, working } from '../runs/query.js';
 
 // useRun loads a run and loads it anew when its log says that something about it
 // has changed, a few times a second at most.
@@ -85,23 +86,22 @@ function Run({ id }) {
 
 // Clock is how long a run has worked, live.
 function Clock({ run }) {
-  const working = run.state === 'INPROGRESS' && run.oz?.begun_at;
+  const running = run.state === 'INPROGRESS';
   const [now, tick] = useState(Date.now());
-  useEffect(() => { if (!working) return undefined; const t = setInterval(() => tick(Date.now()), 1000); return () => clearInterval(t); }, [working]);
-  const ms = (run.oz?.run_time_ms ?? 0) + (working ? Math.max(0, now - new Date(run.oz.begun_at)) : 0);
+  useEffect(() => { if (!running) return undefined; const t = setInterval(() => tick(Date.now()), 1000); return () => clearInterval(t); }, [running]);
+  const ms = working(run, now);
   return ms > 0 ? html`<span class="num" title=${run.started_at ? `Began ${exact(run.started_at)}` : ''}>${duration(ms)}</span>` : null;
 }
 
 function Head({ run, log, rights, presence, load, setQuery, side }) {
   const [dialog, open] = useState('');
-  const u = run.request_usage ?? {};
-  const cost = (u.inference_cost_usd ?? 0) + (u.compute_cost_usd ?? 0) + (u.platform_cost_usd ?? 0);
+  const tokens = run.request_usage?.total_tokens, usd = cost(run);
   const close = () => open('');
   const canCancel = !ended(run.state) && run.state !== 'BLOCKED' && run.is_run_type_cancellable !== false && rights?.cancel;
   const q = run.status_message?.question;
   return html`<header class="run-head"><span class="sr" role="status">${stateName(run.state)}${run.state === 'BLOCKED' && q ? `: ${plain(q.text)}` : ''}</span>
     <div class="run-title"><a class="back" href=${href('/runs')}>Runs</a><h1 tabindex="-1">${plain(run.title || run.prompt?.slice(0, 80) || 'Run')}</h1>
-      <p class="run-facts"><${State} state=${run.state} /><${Clock} run=${run} />${u.total_tokens > 0 && html`<span class="num">${number(u.total_tokens)} tokens</span>`}${cost > 0 && html`<span class="num">${money(cost)}</span>`}
+      <p class="run-facts"><${State} state=${run.state} /><${Clock} run=${run} />${tokens > 0 && html`<span class="num">${number(tokens)} tokens</span>`}${usd > 0 && html`<span class="num">${money(usd)}</span>`}
         <span class="dim">${who(run.creator)} by ${sourceName(run.source)}</span></p></div>
     <div class="actions"><${Presence} who=${presence} open=${() => open('share')} />
       ${rights?.terminal && rights.take_over && html`<${LinkButton} icon="terminal" class="button only-icon" aria-label="Take over in a terminal" title="Take over in a terminal" href=${href(`/runs/${enc(run.run_id)}/terminal`)} target="_blank" data-native />`}
@@ -124,7 +124,7 @@ function More({ run, log }) {
     document.addEventListener('pointerdown', away); document.addEventListener('keydown', key);
     return () => { document.removeEventListener('pointerdown', away); document.removeEventListener('keydown', key); };
   }, [open]);
-  const copy = (text, said) => async () => { await navigator.clipboard.writeText(text); toast(said, 'good'); set(false); };
+  const copy = (text, said) => async () => { await copyText(text); toast(said, 'good'); set(false); };
   return html`<div class="more-menu" ref=${box}><${Button} icon="more" label="More" aria-expanded=${open} onClick=${() => set(!open)} />
     ${open && html`<div class="menu">
       <${Button} kind="quiet" icon="copy" onClick=${async () => { await copyMarkdown(log); set(false); }}>Copy as Markdown<//>

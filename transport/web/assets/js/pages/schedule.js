@@ -1,12 +1,13 @@
 // One schedule: what it does, when, and what became of each of its ticks.
 import { api, enc } from '../core/api.js';
 import { describe } from '../core/cron.js';
-import { plain } from '../core/format.js';
+import { ownZone, plain } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { go, href, useQuery } from '../core/router.js';
-import { Badge, Button, Failure, Loaded, Page, State, Table, Time, useLoad } from '../core/ui.js';
+import { Badge, Button, Failure, Loaded, Page, Table, Time, useLoad } from '../core/ui.js';
+import { RunList } from '../manage/livelist.js';
 import { Delete, Filter, Owned, useChoices, usePane } from '../manage/parts.js';
-import { ScheduleForm, inZone, ownZone } from '../manage/scheduleform.js';
+import { ScheduleForm, inZone } from '../manage/scheduleform.js';
 import { RunNow, Status, setEnabled } from './schedules.js';
 
 // outcomes: how each looks, what it is called, and what it means.
@@ -37,8 +38,7 @@ function Ledger({ id, zone }) {
 
 function Runs({ id }) {
   const list = useLoad((signal) => api.get('/agent/runs', { schedule_id: id, limit: 5 }, { signal }).then((d) => d.runs), [id]);
-  return html`<section class="panel"><h2>Latest runs</h2><${Loaded} from=${list} rows=${2}>${(runs) => runs.length ? html`<ul class="plain-list">${runs.map((r) => html`<li key=${r.run_id} class="row"><${State} state=${r.state} />
-      <a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${r.created_at} /></span></li>`)}</ul><p><a href=${href(`/runs?schedule=${enc(id)}`)}>All runs of it</a></p>` : html`<p class="dim">There are none yet.</p>`}<//></section>`;
+  return html`<section class="panel"><h2>Latest runs</h2><${RunList} from=${list} none="There are none yet." />${list.data?.length > 0 && html`<p><a href=${href(`/runs?schedule=${enc(id)}`)}>All runs of it</a></p>`}</section>`;
 }
 
 function Facts({ schedule: s, agent }) {

@@ -1,6 +1,6 @@
 // What the agents did and cost, over time and by what.
 import { api, enc } from '../core/api.js';
-import { duration, number, plain } from '../core/format.js';
+import { duration, number, ownZone, plain } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { href, useQuery } from '../core/router.js';
 import { useSession } from '../core/session.js';
@@ -9,7 +9,7 @@ import { Bars, Lines, Ranks, bucketName, dollars, share } from '../manage/charts
 import { Delete, Filter, usePane } from '../manage/parts.js';
 
 const day = 86400000;
-const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+const zone = ownZone();
 const ranges = { '1': ['Last 24 hours', 'hour'], '7': ['Last 7 days', 'day'], '30': ['Last 30 days', 'day'], '90': ['Last 90 days', 'week'], '365': ['Last year', 'week'] };
 const groupings = [['agent', 'Agent'], ['source', 'Trigger'], ['environment', 'Environment'], ['creator', 'Person'], ['harness', 'Agent program'], ['model', 'Model']];
 const nothing = { agent: 'Without an agent', source: 'Unknown', environment: 'Without an environment', creator: 'Unknown', harness: 'Default', model: 'No model' };

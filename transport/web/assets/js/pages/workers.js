@@ -5,6 +5,7 @@ import { html, useEffect, useState } from '../core/html.js';
 import { href, useQuery } from '../core/router.js';
 import { Badge, Button, Dialog, Empty, Loaded, Page, State, Table, Time, useLoad } from '../core/ui.js';
 import { apiBase } from '../core/config.js';
+import { RunList } from '../manage/livelist.js';
 import { Code, NoMatch, Search, matches, usePane } from '../manage/parts.js';
 
 const every = 5000; // milliseconds between looks, while the page is seen
@@ -32,7 +33,7 @@ function Work({ id, count }) {
     const all = await Promise.all(d.runs.map(async (r) => [r, await api.get(`/oz/runs/${enc(r.run_id)}/executions`, {}, { signal }).then((e) => e.executions, () => [])]));
     return all.filter(([, list]) => list.some((e) => e.worker === id && e.state !== 'ENDED')).map(([r]) => r);
   }), [id, count]);
-  return html`<${Loaded} from=${runs} rows=${1}>${(list) => list.length ? html`<ul class="plain-list">${list.map((r) => html`<li key=${r.run_id} class="row"><${State} state=${r.state} /><a class="grow" href=${href(`/runs/${enc(r.run_id)}`)}>${plain(r.title || r.prompt)}</a><span class="dim"><${Time} at=${r.started_at || r.created_at} /></span></li>`)}</ul>` : html`<p class="dim">Nothing that you may see.</p>`}<//>`;
+  return html`<${RunList} from=${runs} none="Nothing that you may see." at=${(r) => r.started_at || r.created_at} />`;
 }
 
 function Details({ workers, id, onClose }) {

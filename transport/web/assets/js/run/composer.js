@@ -3,30 +3,27 @@
 import { html, useEffect, useRef, useState } from '../core/html.js';
 import { api, enc } from '../core/api.js';
 import { ago, plain } from '../core/format.js';
+import { keep, kept } from '../core/keep.js';
 import { Button, ended, Failure, Icon } from '../core/ui.js';
 import { Markdown } from './markdown.js';
 
-const draftKey = (id) => `oz-draft-${id}`;
-const store = { // a browser may forbid it
-  get: (k) => { try { return localStorage.getItem(k) ?? ''; } catch { return ''; } },
-  set: (k, v) => { try { if (v) localStorage.setItem(k, v); else localStorage.removeItem(k); } catch { /* then it is not kept */ } },
-};
+const draft = (run) => `draft-${run.run_id}`;
 
 // Composer sends messages to a run. sent() is called after each.
 export function Composer({ run, rights, sent, plan, ask }) {
-  const [text, setText] = useState(() => store.get(draftKey(run.run_id)));
+  const [text, setText] = useState(() => String(kept(draft(run), '')));
   const [mode, setMode] = useState('');
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const area = useRef();
   const q = run.state === 'BLOCKED' ? run.status_message?.question : null;
   const answerable = q && q.kind !== 'runs';
-  const change = (v) => { setText(v); store.set(draftKey(run.run_id), v); };
+  const change = (v) => { setText(v); keep(draft(run), v || null); };
   useEffect(() => { const a = area.current; if (!a) return; a.style.height = 'auto'; a.style.height = `${Math.min(220, a.scrollHeight + 2)}px`; }, [text]);
   const act = async (f) => {
     if (busy) return;
     setBusy(true); setError(null);
-    try { await f(); change(''); setMode(''); await sent(); } catch (e) { setError(e); } finally { setBusy(false); area.current?.focus(); }
+    try { await f(); if (area.current?.value === text) change(''); /* else more was typed meanwhile */ setMode(''); await sent(); } catch (e) { setError(e); } finally { setBusy(false); area.current?.focus(); }
   };
   const send = () => act(async () => {
     if (answerable) await api.post(`/oz/runs/${enc(run.run_id)}/answer`, { question_id: q.id, text });

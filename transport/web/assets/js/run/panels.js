@@ -1,6 +1,7 @@
 // What stands beside the transcript.
 import { html, useEffect, useState } from '../core/html.js';
 import { api, enc } from '../core/api.js';
+import { apiBase } from '../core/config.js';
 import { ago, bytes, clock, duration, exact, link, money, number, plain, plural } from '../core/format.js';
 import { href } from '../core/router.js';
 import { Area, Badge, Button, Copy, Dialog, Empty, Form, Icon, Input, Loaded, State, Time, toast, useLoad } from '../core/ui.js';
@@ -93,13 +94,13 @@ const pictures = ['image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/a
 const textual = (type, name) => /^text\/|json|xml|yaml|javascript|toml|x-sh|x-ndjson/.test(type) || /\.(md|txt|log|diff|patch|go|js|ts|py|rs|java|c|h|css|html|sh|ya?ml|toml|json|csv|sql)$/i.test(name ?? '');
 const maxPreview = 2 << 20;
 
-// sameOrigin gives the path of a signed link if this server serves it: another
-// origin is never loaded from.
-const sameOrigin = (address) => { try { const u = new URL(address, location.href); return u.origin === location.origin ? u.pathname + u.search : u.pathname.startsWith('/api/') ? u.pathname + u.search : ''; } catch { return ''; } };
+// served gives the path of a signed link on this server, by whichever of its
+// addresses the page was opened: another origin is never loaded from.
+export const served = (address) => { try { const u = new URL(address, location.href); return u.origin === location.origin || u.pathname.startsWith(`${apiBase}/`) ? u.pathname + u.search : ''; } catch { return ''; } };
 
 export function Content({ artifact, whole }) {
   const d = artifact.data, type = (d.content_type ?? '').split(';')[0].trim().toLowerCase();
-  const at = d.download_url ? sameOrigin(d.download_url) : '';
+  const at = d.download_url ? served(d.download_url) : '';
   if (d.content !== undefined) return html`<div class=${whole ? 'panel doc' : 'doc'}><${Markdown} text=${d.content} /></div>`;
   if (pictures.includes(type) && at) return html`<a class="shot" href=${at} data-native target="_blank" rel="noopener"><img src=${at} alt=${plain(d.description || d.filename || 'Screenshot')} loading="lazy" /></a>`;
   if (textual(type, d.filename) && at) return html`<${TextFile} at=${at} size=${d.size_bytes} name=${d.filename} type=${type} whole=${whole} />`;

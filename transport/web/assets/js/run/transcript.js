@@ -3,7 +3,7 @@
 import { html, useCallback, useEffect, useMemo, useRef, useState } from '../core/html.js';
 import { plural } from '../core/format.js';
 import { useSession } from '../core/session.js';
-import { Button, Failure, Icon, Loading, toast } from '../core/ui.js';
+import { Button, copyText, Failure, Icon, Loading, toast } from '../core/ui.js';
 import { useOnline } from '../core/online.js';
 import { Log } from './log.js';
 import { toMarkdown, words } from './fold.js';
@@ -182,6 +182,6 @@ export function Nested({ id, last }) {
 
 // copyMarkdown copies what is loaded of a log.
 export async function copyMarkdown(log) {
-  await navigator.clipboard.writeText(toMarkdown(log.shown.rows.list));
+  await copyText(toMarkdown(log.shown.rows.list));
   toast(log.shown.start && log.shown === log.tail ? 'Copied' : `Copied from event ${log.shown.first} on; the download has all`, 'good');
 }
