@@ -123,6 +123,28 @@ func TestRevokedViewer(t *testing.T) {
 	assert.Assert(t, !strings.Contains(tab.Text("body"), "After"))
 }
 
+// TestLogThatCannotBeRead: a log that was out of reach when its page was opened
+// is read when somebody tries again.
+func TestLogThatCannotBeRead(t *testing.T) {
+	e := browser.Start(t, patient())
+	w := begin(t, e, oz.Request{Prompt: "Work"})
+	w.add(&task.Message{ID: "m1", Text: "It is there"})
+	failed := false
+	proxy := transporttest.StartProxy(t, e.URL, func(_ int, r *http.Request) transporttest.Fault {
+		if !failed && strings.HasSuffix(r.URL.Path, "/events") { // the proxy asks for one request at a time
+			failed = true
+			return transporttest.Fault{Status: http.StatusServiceUnavailable}
+		}
+		return transporttest.Fault{}
+	})
+	tab := e.Tab(t, &browser.View{Allow: []string{"503"}})
+	tab.Do(navigate(proxy.URL + w.path()))
+	tab.ClickName("Try again")
+	tab.WaitText("It is there")
+	w.add(&task.Message{ID: "m2", Text: "And goes on"})
+	tab.WaitText("And goes on")
+}
+
 // TestLongTranscript: of a long log only the end is loaded and only what is in
 // sight is drawn; an address leads to an event in the middle, the search finds
 // what is not loaded, and older parts move nothing that is in sight.

@@ -26,10 +26,12 @@ export class Log {
 
   // open loads the end of the log and follows it. last: the newest number known.
   async open(last) {
+    [this.upTo, this.state, this.error] = [last, 'loading', null];
     try {
       const after = Math.max(0, last - pageSize);
       const events = await this.#page(after, last);
       this.#begin(events, after);
+      this.opened = true;
       this.#follow();
     } catch (e) { this.#fail(e); }
     this.#news();
@@ -99,8 +101,13 @@ export class Log {
     this.#news();
   }
 
-  // again follows anew after the end, when the run was taken on.
-  again() { if (!this.closed && (this.state === 'ended' || this.state === 'failed')) { this.state = 'waiting'; this.#follow(); this.#news(); } }
+  // again follows anew: after the end, when the run was taken on, and after a
+  // failure.
+  again() {
+    if (this.closed || (this.state !== 'ended' && this.state !== 'failed')) return;
+    if (this.opened) { [this.state, this.error] = ['waiting', null]; this.#follow(); } else this.open(this.upTo);
+    this.#news();
+  }
 
   // head gives the rows of a long log's begin, where its phases are, without
   // showing them.

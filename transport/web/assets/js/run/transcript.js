@@ -108,13 +108,13 @@ function Connection({ log }) {
     const t = setTimeout(() => set(true), 1500);
     return () => clearTimeout(t);
   }, [log.state]);
-  if (log.state === 'failed') return html`<div class="connection"><${Lost} error=${log.error} /></div>`;
+  if (log.state === 'failed') return html`<div class="connection"><${Lost} error=${log.error} retry=${() => log.again()} /></div>`;
   return html`<div class="connection" role="status">${late && !away && html`<p class="offline"><${Icon} name="alert" size=${16} /> The server cannot be reached. Nothing is lost: the page goes on where it was.</p>`}</div>`;
 }
 
 // Lost says why the log goes on no more.
-function Lost({ error }) {
-  if (![401, 403, 404].includes(error.status)) return html`<${Failure} error=${error} />`;
+function Lost({ error, retry }) {
+  if (![401, 403, 404].includes(error.status)) return html`<${Failure} error=${error} retry=${retry} />`;
   return html`<div class="failure" role="alert"><${Icon} name="alert" /><div><strong>You may not see this run any more</strong><p>What came until now is still here; nothing more will. Ask whoever shared it with you.</p></div></div>`;
 }
 
