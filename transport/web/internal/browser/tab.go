@@ -276,8 +276,8 @@ func (tab *Tab) clickAt(expression string) {
 // the place of what was there.
 func (tab *Tab) Type(selector, text string) {
 	tab.t.Helper()
-	tab.Wait("document.querySelector(" + quote(selector) + ")")
-	Eval[bool](tab, "(() => { const e = document.querySelector("+quote(selector)+"); e.focus(); e.select?.(); return true; })()")
+	// A pane is in the page a moment before it is open and takes the focus.
+	tab.Wait("(() => { const e = document.querySelector(" + quote(selector) + "); if (!e?.checkVisibility()) return false; e.focus(); e.select?.(); return document.activeElement === e; })()")
 	tab.Press(text)
 }
 
