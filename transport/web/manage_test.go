@@ -482,7 +482,7 @@ func TestDashboard(t *testing.T) {
 	assert.NilError(t, err)
 	tab.WaitText("Nothing is at work.")
 	tab.ClickName("New environment Repositories, image, set-up")
-	tab.Wait(control("Image"))
+	tab.Wait(control("Image") + "?.checkVisibility()")
 	tab.Press(kb.Escape)
 	closed(tab)
 	tab.Goto("/welcome")
