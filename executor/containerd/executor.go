@@ -27,6 +27,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/containerd/pid1"
 	"github.com/oz-platform/cloudagents/executor/internal/tree"
+	"github.com/oz-platform/cloudagents/executor/internal/workspaces"
 )
 
 const (
@@ -49,12 +50,13 @@ const (
 
 // Executor runs sandboxes as containers. See the package comment.
 type Executor struct {
-	root   string
-	ns     string
-	opts   Options
-	client *ctd.Client
-	images images
-	net    *bridge
+	root       string
+	ns         string
+	opts       Options
+	client     *ctd.Client
+	images     images
+	net        *bridge
+	workspaces *workspaces.Workspaces
 
 	ctx    context.Context // of the goroutines that watch sandboxes, see Close
 	cancel context.CancelFunc
@@ -64,7 +66,6 @@ type Executor struct {
 	closed    bool
 	known     map[string]*sandbox // by ID
 	sn        string              // containerd's own snapshotter, once asked for
-	workspace map[string]int      // by key: Starts in progress, or removing
 	preparing preparer
 	made      map[string]bool // containers of ours, also such as no state names
 
@@ -72,9 +73,6 @@ type Executor struct {
 
 	warmTidy sync.Mutex // one at a time removes kept states
 }
-
-// removing is the value in Executor.workspace of a workspace that is being deleted.
-const removing = -1
 
 var (
 	_ executor.Executor = (*Executor)(nil)
@@ -109,7 +107,7 @@ func open(ctx context.Context, root string, opts *Options) (*Executor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", o.Address, err)
 	}
-	e := &Executor{root: root, ns: ns, opts: o, client: client, known: map[string]*sandbox{}, workspace: map[string]int{}, made: map[string]bool{}}
+	e := &Executor{root: root, ns: ns, opts: o, client: client, workspaces: workspaces.New(filepath.Join(root, workspacesDir)), known: map[string]*sandbox{}, made: map[string]bool{}}
 	e.preparing = preparer{under: map[string]bool{}, failed: map[string]time.Time{}, turn: make(chan struct{}, 1)}
 	e.pool = pool{wake: make(chan struct{}, 1), kinds: map[string]*kind{}}
 	e.ctx, e.cancel = context.WithCancel(e.with(context.Background()))
@@ -282,58 +280,16 @@ func (e *Executor) forget(s *sandbox) {
 }
 
 // List implements executor.Executor.
-func (e *Executor) List(ctx context.Context) ([]string, error) { return e.names(ctx, sandboxesDir) }
+func (e *Executor) List(ctx context.Context) ([]string, error) {
+	return workspaces.Names(ctx, filepath.Join(e.root, sandboxesDir))
+}
 
 // Workspaces implements executor.Executor.
-func (e *Executor) Workspaces(ctx context.Context) ([]string, error) {
-	return e.names(ctx, workspacesDir)
-}
-
-// names returns what is in a directory of the root and could have been made by Start.
-func (e *Executor) names(ctx context.Context, dir string) ([]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(filepath.Join(e.root, dir)) // sorted
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(entries))
-	for _, entry := range entries {
-		if executor.ValidateName("", entry.Name()) == nil {
-			names = append(names, entry.Name())
-		}
-	}
-	return names, nil
-}
+func (e *Executor) Workspaces(ctx context.Context) ([]string, error) { return e.workspaces.Names(ctx) }
 
 // RemoveWorkspace implements executor.Executor.
 func (e *Executor) RemoveWorkspace(ctx context.Context, key string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := executor.ValidateName("workspace", key); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	if e.workspace[key] != 0 {
-		e.mu.Unlock()
-		return fmt.Errorf("remove workspace %s: %w", key, executor.ErrInUse)
-	}
-	e.workspace[key] = removing
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.workspace, key)
-		e.mu.Unlock()
-	}()
-	if err := e.checkUnused(ctx, key); err != nil {
-		return fmt.Errorf("remove workspace %s: %w", key, err)
-	}
-	if err := tree.Remove(ctx, filepath.Join(e.root, workspacesDir), key); err != nil {
-		return fmt.Errorf("remove workspace %s: %w", key, err)
-	}
-	return nil
+	return e.workspaces.Remove(ctx, key, e.checkUnused)
 }
 
 // checkUnused fails with ErrInUse if a sandbox that has not ended works in the workspace.
@@ -392,23 +348,6 @@ func (e *Executor) load(ctx context.Context, box string) (ctd.Container, ctd.Tas
 	}
 	t, err := c.Task(ctx, nil)
 	return c, t, err
-}
-
-// useWorkspace keeps RemoveWorkspace away until release is called.
-func (e *Executor) useWorkspace(key string) (release func(), err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.workspace[key] == removing {
-		return nil, fmt.Errorf("%w: %s is being removed", executor.ErrInUse, key)
-	}
-	e.workspace[key]++
-	return func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if e.workspace[key]--; e.workspace[key] == 0 {
-			delete(e.workspace, key)
-		}
-	}, nil
 }
 
 func (e *Executor) sandboxDir(id string) string    { return filepath.Join(e.root, sandboxesDir, id) }

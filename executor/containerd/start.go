@@ -83,7 +83,7 @@ func (e *Executor) start(ctx context.Context, spec executor.Spec) (*sandbox, err
 	if err := s.discard(ctx); err != nil {
 		return nil, err
 	}
-	release, err := e.useWorkspace(spec.Workspace)
+	release, err := e.workspaces.Use(spec.Workspace)
 	if err == nil {
 		defer release()
 		s, err = e.launch(ctx, spec)

@@ -15,6 +15,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/internal/outlog"
 	"github.com/oz-platform/cloudagents/executor/internal/tree"
+	"github.com/oz-platform/cloudagents/executor/internal/workspaces"
 )
 
 const (
@@ -79,24 +80,21 @@ func (o *Options) withDefaults() (Options, error) {
 
 // Executor runs sandboxes as processes of this host. See the package comment.
 type Executor struct {
-	root string
-	opts Options
+	root       string
+	opts       Options
+	workspaces *workspaces.Workspaces
 
-	mu        sync.Mutex
-	known     map[string]*sandbox      // by ID: what Start and Open returned and Remove has not removed
-	changing  map[string]chan struct{} // by ID: being started, found or removed; closed when that is done
-	workspace map[string]int           // by key: Starts in progress, or removing
-	reserve   *helper                  // nil: none
-	spawning  sync.Mutex               // held while an isolated helper is started
+	mu       sync.Mutex
+	known    map[string]*sandbox      // by ID: what Start and Open returned and Remove has not removed
+	changing map[string]chan struct{} // by ID: being started, found or removed; closed when that is done
+	reserve  *helper                  // nil: none
+	spawning sync.Mutex               // held while an isolated helper is started
 
 	// Settled by New.
 	isolate bool
 	view    view   // of isolated sandboxes
 	why     string // they are not isolated
 }
-
-// removing is the value in Executor.workspace of a workspace that is being deleted.
-const removing = -1
 
 var (
 	_ executor.Executor = (*Executor)(nil)
@@ -122,8 +120,8 @@ func New(root string, opts *Options) (*Executor, error) {
 		return nil, fmt.Errorf("local executor: %w", err)
 	}
 	e := &Executor{
-		root: root, opts: o,
-		known: map[string]*sandbox{}, changing: map[string]chan struct{}{}, workspace: map[string]int{},
+		root: root, opts: o, workspaces: workspaces.New(filepath.Join(root, workspacesDir)),
+		known: map[string]*sandbox{}, changing: map[string]chan struct{}{},
 	}
 	if err := e.decide(); err != nil {
 		return nil, err
@@ -224,58 +222,16 @@ func (e *Executor) handle(id string) (*sandbox, error) {
 }
 
 // List implements executor.Executor.
-func (e *Executor) List(ctx context.Context) ([]string, error) { return e.names(ctx, sandboxesDir) }
+func (e *Executor) List(ctx context.Context) ([]string, error) {
+	return workspaces.Names(ctx, filepath.Join(e.root, sandboxesDir))
+}
 
 // Workspaces implements executor.Executor.
-func (e *Executor) Workspaces(ctx context.Context) ([]string, error) {
-	return e.names(ctx, workspacesDir)
-}
-
-// names returns what is in a directory of the root and could have been made by Start.
-func (e *Executor) names(ctx context.Context, dir string) ([]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(filepath.Join(e.root, dir)) // sorted
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(entries))
-	for _, entry := range entries {
-		if executor.ValidateName("", entry.Name()) == nil {
-			names = append(names, entry.Name())
-		}
-	}
-	return names, nil
-}
+func (e *Executor) Workspaces(ctx context.Context) ([]string, error) { return e.workspaces.Names(ctx) }
 
 // RemoveWorkspace implements executor.Executor.
 func (e *Executor) RemoveWorkspace(ctx context.Context, key string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := executor.ValidateName("workspace", key); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	if e.workspace[key] != 0 {
-		e.mu.Unlock()
-		return fmt.Errorf("remove workspace %s: %w", key, executor.ErrInUse)
-	}
-	e.workspace[key] = removing
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.workspace, key)
-		e.mu.Unlock()
-	}()
-	if err := e.checkUnused(ctx, key); err != nil {
-		return fmt.Errorf("remove workspace %s: %w", key, err)
-	}
-	if err := tree.Remove(ctx, filepath.Join(e.root, workspacesDir), key); err != nil {
-		return fmt.Errorf("remove workspace %s: %w", key, err)
-	}
-	return nil
+	return e.workspaces.Remove(ctx, key, e.checkUnused)
 }
 
 // checkUnused fails with ErrInUse if a sandbox that has not ended works in the workspace.
@@ -297,23 +253,6 @@ func (e *Executor) checkUnused(ctx context.Context, key string) error {
 		}
 	}
 	return nil
-}
-
-// useWorkspace keeps RemoveWorkspace away until release is called.
-func (e *Executor) useWorkspace(key string) (release func(), err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.workspace[key] == removing {
-		return nil, fmt.Errorf("%w: %s is being removed", executor.ErrInUse, key)
-	}
-	e.workspace[key]++
-	return func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if e.workspace[key]--; e.workspace[key] == 0 {
-			delete(e.workspace, key)
-		}
-	}, nil
 }
 
 func (e *Executor) forget(id string) {

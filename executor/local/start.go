@@ -63,7 +63,7 @@ func (e *Executor) start(ctx context.Context, spec executor.Spec) (*sandbox, err
 		return found, err
 	}
 	defer lock.Close()
-	release, err := e.useWorkspace(spec.Workspace)
+	release, err := e.workspaces.Use(spec.Workspace)
 	if err != nil {
 		return nil, errors.Join(err, e.discard(ctx, spec.ID))
 	}
