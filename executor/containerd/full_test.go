@@ -3,12 +3,14 @@
 package containerd_test
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 
@@ -74,41 +76,83 @@ func TestDiskFull(t *testing.T) {
 	settled(t, d, e, root)
 }
 
-// TestContainerdDiskFull: an image that does not fit on containerd's disk is an error that says so, and leaves nothing; what
-// is there works on.
-func TestContainerdDiskFull(t *testing.T) {
-	d := containerdtest.New(t)
+// smallDaemon is a containerd of its own on a disk of 48 MiB, and how much room that has.
+func smallDaemon(t *testing.T) (d *containerdtest.Daemon, free func() int64) {
+	t.Helper()
+	d = containerdtest.New(t)
 	assert.NilError(t, d.Kill())
 	disk := filepath.Join(d.Dir(), "root")
 	assert.NilError(t, os.RemoveAll(disk))
 	assert.NilError(t, os.Mkdir(disk, 0o711))
 	assert.NilError(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "size=48m,mode=711"))
 	assert.NilError(t, d.Start())
-	root := newRoot(t, d)
-	registry := containerdtest.NewRegistry(t, nil)
-	large := make([]byte, 64<<20)
-	_, err := rand.NewChaCha8([32]byte{1}).Read(large) // so that it cannot be packed
-	assert.NilError(t, err)
-	ref := registry.Push(t, "large:1", containerdtest.Image(t, append(containerdtest.Busybox(t), containerdtest.File{Name: "large", Data: large}), nil))
-	e := open(t, d, root, containerd.Options{})
-	free := func() int64 {
+	return d, func() int64 {
 		var fs unix.Statfs_t
 		assert.NilError(t, unix.Statfs(disk, &fs))
 		return int64(fs.Bavail) * fs.Bsize
 	}
+}
+
+// tooLarge is an image that does not fit there: its layer does not, or only what is unpacked from it.
+func tooLarge(t *testing.T, packed bool) v1.Image {
+	t.Helper()
+	data := make([]byte, 64<<20)
+	if !packed {
+		_, err := rand.NewChaCha8([32]byte{1}).Read(data)
+		assert.NilError(t, err)
+	}
+	return containerdtest.Image(t, append(containerdtest.Busybox(t), containerdtest.File{Name: "large", Data: data}), nil)
+}
+
+// roomAgain checks that a fetch that failed has left nothing, at once.
+func roomAgain(t *testing.T, free func() int64, before int64) {
+	t.Helper()
+	now := free()
+	assert.Assert(t, now >= before-(1<<20), "%d free, %d before", now, before)
+}
+
+// TestContainerdDiskFull: an image that does not fit on containerd's disk is an error that says so, and has left nothing
+// when it is returned; what is there works on.
+func TestContainerdDiskFull(t *testing.T) {
+	d, free := smallDaemon(t)
+	root := newRoot(t, d)
+	registry := containerdtest.NewRegistry(t, nil)
+	e := open(t, d, root, containerd.Options{})
 	assert.Equal(t, output(t, start(t, e, script("before", "echo hello"))), "hello\n")
 	room := free()
-	spec := script("large", "true")
-	spec.Image = executor.Image{Reference: ref}
-	_, err = e.Start(newContext(t), spec)
-	assert.ErrorContains(t, err, "pull image "+ref+": no space left on this host's disk for containerd's data")
-	assert.Assert(t, !isImageError(err), "nobody can mend that with another image")
-	_, err = e.Open(newContext(t), "large")
-	assert.ErrorIs(t, err, executor.ErrNotFound)
-	assert.Assert(t, !strings.Contains(ctr(t, d, containerd.NamespaceOf(root), "images", "ls", "-q"), ref))
-	assert.Equal(t, output(t, start(t, e, script("after", "echo hello"))), "hello\n")
-	for ctx := newContext(t); free() < room-(1<<20); { // what came of it goes a little later
-		assert.NilError(t, ctx.Err(), "%d free, %d before", free(), room)
-		_ = pauseFor(t, 50)
+	for name, packed := range map[string]bool{"blob": false, "files": true} {
+		ref := registry.Push(t, name+":1", tooLarge(t, packed))
+		spec := script(name, "true")
+		spec.Image = executor.Image{Reference: ref}
+		_, err := e.Start(newContext(t), spec)
+		assert.ErrorContains(t, err, "pull image "+ref+": no space left on this host's disk for containerd's data")
+		roomAgain(t, free, room)
+		assert.Assert(t, !isImageError(err), "nobody can mend that with another image")
+		_, err = e.Open(newContext(t), name)
+		assert.ErrorIs(t, err, executor.ErrNotFound)
+		assert.Assert(t, !strings.Contains(ctr(t, d, containerd.NamespaceOf(root), "images", "ls", "-q"), ref))
+		assert.Equal(t, output(t, start(t, e, script("after-"+name, "echo hello"))), "hello\n")
 	}
+}
+
+// TestImportDiskFull: so it is with an archive that does not fit, and with an imported image whose files do not.
+func TestImportDiskFull(t *testing.T) {
+	d, free := smallDaemon(t)
+	root := newRoot(t, d)
+	e := open(t, d, root, containerd.Options{})
+	assert.Equal(t, output(t, start(t, e, script("before", "echo hello"))), "hello\n")
+	room := free()
+	_, err := e.Import(newContext(t), bytes.NewReader(containerdtest.Archive(t, "docker.io/library/blob:1", tooLarge(t, false))))
+	assert.ErrorContains(t, err, "import images: no space left on this host's disk for containerd's data")
+	roomAgain(t, free, room)
+
+	_, err = e.Import(newContext(t), bytes.NewReader(containerdtest.Archive(t, "docker.io/library/files:1", tooLarge(t, true))))
+	assert.NilError(t, err)
+	room = free()
+	spec := script("files", "true")
+	spec.Image = executor.Image{Reference: "files:1"}
+	_, err = e.Start(newContext(t), spec)
+	assert.ErrorContains(t, err, "unpack image docker.io/library/files:1: no space left on this host's disk for containerd's data")
+	roomAgain(t, free, room)
+	assert.Equal(t, output(t, start(t, e, script("after", "echo hello"))), "hello\n")
 }

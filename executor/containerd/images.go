@@ -19,6 +19,7 @@ import (
 
 	ctd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
+	coreimages "github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -141,7 +142,7 @@ func (i *images) use(ctx context.Context, found ctd.Image) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = found.Unpack(ctx, i.opts.Snapshotter)
+	err = i.leased(ctx, func(ctx context.Context) error { return found.Unpack(ctx, i.opts.Snapshotter) })
 	_ = lock.Close()
 	if err != nil {
 		return nil, imageError(ctx, found.Name(), "", "unpack", err)
@@ -183,8 +184,12 @@ func (i *images) pull(ctx context.Context, name, host string) (ctd.Image, error)
 	}
 	defer lock.Close()
 	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: i.hosts})
-	img, err := i.client.Pull(ctx, name, ctd.WithResolver(resolver), ctd.WithPullUnpack,
-		ctd.WithPullSnapshotter(i.opts.Snapshotter), ctd.WithPlatformMatcher(platforms.Only(platforms.DefaultSpec())))
+	var img ctd.Image
+	err = i.leased(ctx, func(ctx context.Context) (err error) {
+		img, err = i.client.Pull(ctx, name, ctd.WithResolver(resolver), ctd.WithPullUnpack,
+			ctd.WithPullSnapshotter(i.opts.Snapshotter), ctd.WithPlatformMatcher(platforms.Only(platforms.DefaultSpec())))
+		return err
+	})
 	if err != nil {
 		return nil, imageError(ctx, name, host, "pull", err)
 	}
@@ -215,7 +220,14 @@ func (i *images) load(ctx context.Context, archive io.Reader) ([]string, error) 
 		return nil, err
 	}
 	defer lock.Close()
-	list, err := i.client.Import(ctx, archive, ctd.WithImportPlatform(platforms.Only(platforms.DefaultSpec())))
+	var list []coreimages.Image
+	err = i.leased(ctx, func(ctx context.Context) (err error) {
+		list, err = i.client.Import(ctx, archive, ctd.WithImportPlatform(platforms.Only(platforms.DefaultSpec())))
+		return err
+	})
+	if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), noSpace) {
+		return nil, errNoSpace
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -281,6 +293,11 @@ func parseMirror(m string) (*url.URL, error) {
 // query is the part of an address that may hold the signature of a download.
 var query = regexp.MustCompile(`\?[^\s":]+`)
 
+// noSpace is what containerd's errors say of a full disk: their kinds do not cross its socket.
+const noSpace = "no space left on device"
+
+var errNoSpace = errors.New("no space left on this host's disk for containerd's data")
+
 // imageError says what went wrong, and for errors that a user can mend, how. Others may go away by themselves.
 func imageError(ctx context.Context, name, host, doing string, err error) error {
 	if ctx.Err() != nil {
@@ -291,8 +308,8 @@ func imageError(ctx context.Context, name, host, doing string, err error) error 
 	}
 	text := query.ReplaceAllString(err.Error(), "")
 	switch {
-	case strings.Contains(text, "no space left on device"):
-		return fmt.Errorf("%s image %s: no space left on this host's disk for containerd's data", doing, name)
+	case strings.Contains(text, noSpace):
+		return fmt.Errorf("%s image %s: %w", doing, name, errNoSpace)
 	case strings.Contains(text, "no match for platform"):
 		return noVariant(name)
 	case strings.Contains(text, "401 Unauthorized"), strings.Contains(text, "403 Forbidden"),
