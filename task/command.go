@@ -176,6 +176,27 @@ func (d *decision) append(e Event) error {
 	return nil
 }
 
+// Tell adds one event to the log in an execution's name that is none of the
+// stream that Append continues: a program beside the runner tells it. It is a
+// Notice or an ArtifactReported.
+type Tell struct {
+	Execution ExecutionID // in whose name
+	Payload   Payload     // what is told
+}
+
+func (c Tell) subject() ExecutionID { return c.Execution }
+
+func (c Tell) apply(d *decision) error {
+	if err := d.holder(); err != nil {
+		return err
+	}
+	switch c.Payload.(type) {
+	case *Notice, *ArtifactReported:
+		return d.append(Event{Payload: c.Payload})
+	}
+	return Invalid("payload", "beside its stream an execution tells notices and artifacts only")
+}
+
 // Renew moves the end of an execution's lease. It never moves it back, and
 // always moves it a little: that it moves is the sign of life, also when the
 // clock that Until comes from has gone back.

@@ -229,6 +229,9 @@ type Compaction struct {
 // a secret that could not be resolved, a retry, a limit that is near.
 type Notice struct {
 	Text string `json:"text"` // for people
+	// Key names a note that a program in the run asked for, see
+	// executor.Note; empty for all others.
+	Key string `json:"key,omitempty"`
 }
 
 // Pruned stands at the begin of a log whose events up to Through were removed

@@ -37,7 +37,7 @@ func payloads() []task.Payload {
 			ReferenceType: "r", Metadata: json.RawMessage(`{}`), Path: "p", MIMEType: "m", SizeBytes: 1, Blob: "b"}},
 		&task.Effect{Key: "k", Kind: "k", State: task.EffectSettled, Detail: json.RawMessage(`{}`)},
 		&task.Compaction{UpTo: 1, Summary: "s"},
-		&task.Notice{Text: "t"},
+		&task.Notice{Text: "t", Key: "k"},
 		&task.Shared{By: task.Principal{Type: task.PrincipalUser, UID: "u"}, Sharing: task.Sharing{Visibility: task.VisibilityLink, LinkRole: task.RoleEditor,
 			Grants: []task.Grant{{To: task.Scope{Type: task.ScopeTeam, UID: "t"}, Role: task.RoleViewer}}}},
 		&task.ErrorReported{Code: task.CodeInternal, Message: "m", Fatal: true, Provider: "p"},

@@ -128,9 +128,15 @@ func (e *Engine) tellSignal(ctx context.Context, s task.Signal) error {
 	if err != nil {
 		return err
 	}
-	n := News{Type: NewsSignal, Task: t, Owner: t.Owner, Signal: s, Key: fmt.Sprintf("signal %s %d", t.ID, s.Seq)}
-	if t.Origin != nil {
-		n.Origin = *t.Origin
+	return e.Tell(ctx, News{Type: NewsSignal, Task: t, Owner: t.Owner, Signal: s, Key: fmt.Sprintf("signal %s %d", t.ID, s.Seq)})
+}
+
+// Tell writes down what is to be told of a run at its origin, and by all
+// listeners; Run sends it. What was told under the same News.Key is not told
+// again. Safe for concurrent use.
+func (e *Engine) Tell(ctx context.Context, n News) error {
+	if n.Task.Origin != nil {
+		n.Origin = *n.Task.Origin
 	}
 	return e.spread(ctx, n)
 }

@@ -241,6 +241,8 @@ type News struct {
 	Delivery task.Delivery
 	// Err is why, for NewsRefused.
 	Err error
+	// Note is what is said, in Markdown, for NewsNote.
+	Note string
 }
 
 // NewsType says what News are about.
@@ -253,6 +255,7 @@ const (
 	NewsStopped   NewsType = "stopped"   // a delivery has ended a run, unless it had ended before
 	NewsRefused   NewsType = "refused"   // a delivery was to make a run, and none can be made
 	NewsSignal    NewsType = "signal"    // a run's state has changed
+	NewsNote      NewsType = "note"      // a run has something to say before its end
 )
 
 // Reporter tells the outside of runs. What it is to tell is written down first,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/internal/servertest"
 	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
 )
 
@@ -28,6 +30,8 @@ type official struct {
 	ws *websocket.Conn
 	// after is what is run once the agent has exited, as entrypoint.sh would.
 	after []string
+	// around is what the agent's program does before, with oz.
+	around func(oz func(args ...string) (string, error))
 	// agent, if set, replaces the agent.
 	agent []string
 }
@@ -127,6 +131,12 @@ func (o *official) one(t *testing.T) (a assigned, out string) {
 	if o.agent != nil {
 		args = o.agent
 	}
+	if o.around != nil {
+		o.around(func(args ...string) (string, error) {
+			said, err := run(args)
+			return string(said), err
+		})
+	}
 	said, failed := run(args)
 	out = string(said)
 	if o.after != nil {
@@ -163,6 +173,73 @@ func TestAgentOfTheOfficialWorker(t *testing.T) {
 	d.ok("worker", "get", "w1")
 	assert.Assert(t, strings.Contains(d.ok("worker", "list"), "oz-agent-worker"))
 	d.fails(1, `no worker "w2" is connected`, "worker", "get", "w2")
+}
+
+// TestHarnessSupport: a program that carries a run out with the run's token
+// reports what it makes and tells people how it goes, and what it says wrong is
+// refused with the reason.
+func TestHarnessSupport(t *testing.T) {
+	d := newDesk(t)
+	o := newOfficial(t, d, "w1")
+	o.agent = []string{"harness-support", "finish-task", "--status", "success", "--summary", "all done"}
+	run := d.object("agent", "run-cloud", "-p", "please greet", "--no-environment", "--host", "w1")
+	id := run["run_id"].(string)
+	const pull = "https://forge.example/acme/shop/pull/7"
+	var uid string
+	o.around = func(oz func(args ...string) (string, error)) {
+		ok := func(args ...string) string {
+			out, err := oz(append([]string{"harness-support"}, args...)...)
+			assert.NilError(t, err, "%s", out)
+			return out
+		}
+		fails := func(code int, message string, args ...string) {
+			t.Helper()
+			out, err := oz(append([]string{"harness-support"}, args...)...)
+			var exit *exec.ExitError
+			assert.Assert(t, errors.As(err, &exit) && exit.ExitCode() == code, "%v: %v: %s", args, err, out)
+			assert.Assert(t, strings.Contains(out, message), "%v: %s", args, out)
+		}
+		ok("ping")
+		assert.Equal(t, ok("notify-user", "--message", "Half is **done**."), "The note is on its way.\n")
+		assert.Equal(t, ok("--output-format", "json", "notify-user", "--message", "Half is **done**."), "{}\n")
+		said := ok("report-artifact", "pull-request", "--url", pull, "--branch", "mend")
+		uid = strings.TrimSuffix(strings.TrimPrefix(said, "Reported as artifact "), ".\n")
+		assert.Equal(t, ok("--output-format", "json", "report-artifact", "pull-request", "--url", pull, "--branch", "mend"),
+			"{\n  \"artifact_uid\": \""+uid+"\"\n}\n", "the same again")
+		ok("report-external-reference", "--url", "https://linear.app/acme/issue/SHOP-7", "--reference-type", "LINEAR_ISSUE", "--title", "The shop is shut", "--metadata", `{"team":"shop"}`)
+
+		fails(2, "--message is needed", "notify-user")
+		fails(2, "--url and --branch are needed", "report-artifact", "pull-request", "--url", pull)
+		fails(2, "--url and --reference-type are needed", "report-external-reference", "--url", pull)
+		fails(2, "--metadata must be a JSON object", "report-external-reference", "--url", pull, "--reference-type", "X", "--metadata", "[]")
+		fails(1, "data.url: must be an absolute URL", "report-artifact", "pull-request", "--url", "pull/7", "--branch", "mend")
+		fails(1, "data.url: must have 1 to 2048 bytes", "report-external-reference", "--url", pull+strings.Repeat("7", 2048), "--reference-type", "X")
+		fails(1, "data.reference_type: must have 1 to 256 bytes", "report-external-reference", "--url", pull, "--reference-type", strings.Repeat("x", 257))
+		fails(1, "message: has 8193 bytes, at most 8192 are allowed", "notify-user", "--message", strings.Repeat("x", 8193))
+		fails(1, "is not for run another", "--run-id", "another", "notify-user", "--message", "x")
+	}
+	o.one(t)
+	got := d.object("run", "get", id)
+	assert.Equal(t, got["state"], "SUCCEEDED", "%v", got)
+	artifacts := got["artifacts"].([]any)
+	assert.Equal(t, len(artifacts), 2)
+	first, second := artifacts[0].(map[string]any), artifacts[1].(map[string]any)
+	assert.Equal(t, first["artifact_type"], "PULL_REQUEST")
+	assert.DeepEqual(t, first["data"], map[string]any{"artifact_uid": uid, "url": pull, "branch": "mend"})
+	assert.Equal(t, second["artifact_type"], "EXTERNAL_REFERENCE")
+	assert.Equal(t, second["data"].(map[string]any)["title"], "The shop is shut")
+	c, err := client.New(d.server.URL, &client.Options{APIKey: servertest.APIKey})
+	assert.NilError(t, err)
+	events, err := c.Events(t.Context(), task.ID(id), 0, 100)
+	assert.NilError(t, err)
+	notes := 0
+	for _, e := range events {
+		if n, ok := e.Payload.(*task.Notice); ok && n.Text == "Note from the run: Half is **done**." {
+			notes++
+		}
+	}
+	assert.Equal(t, notes, 2)
+	d.fails(1, "only the run itself may report", "harness-support", "--run-id", id, "notify-user", "--message", "x")
 }
 
 // TestReportShutdown: where no worker can tell, the program around the agent

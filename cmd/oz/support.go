@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -23,14 +25,15 @@ type support struct {
 func (a *app) supportCommand() *cobra.Command {
 	s := &support{app: a}
 	cmd := group("harness-support", "Report for a run, from around its agent", nil, s.pingCommand(), s.shutdownCommand(), s.finishCommand(),
-		s.refused("notify-user"), s.refused("report-artifact"), s.refused("report-external-reference"))
+		s.notifyCommand(), s.artifactCommand(), s.referenceCommand())
 	cmd.PersistentFlags().StringVar(&s.runID, "run-id", "", "the `run` (env OZ_RUN_ID)")
 	cmd.Hidden = true
 	return cmd
 }
 
-// link is the execution that the run token is for.
-func (s *support) link() (executor.Link, error) {
+// link is the execution that the run token is for. It must be one of the run
+// that --run-id names: what is told of one run must not reach another.
+func (s *support) link(ctx context.Context) (executor.Link, error) {
 	id := cmp.Or(s.runID, s.env("OZ_RUN_ID"), s.env("WARP_RUN_ID"))
 	if id == "" {
 		return nil, usageError{errors.New("--run-id, or OZ_RUN_ID, is needed")}
@@ -39,7 +42,18 @@ func (s *support) link() (executor.Link, error) {
 	if !ok {
 		return nil, task.Errorf(task.CodeAuthenticationRequired, "only the run itself may report: WARP_API_KEY must hold its run token, which workers put there")
 	}
-	return client.DialLink(executor.Handshake{ServerURL: s.server, TaskID: task.ID(id), ExecutionID: exec, Token: executor.Sensitive(s.apiKey)})
+	link, err := client.DialLink(executor.Handshake{ServerURL: s.server, TaskID: task.ID(id), ExecutionID: exec, Token: executor.Sensitive(s.apiKey)})
+	if err != nil || s.runID == "" {
+		return link, err
+	}
+	first, err := link.Events(ctx, 0, 1)
+	if err == nil && len(first) > 0 && string(first[0].TaskID) != s.runID {
+		return nil, task.Errorf(task.CodeNotAuthorized, "the run token in WARP_API_KEY is not for run %s", s.runID)
+	}
+	if errors.Is(err, task.ErrFenced) {
+		return link, nil // each command has its own words for that
+	}
+	return link, err
 }
 
 // done says what was done.
@@ -53,7 +67,7 @@ func (s *support) done(text string) error {
 
 func (s *support) pingCommand() *cobra.Command {
 	return &cobra.Command{Use: "ping", Short: "Show the current run", Args: noArgs, Example: "  oz harness-support ping", RunE: func(cmd *cobra.Command, _ []string) error {
-		link, err := s.link()
+		link, err := s.link(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -128,7 +142,7 @@ func (s *support) finishCommand() *cobra.Command {
 // end ends the execution. One that has ended already is no error: the agent has
 // said more than this could.
 func (s *support) end(ctx context.Context, end task.End, text string) error {
-	link, err := s.link()
+	link, err := s.link(ctx)
 	if err != nil {
 		return err
 	}
@@ -149,10 +163,93 @@ func (s *support) end(ctx context.Context, end task.End, text string) error {
 	return s.done(text)
 }
 
-// refused is a command that this server has nothing for yet.
-func (s *support) refused(name string) *cobra.Command {
-	return &cobra.Command{Use: name, Short: "Not possible with this server", Hidden: true, Example: "  oz harness-support " + name, FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
-		RunE: func(*cobra.Command, []string) error {
-			return task.Errorf(task.CodeFeatureNotAvailable, "harness-support %s is not available here yet: the agent's own tools report it", name)
+// outreach is the link for what is told beside the agent's own events.
+func (s *support) outreach(ctx context.Context) (executor.Outreach, error) {
+	link, err := s.link(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o, ok := link.(executor.Outreach)
+	if !ok {
+		return nil, task.Errorf(task.CodeFeatureNotAvailable, "this run takes reports from its own runner only")
+	}
+	return o, nil
+}
+
+func (s *support) notifyCommand() *cobra.Command {
+	var message string
+	cmd := &cobra.Command{Use: "notify-user", Short: "Tell the run's people something, where they asked for it", Args: noArgs,
+		Long: `Tell the run's people something before its end. The note stands in the run's log, and is
+said where the run was asked for: in the thread, issue, pull request or ticket. A run can make ` + strconv.Itoa(executor.MaxNotes) + `.`,
+		Example: "  oz harness-support notify-user --message 'The tests pass; writing the change now.'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if message == "" {
+				return usageError{errors.New("--message is needed")}
+			}
+			link, err := s.outreach(cmd.Context())
+			if err == nil {
+				err = link.NotifyUser(cmd.Context(), executor.Note{Message: message})
+			}
+			if err != nil {
+				return err
+			}
+			return s.done("The note is on its way.")
 		}}
+	cmd.Flags().StringVar(&message, "message", "", "what to tell: Markdown `text`")
+	return cmd
+}
+
+func (s *support) artifactCommand() *cobra.Command {
+	var url, branch string
+	cmd := &cobra.Command{Use: "pull-request", Short: "Report a pull request of the run", Args: noArgs,
+		Example: "  oz harness-support report-artifact pull-request --url https://github.com/acme/shop/pull/7 --branch mend",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if url == "" || branch == "" {
+				return usageError{errors.New("--url and --branch are needed")}
+			}
+			return s.report(cmd.Context(), executor.Report{Type: task.ArtifactPullRequest, Data: executor.ReportData{URL: url, Branch: branch}})
+		}}
+	cmd.Flags().StringVar(&url, "url", "", "`address` of the pull request")
+	cmd.Flags().StringVar(&branch, "branch", "", "`branch` that it asks to take in")
+	return group("report-artifact", "Report what the run has made", nil, cmd)
+}
+
+func (s *support) referenceCommand() *cobra.Command {
+	var data executor.ReportData
+	var metadata string
+	cmd := &cobra.Command{Use: "report-external-reference", Short: "Report something outside that the run has made", Args: noArgs,
+		Example: "  oz harness-support report-external-reference --url https://linear.app/acme/issue/SHOP-7 --reference-type LINEAR_ISSUE",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if data.URL == "" || data.ReferenceType == "" {
+				return usageError{errors.New("--url and --reference-type are needed")}
+			}
+			var object map[string]any
+			if metadata != "" && (json.Unmarshal([]byte(metadata), &object) != nil || object == nil) {
+				return usageError{errors.New("--metadata must be a JSON object")}
+			}
+			data.Metadata = json.RawMessage(metadata)
+			return s.report(cmd.Context(), executor.Report{Type: task.ArtifactReference, Data: data})
+		}}
+	cmd.Flags().StringVar(&data.URL, "url", "", "its `address`, at most 2048 bytes")
+	cmd.Flags().StringVar(&data.ReferenceType, "reference-type", "", "what it is, such as `LINEAR_ISSUE`; at most 256 bytes")
+	cmd.Flags().StringVar(&data.Title, "title", "", "its `title`, for people")
+	cmd.Flags().StringVar(&metadata, "metadata", "", "more about it: a `JSON` object")
+	return cmd
+}
+
+// report adds an artifact and prints its UID.
+func (s *support) report(ctx context.Context, r executor.Report) error {
+	link, err := s.outreach(ctx)
+	if err != nil {
+		return err
+	}
+	uid, err := link.ReportArtifact(ctx, r)
+	if err != nil {
+		return err
+	}
+	if s.json() {
+		return s.emit(map[string]string{"artifact_uid": uid})
+	}
+	s.say("Reported as artifact %s.", uid)
+	return nil
 }

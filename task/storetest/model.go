@@ -149,5 +149,6 @@ func drawCommand(rt *rapid.T, m *shadow) task.Command {
 	case 12:
 		return task.AddInput{Input: task.Input{Text: rapid.SampledFrom([]string{"", "more"}).Draw(rt, "text")}}
 	}
-	return rapid.SampledFrom([]task.Command{task.SandboxGone{Execution: x}, task.Log{Payloads: []task.Payload{&task.Notice{Text: "n"}}}}).Draw(rt, "other")
+	return rapid.SampledFrom([]task.Command{task.SandboxGone{Execution: x}, task.Log{Payloads: []task.Payload{&task.Notice{Text: "n"}}},
+		task.Tell{Execution: x, Payload: &task.Notice{Text: "t", Key: "k"}}, task.Tell{Execution: x, Payload: artifact("1").Payload}}).Draw(rt, "other")
 }

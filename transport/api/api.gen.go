@@ -2410,6 +2410,9 @@ type Notification struct {
 // NotificationKind defines model for Notification.Kind.
 type NotificationKind string
 
+// NotifyUserRequest defines model for NotifyUserRequest.
+type NotifyUserRequest = executor.Note
+
 // OpenRunLinkRequest defines model for OpenRunLinkRequest.
 type OpenRunLinkRequest struct {
 	Token string `json:"token"`
@@ -2697,6 +2700,14 @@ type Relative = executor.Relative
 
 // RememberRequest defines model for RememberRequest.
 type RememberRequest = executor.Remembering
+
+// ReportArtifactRequest defines model for ReportArtifactRequest.
+type ReportArtifactRequest = executor.Report
+
+// ReportArtifactResponse defines model for ReportArtifactResponse.
+type ReportArtifactResponse struct {
+	ArtifactUid string `json:"artifact_uid"`
+}
 
 // ReportEventRequest defines model for ReportEventRequest.
 type ReportEventRequest struct {
@@ -4270,6 +4281,9 @@ type CreateEnvironmentJSONRequestBody = CreateEnvironmentRequest
 // UpdateEnvironmentJSONRequestBody defines body for UpdateEnvironment for application/json ContentType.
 type UpdateEnvironmentJSONRequestBody = UpdateEnvironmentRequest
 
+// ReportArtifactJSONRequestBody defines body for ReportArtifact for application/json ContentType.
+type ReportArtifactJSONRequestBody = ReportArtifactRequest
+
 // AwaitRunsJSONRequestBody defines body for AwaitRuns for application/json ContentType.
 type AwaitRunsJSONRequestBody = AwaitRequest
 
@@ -4287,6 +4301,9 @@ type RememberMemoryJSONRequestBody = RememberRequest
 
 // SendRunMessageJSONRequestBody defines body for SendRunMessage for application/json ContentType.
 type SendRunMessageJSONRequestBody = MailingRequest
+
+// NotifyUserJSONRequestBody defines body for NotifyUser for application/json ContentType.
+type NotifyUserJSONRequestBody = NotifyUserRequest
 
 // RecallMemoriesJSONRequestBody defines body for RecallMemories for application/json ContentType.
 type RecallMemoriesJSONRequestBody = RecallRequest
@@ -5479,6 +5496,28 @@ type ClientInterface interface {
 	// Corresponds with PUT /oz/environments/{environmentUid} (the `UpdateEnvironment` operationId).
 	UpdateEnvironment(ctx context.Context, environmentUid string, body UpdateEnvironmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ReportArtifactWithBody Add something that the run has made outside
+	//
+	// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+	// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+	// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+	ReportArtifactWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReportArtifact Add something that the run has made outside
+	//
+	// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+	// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+	// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+	ReportArtifact(ctx context.Context, body ReportArtifactJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AwaitRunsWithBody Wait for runs to end, or for a message
 	//
 	// Takes any type of body and a specified content type.
@@ -5622,6 +5661,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
 	ReadRunMessage(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// NotifyUserWithBody Tell the run's people something before its end
+	//
+	// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+	// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+	// notify-user`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+	NotifyUserWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// NotifyUser Tell the run's people something before its end
+	//
+	// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+	// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+	// notify-user`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+	NotifyUser(ctx context.Context, body NotifyUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RecallMemoriesWithBody Find what the run's memory stores have on something
 	//
@@ -8274,6 +8335,48 @@ func (c *Client) UpdateEnvironment(ctx context.Context, environmentUid string, b
 	return c.Client.Do(req)
 }
 
+// ReportArtifactWithBody Add something that the run has made outside
+//
+// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+func (c *Client) ReportArtifactWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReportArtifactRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReportArtifact Add something that the run has made outside
+//
+// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+func (c *Client) ReportArtifact(ctx context.Context, body ReportArtifactJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReportArtifactRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // AwaitRunsWithBody Wait for runs to end, or for a message
 //
 // Takes any type of body and a specified content type.
@@ -8608,6 +8711,48 @@ func (c *Client) SendRunMessage(ctx context.Context, body SendRunMessageJSONRequ
 // Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
 func (c *Client) ReadRunMessage(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReadRunMessageRequest(c.Server, messageId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NotifyUserWithBody Tell the run's people something before its end
+//
+// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+// notify-user`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+func (c *Client) NotifyUserWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNotifyUserRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NotifyUser Tell the run's people something before its end
+//
+// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+// notify-user`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+func (c *Client) NotifyUser(ctx context.Context, body NotifyUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNotifyUserRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -14389,6 +14534,46 @@ func NewUpdateEnvironmentRequestWithBody(server string, environmentUid string, c
 	return req, nil
 }
 
+// NewReportArtifactRequest calls the generic ReportArtifact builder with application/json body
+func NewReportArtifactRequest(server string, body ReportArtifactJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReportArtifactRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewReportArtifactRequestWithBody constructs an http.Request for the ReportArtifact method, with any body, and a specified content type
+func NewReportArtifactRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/artifacts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewAwaitRunsRequest calls the generic AwaitRuns builder with application/json body
 func NewAwaitRunsRequest(server string, body AwaitRunsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -14909,6 +15094,46 @@ func NewReadRunMessageRequest(server string, messageId string) (*http.Request, e
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewNotifyUserRequest calls the generic NotifyUser builder with application/json body
+func NewNotifyUserRequest(server string, body NotifyUserJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewNotifyUserRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewNotifyUserRequestWithBody constructs an http.Request for the NotifyUser method, with any body, and a specified content type
+func NewNotifyUserRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/notes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -20454,6 +20679,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /oz/environments/{environmentUid} (the `UpdateEnvironment` operationId).
 	UpdateEnvironmentWithResponse(ctx context.Context, environmentUid string, body UpdateEnvironmentJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateEnvironmentAnswer, error)
 
+	// ReportArtifactWithBodyWithResponse Add something that the run has made outside
+	//
+	// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+	// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+	// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+	ReportArtifactWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReportArtifactAnswer, error)
+
+	// ReportArtifactWithResponse Add something that the run has made outside
+	//
+	// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+	// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+	// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+	ReportArtifactWithResponse(ctx context.Context, body ReportArtifactJSONRequestBody, reqEditors ...RequestEditorFn) (*ReportArtifactAnswer, error)
+
 	// AwaitRunsWithBodyWithResponse Wait for runs to end, or for a message
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -20613,6 +20860,28 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /oz/executions/current/messages/{messageId}/read (the `ReadRunMessage` operationId).
 	ReadRunMessageWithResponse(ctx context.Context, messageId string, reqEditors ...RequestEditorFn) (*ReadRunMessageAnswer, error)
+
+	// NotifyUserWithBodyWithResponse Tell the run's people something before its end
+	//
+	// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+	// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+	// notify-user`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+	NotifyUserWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NotifyUserAnswer, error)
+
+	// NotifyUserWithResponse Tell the run's people something before its end
+	//
+	// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+	// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+	// notify-user`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+	NotifyUserWithResponse(ctx context.Context, body NotifyUserJSONRequestBody, reqEditors ...RequestEditorFn) (*NotifyUserAnswer, error)
 
 	// RecallMemoriesWithBodyWithResponse Find what the run's memory stores have on something
 	//
@@ -25125,6 +25394,54 @@ func (r UpdateEnvironmentAnswer) ContentType() string {
 	return ""
 }
 
+type ReportArtifactAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ReportArtifactResponse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReportArtifactAnswer) GetJSON200() *ReportArtifactResponse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReportArtifactAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReportArtifactAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReportArtifactAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReportArtifactAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReportArtifactAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type AwaitRunsAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -25784,6 +26101,54 @@ func (r ReadRunMessageAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReadRunMessageAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type NotifyUserAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Empty
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r NotifyUserAnswer) GetJSON200() *Empty {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r NotifyUserAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r NotifyUserAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r NotifyUserAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r NotifyUserAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r NotifyUserAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -32284,6 +32649,40 @@ func (c *ClientWithResponses) UpdateEnvironmentWithResponse(ctx context.Context,
 	return ParseUpdateEnvironmentAnswer(rsp)
 }
 
+// ReportArtifactWithBodyWithResponse Add something that the run has made outside
+//
+// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+func (c *ClientWithResponses) ReportArtifactWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReportArtifactAnswer, error) {
+	rsp, err := c.ReportArtifactWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReportArtifactAnswer(rsp)
+}
+
+// ReportArtifactWithResponse Add something that the run has made outside
+//
+// A pull request, or a reference to anything else that has an address. For programs around an agent that have no
+// stream of events of their own: `oz harness-support report-artifact` and `report-external-reference`. Once for each
+// address: asking again gives the artifact that is there. 422 with operation_not_supported for a run that has 200.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/artifacts (the `ReportArtifact` operationId).
+func (c *ClientWithResponses) ReportArtifactWithResponse(ctx context.Context, body ReportArtifactJSONRequestBody, reqEditors ...RequestEditorFn) (*ReportArtifactAnswer, error) {
+	rsp, err := c.ReportArtifact(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReportArtifactAnswer(rsp)
+}
+
 // AwaitRunsWithBodyWithResponse Wait for runs to end, or for a message
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -32562,6 +32961,40 @@ func (c *ClientWithResponses) ReadRunMessageWithResponse(ctx context.Context, me
 		return nil, err
 	}
 	return ParseReadRunMessageAnswer(rsp)
+}
+
+// NotifyUserWithBodyWithResponse Tell the run's people something before its end
+//
+// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+// notify-user`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+func (c *ClientWithResponses) NotifyUserWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NotifyUserAnswer, error) {
+	rsp, err := c.NotifyUserWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNotifyUserAnswer(rsp)
+}
+
+// NotifyUserWithResponse Tell the run's people something before its end
+//
+// The note stands in the run's log, and is said where the run was asked for: in the thread, issue, pull request or
+// ticket. Once for each key. 422 with operation_not_supported for a run that has made 100. `oz harness-support
+// notify-user`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
+func (c *ClientWithResponses) NotifyUserWithResponse(ctx context.Context, body NotifyUserJSONRequestBody, reqEditors ...RequestEditorFn) (*NotifyUserAnswer, error) {
+	rsp, err := c.NotifyUser(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNotifyUserAnswer(rsp)
 }
 
 // RecallMemoriesWithBodyWithResponse Find what the run's memory stores have on something
@@ -37032,6 +37465,39 @@ func ParseUpdateEnvironmentAnswer(rsp *http.Response) (*UpdateEnvironmentAnswer,
 	return response, nil
 }
 
+// ParseReportArtifactAnswer parses an HTTP response from a ReportArtifactWithResponse call
+func ParseReportArtifactAnswer(rsp *http.Response) (*ReportArtifactAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReportArtifactAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ReportArtifactResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseAwaitRunsAnswer parses an HTTP response from a AwaitRunsWithResponse call
 func ParseAwaitRunsAnswer(rsp *http.Response) (*AwaitRunsAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -37470,6 +37936,39 @@ func ParseReadRunMessageAnswer(rsp *http.Response) (*ReadRunMessageAnswer, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest AgentMessage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseNotifyUserAnswer parses an HTTP response from a NotifyUserWithResponse call
+func ParseNotifyUserAnswer(rsp *http.Response) (*NotifyUserAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &NotifyUserAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Empty
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -41299,6 +41798,9 @@ type ServerInterface interface {
 	// UpdateEnvironment Replace an environment's configuration
 	// (PUT /oz/environments/{environmentUid})
 	UpdateEnvironment(w http.ResponseWriter, r *http.Request, environmentUid string)
+	// ReportArtifact Add something that the run has made outside
+	// (POST /oz/executions/current/artifacts)
+	ReportArtifact(w http.ResponseWriter, r *http.Request)
 	// AwaitRuns Wait for runs to end, or for a message
 	// (POST /oz/executions/current/await)
 	AwaitRuns(w http.ResponseWriter, r *http.Request)
@@ -41341,6 +41843,9 @@ type ServerInterface interface {
 	// ReadRunMessage Read a message to the run
 	// (POST /oz/executions/current/messages/{messageId}/read)
 	ReadRunMessage(w http.ResponseWriter, r *http.Request, messageId string)
+	// NotifyUser Tell the run's people something before its end
+	// (POST /oz/executions/current/notes)
+	NotifyUser(w http.ResponseWriter, r *http.Request)
 	// RecallMemories Find what the run's memory stores have on something
 	// (POST /oz/executions/current/recall)
 	RecallMemories(w http.ResponseWriter, r *http.Request)
@@ -44049,6 +44554,20 @@ func (siw *ServerInterfaceWrapper) UpdateEnvironment(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// ReportArtifact operation middleware
+func (siw *ServerInterfaceWrapper) ReportArtifact(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReportArtifact(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // AwaitRuns operation middleware
 func (siw *ServerInterfaceWrapper) AwaitRuns(w http.ResponseWriter, r *http.Request) {
 
@@ -44311,6 +44830,20 @@ func (siw *ServerInterfaceWrapper) ReadRunMessage(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ReadRunMessage(w, r, messageId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// NotifyUser operation middleware
+func (siw *ServerInterfaceWrapper) NotifyUser(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.NotifyUser(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -47805,6 +48338,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories/{memoryUid}", wrapper.DeleteMemory)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories/{memoryUid}", wrapper.UpdateMemory)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/memory-stores/{storeUid}/memories/{memoryUid}/versions", wrapper.ListMemoryVersions)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/artifacts", wrapper.ReportArtifact)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/notes", wrapper.NotifyUser)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/recall", wrapper.RecallMemories)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/memories", wrapper.RememberMemory)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/model-endpoints", wrapper.ListModelEndpoints)
@@ -50645,6 +51180,45 @@ func (response UpdateEnvironmentdefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type ReportArtifactRequestObject struct {
+	Body *ReportArtifactJSONRequestBody
+}
+
+type ReportArtifactResponseObject interface {
+	VisitReportArtifactResponse(w http.ResponseWriter) error
+}
+
+type ReportArtifact200JSONResponse ReportArtifactResponse
+
+func (response ReportArtifact200JSONResponse) VisitReportArtifactResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportArtifactdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReportArtifactdefaultApplicationProblemPlusJSONResponse) VisitReportArtifactResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type AwaitRunsRequestObject struct {
 	Body *AwaitRunsJSONRequestBody
 }
@@ -51182,6 +51756,45 @@ type ReadRunMessagedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ReadRunMessagedefaultApplicationProblemPlusJSONResponse) VisitReadRunMessageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NotifyUserRequestObject struct {
+	Body *NotifyUserJSONRequestBody
+}
+
+type NotifyUserResponseObject interface {
+	VisitNotifyUserResponse(w http.ResponseWriter) error
+}
+
+type NotifyUser200JSONResponse Empty
+
+func (response NotifyUser200JSONResponse) VisitNotifyUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NotifyUserdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response NotifyUserdefaultApplicationProblemPlusJSONResponse) VisitNotifyUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -55758,6 +56371,9 @@ type StrictServerInterface interface {
 	// UpdateEnvironment Replace an environment's configuration
 	// (PUT /oz/environments/{environmentUid})
 	UpdateEnvironment(ctx context.Context, request UpdateEnvironmentRequestObject) (UpdateEnvironmentResponseObject, error)
+	// ReportArtifact Add something that the run has made outside
+	// (POST /oz/executions/current/artifacts)
+	ReportArtifact(ctx context.Context, request ReportArtifactRequestObject) (ReportArtifactResponseObject, error)
 	// AwaitRuns Wait for runs to end, or for a message
 	// (POST /oz/executions/current/await)
 	AwaitRuns(ctx context.Context, request AwaitRunsRequestObject) (AwaitRunsResponseObject, error)
@@ -55800,6 +56416,9 @@ type StrictServerInterface interface {
 	// ReadRunMessage Read a message to the run
 	// (POST /oz/executions/current/messages/{messageId}/read)
 	ReadRunMessage(ctx context.Context, request ReadRunMessageRequestObject) (ReadRunMessageResponseObject, error)
+	// NotifyUser Tell the run's people something before its end
+	// (POST /oz/executions/current/notes)
+	NotifyUser(ctx context.Context, request NotifyUserRequestObject) (NotifyUserResponseObject, error)
 	// RecallMemories Find what the run's memory stores have on something
 	// (POST /oz/executions/current/recall)
 	RecallMemories(ctx context.Context, request RecallMemoriesRequestObject) (RecallMemoriesResponseObject, error)
@@ -58084,6 +58703,37 @@ func (sh *strictHandler) UpdateEnvironment(w http.ResponseWriter, r *http.Reques
 	}
 }
 
+// ReportArtifact operation middleware
+func (sh *strictHandler) ReportArtifact(w http.ResponseWriter, r *http.Request) {
+	var request ReportArtifactRequestObject
+
+	var body ReportArtifactJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReportArtifact(ctx, request.(ReportArtifactRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReportArtifact")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReportArtifactResponseObject); ok {
+		if err := validResponse.VisitReportArtifactResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // AwaitRuns operation middleware
 func (sh *strictHandler) AwaitRuns(w http.ResponseWriter, r *http.Request) {
 	var request AwaitRunsRequestObject
@@ -58463,6 +59113,37 @@ func (sh *strictHandler) ReadRunMessage(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ReadRunMessageResponseObject); ok {
 		if err := validResponse.VisitReadRunMessageResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// NotifyUser operation middleware
+func (sh *strictHandler) NotifyUser(w http.ResponseWriter, r *http.Request) {
+	var request NotifyUserRequestObject
+
+	var body NotifyUserJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.NotifyUser(ctx, request.(NotifyUserRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "NotifyUser")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(NotifyUserResponseObject); ok {
+		if err := validResponse.VisitNotifyUserResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 
+	"github.com/google/uuid"
+
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
@@ -188,4 +190,21 @@ func (l *Link) Reserve(ctx context.Context, r executor.Reservation) (executor.Re
 // End implements executor.Link.
 func (l *Link) End(ctx context.Context, end task.End) error {
 	return done(l.c.raw.EndExecution(ctx, wire.End(end)))
+}
+
+var _ executor.Outreach = (*Link)(nil)
+
+// ReportArtifact implements executor.Outreach.
+func (l *Link) ReportArtifact(ctx context.Context, r executor.Report) (string, error) {
+	answer, err := decode[api.ReportArtifactResponse](l.c.raw.ReportArtifact(ctx, r))
+	return answer.ArtifactUid, err
+}
+
+// NotifyUser implements executor.Outreach. A note without a key gets one, so
+// that it is said once, however often it is sent.
+func (l *Link) NotifyUser(ctx context.Context, n executor.Note) error {
+	if n.Key == "" {
+		n.Key = uuid.NewString()
+	}
+	return done(l.c.raw.NotifyUser(ctx, n))
 }

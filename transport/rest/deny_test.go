@@ -168,6 +168,7 @@ func body(op operation, e *transporttest.Env) any {
 		"createMemoryStore": map[string]any{"name": "x"}, "updateMemoryStore": map[string]any{"description": "x"},
 		"createMemory": map[string]any{"content": "x", "reason": "x"}, "updateMemory": map[string]any{"content": "x", "reason": "x"},
 		"recallMemories": map[string]any{}, "rememberMemory": map[string]any{"key": "x", "content": "x"},
+		"reportArtifact": map[string]any{"artifact_type": "PULL_REQUEST", "data": map[string]any{"url": "https://x", "branch": "x"}}, "notifyUser": map[string]any{"message": "x"},
 		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
 		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"),
 		"createPushSubscription": map[string]any{"endpoint": "https://push.example.com/x", "keys": map[string]any{"auth": "BTBZMqHH6r4Tts7J_aSIgg",

@@ -64,6 +64,60 @@ func TestDeskOverHTTP(t *testing.T) {
 	}
 }
 
+// TestOutreachOverHTTP: what a program around an agent reports and tells, it does
+// with the run's token; nobody else may.
+func TestOutreachOverHTTP(t *testing.T) {
+	e := transporttest.Start(t, nil)
+	ctx := t.Context()
+	_, err := sdk(t, e, transporttest.AdminKey).Submit(ctx, oz.Request{Prompt: "mend it"})
+	assert.NilError(t, err)
+	h := e.Claimed()
+	link, err := client.NewLink(h, nil)
+	assert.NilError(t, err)
+	assert.NilError(t, link.Begin(ctx))
+	pull := executor.Report{Type: task.ArtifactPullRequest, Data: executor.ReportData{URL: "https://forge.example/a/b/pull/7", Branch: "mend"}}
+	uid, err := link.ReportArtifact(ctx, pull)
+	assert.NilError(t, err)
+	assert.Equal(t, uid, executor.ArtifactUID(h.TaskID, "pull_request", pull.Data.URL))
+	assert.NilError(t, link.NotifyUser(ctx, executor.Note{Message: "Half is done.", Key: "k"}))
+	assert.NilError(t, link.NotifyUser(ctx, executor.Note{Message: "Half is done.", Key: "k"}))
+	assert.NilError(t, link.NotifyUser(ctx, executor.Note{Message: "All is done."}))
+	events, err := sdk(t, e, transporttest.AdminKey).Events(ctx, h.TaskID, 0, 100)
+	assert.NilError(t, err)
+	var notes []string
+	for _, event := range events {
+		if n, ok := event.Payload.(*task.Notice); ok && n.Key != "" {
+			notes = append(notes, n.Text)
+		}
+	}
+	assert.DeepEqual(t, notes, []string{"Note from the run: Half is done.", "Note from the run: All is done."})
+
+	post := func(key, path string, body any) transporttest.Answer {
+		return e.Call(key, http.MethodPost, "/api/v1/oz/executions/current/"+path, body)
+	}
+	for field, body := range map[string]any{
+		"artifact_type": map[string]any{"artifact_type": "FILE", "data": map[string]any{"url": "https://x"}},
+		"data.url":      map[string]any{"artifact_type": "PULL_REQUEST", "data": map[string]any{"url": "x", "branch": "b"}},
+		"data.branch":   map[string]any{"artifact_type": "PULL_REQUEST", "data": map[string]any{"url": "https://x"}},
+	} {
+		a := post(h.Token.Reveal(), "artifacts", body)
+		assert.Equal(t, a.Status, http.StatusBadRequest, "%s", a.Body)
+		assert.Equal(t, a.Problem()["field"], field)
+	}
+	a := post(h.Token.Reveal(), "notes", map[string]any{"message": ""})
+	assert.Equal(t, a.Status, http.StatusBadRequest, "%s", a.Body)
+	assert.Equal(t, a.Problem()["field"], "message")
+	for path, body := range map[string]any{"artifacts": pull, "notes": executor.Note{Message: "x"}} {
+		assert.Equal(t, post(transporttest.AdminKey, path, body).Status, http.StatusForbidden)
+		assert.Equal(t, post("", path, body).Status, http.StatusUnauthorized)
+	}
+	assert.NilError(t, link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: 2}))
+	for path, body := range map[string]any{"artifacts": pull, "notes": executor.Note{Message: "x"}} {
+		a := post(h.Token.Reveal(), path, body)
+		assert.Assert(t, a.Status == http.StatusUnauthorized || a.Status == http.StatusUnprocessableEntity, "%d %s", a.Status, a.Body)
+	}
+}
+
 // TestAnswerOverHTTP: a run's question is on the run, and answered there.
 func TestAnswerOverHTTP(t *testing.T) {
 	e := transporttest.Start(t, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/oz-platform/cloudagents/executor"
+	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
 	"github.com/oz-platform/cloudagents/transport/internal/wire"
 )
@@ -102,4 +103,40 @@ func (o operations) EndExecution(ctx context.Context, r api.EndExecutionRequestO
 		return nil, err
 	}
 	return api.EndExecution200JSONResponse{}, link.End(ctx, wire.EndOf(*r.Body))
+}
+
+// outreach is a link of a platform that takes word from programs around an
+// agent.
+func (o operations) outreach(ctx context.Context) (executor.Outreach, error) {
+	link, err := o.link(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := link.(executor.Outreach)
+	if !ok {
+		return nil, task.Errorf(task.CodeFeatureNotAvailable, "this server takes reports from the agent's own runner only")
+	}
+	return r, nil
+}
+
+// ReportArtifact implements POST /oz/executions/current/artifacts.
+func (o operations) ReportArtifact(ctx context.Context, r api.ReportArtifactRequestObject) (api.ReportArtifactResponseObject, error) {
+	link, err := o.outreach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	uid, err := link.ReportArtifact(ctx, *r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return api.ReportArtifact200JSONResponse{ArtifactUid: uid}, nil
+}
+
+// NotifyUser implements POST /oz/executions/current/notes.
+func (o operations) NotifyUser(ctx context.Context, r api.NotifyUserRequestObject) (api.NotifyUserResponseObject, error) {
+	link, err := o.outreach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.NotifyUser200JSONResponse{}, link.NotifyUser(ctx, *r.Body)
 }

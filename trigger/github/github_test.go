@@ -65,6 +65,22 @@ func TestMentionOnAnIssue(t *testing.T) {
 }
 
 // TestReviewThread: a thread has its own conversation, and gets its answers.
+// TestNotesAreComments: what an agent says before its end is a comment of its
+// own, once, and calls nobody.
+func TestNotesAreComments(t *testing.T) {
+	b := newBench(t, with{})
+	n := b.sim.OpenIssue(repo, "carol", "It crashes", "")
+	b.sim.Comment(repo, n, "bob", "@oz-agent mend it, please")
+	run := b.one()
+	b.Begin(run.ID)
+	b.Note(run.ID, "k", "Half is **done**, @carol")
+	b.Note(run.ID, "k", "Half is **done**, @carol")
+	list := b.comments(n, "oz-agent")
+	assert.Equal(t, len(list), 2)
+	contains(t, list[0].Body, "**Working on it.**")
+	contains(t, list[1].Body, "A note from the run:\n\n> Half is **done**, @\u2060carol")
+}
+
 func TestReviewThread(t *testing.T) {
 	b := newBench(t, with{})
 	n := b.sim.OpenPull(repo, "carol", "Faster", "Trust me.", githubsim.Pull{Head: "fast", Files: map[string]string{"a.go": "@@ -1 +1 @@\n-slow\n+fast", "b.go": "@@ other @@"}})

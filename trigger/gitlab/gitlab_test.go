@@ -133,9 +133,11 @@ func TestMentionOnAnIssue(t *testing.T) {
 	b.sim.Comment(b.ann, gitlabsim.Note{On: issue.ID, Discussion: asked.Discussion, Body: "Also as CSV, @oz-agent"})
 	assert.Equal(t, b.last(t).Outcome, task.OutcomeContinued)
 	assert.Assert(t, strings.Contains(b.Inputs(run.ID)[1].Text, "Also as CSV"))
+	b.Note(run.ID, "k", "Half is done, @all")
 	b.Finish(run.ID, task.StateSucceeded, task.Status{Message: "Mended. @all look <!-- oz:"})
 	b.Settle()
 	assert.DeepEqual(t, b.said(issue.ID), []string{"**Done.** [Follow the run](" + page(run) + ").",
+		"A note from the run:\n\n> Half is done, @\u2060all",
 		"Mended. @\u2060all look &lt;!-- oz:\n\n[The run](" + page(run) + ")"})
 	for _, n := range b.sim.Notes(issue.ID) {
 		assert.Assert(t, n.Author != b.sim.Agent || n.Discussion == asked.Discussion, "an answer is in its thread")

@@ -133,9 +133,12 @@ func TestLabelStartsARunAndTheNextGoesOn(t *testing.T) {
 	inputs := b.Inputs(run.ID)
 	assert.Equal(t, len(inputs), 2)
 	assert.Assert(t, strings.Contains(inputs[1].Text, "Also as CSV"))
+	b.Begin(run.ID)
+	b.Settle()
+	b.Note(run.ID, "k", "Half is done.")
 	b.Finish(run.ID, task.StateSucceeded, task.Status{Message: "Mended.\n\n```\nok\n```"})
 	b.Settle()
-	assert.DeepEqual(t, b.said(issue.ID), []string{"I am on it.", "Noted. The run about this issue goes on with it.", "The agent has begun.", "Mended."})
+	assert.DeepEqual(t, b.said(issue.ID), []string{"I am on it.", "Noted. The run about this issue goes on with it.", "The agent has begun.", "Half is done.", "Mended."})
 	list := b.sim.Comments(issue.ID)
 	assert.Equal(t, jirasim.TextOf(list[len(list)-1].Body), "Mended.\nok\nOpen the run (https://oz.example.com/runs/"+string(run.ID)+")")
 

@@ -168,6 +168,11 @@ func TestAgentSession(t *testing.T) {
 	assert.Equal(t, b.last(t).Outcome, task.OutcomeContinued)
 	inputs := b.Inputs(run.ID)
 	assert.Assert(t, strings.Contains(inputs[len(inputs)-1].Text, "Ann Able writes to you about the Linear issue ENG-1 (Crash):\n\nleft"))
+	b.Begin(run.ID)
+	b.Settle()
+	b.Note(run.ID, "k", "Half is done.")
+	b.Settle()
+	assert.Equal(t, b.sim.Sessions()[0].Status, "active")
 	b.Finish(run.ID, task.StateFailed, task.Status{Message: "No.", ErrorCode: task.CodeNotFound})
 	b.Settle()
 	assert.Equal(t, b.sim.Sessions()[0].Status, "error")
@@ -186,10 +191,11 @@ func TestAgentSession(t *testing.T) {
 			assert.Equal(t, a.Metadata, `{"options":[{"label":"left","value":"left"},{"label":"right","value":"right"}]}`)
 		}
 	}
-	assert.DeepEqual(t, kinds, []string{"thought", "thought", "elicitation", "prompt", "thought", "thought", "error", "prompt", "response"})
-	assert.Equal(t, texts[8], "Nothing runs any more that I could stop.")
+	assert.DeepEqual(t, kinds, []string{"thought", "thought", "elicitation", "prompt", "thought", "thought", "thought", "error", "prompt", "response"})
+	assert.Equal(t, texts[9], "Nothing runs any more that I could stop.")
 	assert.Equal(t, texts[2], "Which one?")
-	assert.Equal(t, texts[6], "No. (`resource_not_found`)")
+	assert.Equal(t, texts[6], "Half is done.")
+	assert.Equal(t, texts[7], "No. (`resource_not_found`)")
 	assert.Equal(t, len(b.Runs()), 1)
 
 	b.sim.Comment(b.ann, issue.ID, "", "@oz and the tests?")

@@ -153,7 +153,7 @@ func (o *Origin) activity(ctx context.Context, m message) (map[string]any, error
 	}
 	a := m.Answer
 	switch a.Kind {
-	case tracker.Started, tracker.Working:
+	case tracker.Started, tracker.Working, tracker.Noted:
 		return content("thought", a.Text), nil
 	case tracker.Asking:
 		input := content("elicitation", a.Text)

@@ -60,7 +60,7 @@ func (o *Origin) Report(_ context.Context, n trigger.News) ([]task.Outgoing, err
 		return nil, err
 	}
 	var e event
-	if n.Type != trigger.NewsSignal {
+	if n.Type != trigger.NewsSignal && n.Type != trigger.NewsNote {
 		if err := json.Unmarshal(n.Delivery.Body, &e); err != nil {
 			return nil, nil // it was refused because it is none
 		}
@@ -83,6 +83,8 @@ func (o *Origin) Report(_ context.Context, n trigger.News) ([]task.Outgoing, err
 		r.refused()
 	case trigger.NewsSignal:
 		r.signal()
+	case trigger.NewsNote:
+		r.add("note", note{Deed: deedPost, Text: mrkdwn(n.Note)})
 	}
 	return r.out, r.err
 }

@@ -182,6 +182,23 @@ func TestMentionMakesARunAndIsAnswered(t *testing.T) {
 	o.sound()
 }
 
+// TestNotesAreTold: what an agent says before its end stands in the thread, once,
+// and calls nobody.
+func TestNotesAreTold(t *testing.T) {
+	o := open(t, nil)
+	said := o.w.Say(o.ann, o.channel, "", mention+"mend it")
+	o.Settle()
+	id := o.Runs()[0].ID
+	o.Begin(id)
+	o.Note(id, "k", "Half is **done**, <!channel>")
+	o.Note(id, "k", "Half is **done**, <!channel>")
+	o.Settle()
+	thread := o.w.Thread(o.channel, said.TS)
+	assert.Equal(t, thread[len(thread)-1].Text, "Half is *done*, &lt;!channel&gt;")
+	assert.Equal(t, len(thread), 3, "%q", texts(thread))
+	o.sound()
+}
+
 // TestResultsAreLinked: pull requests and branches stand with the result.
 func TestResultsAreLinked(t *testing.T) {
 	o := open(t, nil)

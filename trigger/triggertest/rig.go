@@ -172,6 +172,19 @@ func (r *Rig) Finish(id task.ID, s task.State, status task.Status) {
 	}
 }
 
+// Note says something of a run before its end, as its agent may; key tells it
+// from others of the run.
+func (r *Rig) Note(id task.ID, key, text string) {
+	r.tb.Helper()
+	t, err := r.Store.Get(r.ctx, id)
+	if err == nil {
+		err = r.Engine.Tell(r.ctx, trigger.News{Type: trigger.NewsNote, Task: t, Owner: t.Owner, Key: fmt.Sprintf("note %s %s", id, key), Note: text})
+	}
+	if err != nil {
+		r.tb.Fatalf("make a note of run %s: %v", id, err)
+	}
+}
+
 // Begin lets a worker begin a run that waits. One that it has begun stays.
 func (r *Rig) Begin(id task.ID) {
 	r.tb.Helper()

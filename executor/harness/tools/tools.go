@@ -3,8 +3,7 @@ package tools
 import (
 	"strings"
 
-	"github.com/google/uuid"
-
+	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -59,8 +58,7 @@ func whilePlanning(m task.Mode) bool { return m == task.ModePlan || m == task.Mo
 // uid is the same for the same thing in the same run, so that reporting it
 // again changes nothing.
 func uid(s *harness.Session, parts ...string) string {
-	name := strings.Join(append([]string{string(s.Task.ID)}, parts...), "\x00")
-	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(name)).String()
+	return executor.ArtifactUID(s.Task.ID, parts...)
 }
 
 // clean makes text fit for every store, without secrets.

@@ -57,6 +57,8 @@ func Tell(n trigger.News, page, request string) Words {
 		w = Words{Nod: true, Status: "**Working on it.** The agent was told what was written last.", State: task.StateQueued}
 	case trigger.NewsSignal:
 		w = ofSignal(n, page, request)
+	case trigger.NewsNote:
+		return Words{Comment: joined("A note from the run:", Quoted(Harmless(n.Note)))}
 	}
 	if late := n.Type == trigger.NewsStarted && n.Task.State == task.StateInProgress || n.Type != trigger.NewsSignal && n.Task.State.Ended(); late {
 		w = Words{Nod: w.Nod} // who decided it died before this could be told, and the signals have told more since

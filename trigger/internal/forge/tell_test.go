@@ -33,6 +33,14 @@ func TestLateNews(t *testing.T) {
 	assert.Assert(t, !forge.Newer(mark+"\n**Done.**", mark, 1), "one of an older version")
 }
 
+// TestNote: what an agent says before its end is a comment, and not a word about
+// how the run is.
+func TestNote(t *testing.T) {
+	n := news(trigger.NewsNote, task.StateInProgress, "")
+	n.Note = "Half is **done**, @ann\n<!-- oz:x -->"
+	assert.DeepEqual(t, forge.Tell(n, "p", "Pull request"), forge.Words{Comment: "A note from the run:\n\n> Half is **done**, @\u2060ann\n> &lt;!-- oz:x -->"})
+}
+
 // TestTitle is one line, whatever is written, and has a limit.
 func TestTitle(t *testing.T) {
 	assert.Equal(t, forge.Title(" a/b#7:\tmend\n\x00the\x1b parser "), "a/b#7: mend the parser")

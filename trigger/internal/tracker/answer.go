@@ -19,6 +19,7 @@ const (
 	Started   Kind = "started"   // a run was made
 	Continued Kind = "continued" // a run that is there was told
 	Working   Kind = "working"   // the agent has begun
+	Noted     Kind = "noted"     // it has something to say before its end
 	Asking    Kind = "asking"    // the run waits for somebody
 	Done      Kind = "done"      // it ended well
 	Failed    Kind = "failed"    // it did not
@@ -71,6 +72,8 @@ func Tell(n trigger.News, page string) (a Answer, ok bool) {
 		return refused(n.Err), true
 	case trigger.NewsSignal:
 		return ofSignal(n, page)
+	case trigger.NewsNote:
+		return Answer{Kind: Noted, Text: cut(n.Note)}, true
 	}
 	return Answer{}, false
 }
