@@ -89,7 +89,7 @@ func (c *Client) RequestEdit(ctx context.Context, id task.ID, message string) (E
 		return EditRequest{}, err
 	}
 	c.p.editAsks.Miss(c.caller.Principal.UID, c.p.opts.Clock.Now())
-	c.p.presences.asked(id)
+	c.p.replicas.editAsked(ctx, id)
 	c.p.notifyEdit(ctx, t, r)
 	return r, nil
 }
@@ -223,6 +223,6 @@ func (c *Client) DecideEdit(ctx context.Context, id task.ID, uid string, approve
 	if err != nil {
 		return EditRequest{}, err
 	}
-	c.p.presences.asked(id)
+	c.p.replicas.editAsked(ctx, id)
 	return r.EditRequest, nil
 }

@@ -53,6 +53,7 @@ type Platform struct {
 	editAsks      access.Guesses // requests to edit, by person
 	presences     presences
 	terminals     terminals
+	replicas      *replicas
 
 	running  atomic.Bool
 	draining atomic.Bool
@@ -90,6 +91,8 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 		ready:        map[string]bool{},
 		pool:         map[string]Member{},
 	}
+	p.replicas = newReplicas(p)
+	p.presences.told = p.replicas.changed
 	p.schedules = schedule.NewStore(store, o.Clock)
 	if p.scheduler, err = schedule.New(p.schedules, scheduleHost{p}, &p.opts.Schedules); err != nil {
 		return nil, fmt.Errorf("options: %w", err)

@@ -12,8 +12,9 @@ import (
 // MaxParticipants bounds Presence.Participants.
 const MaxParticipants = 100
 
-// Presence says who follows a run now, as this process knows it: it is not in
-// the log, and each replica tells of its own followers.
+// Presence says who follows a run now. It is not in the log: platforms on one
+// store tell each other of their followers, within a second; those of one that
+// was killed are forgotten within a minute.
 type Presence struct {
 	// Participants are those who came first, at most MaxParticipants; More counts
 	// the others.
@@ -36,8 +37,10 @@ type Participant struct {
 
 // presences holds who follows each run. The zero value is ready.
 type presences struct {
-	mu sync.Mutex
-	m  map[task.ID]*presence
+	told func(id task.ID, first bool) // that it changed; first: nobody was here before. nil for nobody to tell
+	mu   sync.Mutex
+	m    map[task.ID]*presence
+	far  map[task.ID]map[string]*farCrowd // at other platforms, by their names
 }
 
 // presence is the participants of one run, in the order in which they came.
@@ -88,10 +91,16 @@ func (p *presences) asked(id task.ID) {
 }
 
 func (p *presences) change(id task.ID, who task.Principal, do func(*participant)) {
+	if first, changed := p.changed(id, who, do); changed && p.told != nil {
+		p.told(id, first)
+	}
+}
+
+func (p *presences) changed(id task.ID, who task.Principal, do func(*participant)) (first, changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	run := p.m[id]
-	if run == nil {
+	if first = run == nil; first {
 		if p.m == nil {
 			p.m = map[task.ID]*presence{}
 		}
@@ -106,7 +115,7 @@ func (p *presences) change(id task.ID, who task.Principal, do func(*participant)
 	x := run.people[i]
 	before := *x
 	if do(x); *x == before {
-		return
+		return false, false
 	}
 	if x.streams <= 0 && x.terminals <= 0 {
 		run.people = slices.Delete(run.people, i, i+1)
@@ -115,6 +124,7 @@ func (p *presences) change(id task.ID, who task.Principal, do func(*participant)
 	if len(run.people) == 0 {
 		delete(p.m, id)
 	}
+	return first, true
 }
 
 // signal wakes those who show it. presences.mu is held.
@@ -124,16 +134,16 @@ func (run *presence) signal() {
 }
 
 // look gives who is there, and what is closed at the next change; nil when
-// nobody is.
-func (p *presences) look(id task.ID) (Presence, <-chan struct{}) {
+// nobody is here.
+func (p *presences) look(id task.ID) (out Presence, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := Presence{Participants: []Participant{}}
-	run := p.m[id]
-	if run == nil {
-		return out, nil
+	var people []*participant
+	if run := p.m[id]; run != nil {
+		people, changed = run.people, run.changed
 	}
-	for _, x := range run.people {
+	out.Participants = []Participant{}
+	for _, x := range p.withFar(id, people) {
 		if len(out.Participants) == MaxParticipants {
 			out.More++
 			continue
@@ -145,7 +155,7 @@ func (p *presences) look(id task.ID) (Presence, <-chan struct{}) {
 		out.Participants = append(out.Participants, Participant{Type: x.who.Type, UID: x.who.UID, DisplayName: x.who.DisplayName,
 			Role: role, Streams: x.streams, Terminal: x.terminals > 0})
 	}
-	return out, run.changed
+	return out, changed
 }
 
 // Presence tells who follows a run now.

@@ -44,6 +44,7 @@ func (p *Platform) Run(ctx context.Context) error {
 	group.Go(func() error { p.retain(gctx); return nil })
 	group.Go(func() error { p.audit(gctx); return nil })
 	group.Go(func() error { p.answerRuns(gctx); return nil })
+	group.Go(func() error { p.replicas.run(gctx); return nil })
 	group.Go(func() error { return p.scheduler.Run(gctx) })
 	group.Go(func() error { return p.runTriggers(gctx) })
 	err := group.Wait()

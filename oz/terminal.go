@@ -2,6 +2,7 @@ package oz
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // Bounds of terminals.
 const (
-	MaxTerminals = 4 // of one run that are open
+	MaxTerminals = 4 // of one run that are open at one server
 
 	terminalJoin  = 15 * time.Second // for the sandbox to answer
 	terminalAgain = 3 * time.Second  // after which the runner is told again
@@ -25,9 +26,8 @@ const (
 	terminalWord  = 5 * time.Second  // for the last frame
 )
 
-// terminals are those that persons have open or wait for. Both ends meet in one
-// process: with several replicas the runner has to reach the one that the
-// person is at.
+// terminals are those that persons have open or wait for at this platform, and
+// what others on the store have told of theirs (see replicas).
 type terminals struct {
 	mu sync.Mutex
 	m  map[task.ExecutionID]*terminalsOf
@@ -36,6 +36,7 @@ type terminals struct {
 // terminalsOf are those of one execution.
 type terminalsOf struct {
 	open    []*Terminal
+	far     []*farAsk
 	news    chan struct{} // closed when another person waits
 	waiting int           // questions of the runner
 }
@@ -108,14 +109,20 @@ func (c *Client) terminalRun(ctx context.Context, id task.ID, size executor.Term
 
 // await waits for the sandbox and writes down that the terminal is open.
 func (x *Terminal) await(ctx context.Context) error {
-	select {
-	case <-x.joined:
-	case <-x.c.p.opts.Clock.After(terminalJoin):
-		return task.Errorf(task.CodeResourceUnavailable, "the sandbox does not answer: it may still be prepared, or have an older runner; try again in a while")
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	clock := x.c.p.opts.Clock
+	over := clock.After(terminalJoin)
+	for {
+		x.c.p.replicas.announce(ctx, x)
+		select {
+		case <-x.joined:
+			return x.log(ctx, &task.Terminal{ID: x.ID, State: task.TerminalOpened, By: x.c.caller.Principal})
+		case <-clock.After(terminalAgain):
+		case <-over:
+			return task.Errorf(task.CodeResourceUnavailable, "the sandbox does not answer: it may still be prepared, or have an older runner; try again in a while")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	return x.log(ctx, &task.Terminal{ID: x.ID, State: task.TerminalOpened, By: x.c.caller.Principal})
 }
 
 func (x *Terminal) log(ctx context.Context, p *task.Terminal) error {
@@ -183,23 +190,31 @@ func (s *terminals) forget(x *Terminal) {
 			break
 		}
 	}
-	if len(of.open) == 0 && of.waiting == 0 {
-		delete(s.m, x.exec)
+	s.drop(x.exec, of)
+}
+
+// drop forgets an execution of which there is nothing to know. s.mu is held.
+func (s *terminals) drop(exec task.ExecutionID, of *terminalsOf) {
+	if len(of.open) == 0 && len(of.far) == 0 && of.waiting == 0 {
+		delete(s.m, exec)
 	}
 }
 
 // next gives a terminal that no runner has been told of, or has not joined for
 // so long that the answer must have been lost; else what is closed when there
 // may be one.
-func (s *terminals) next(exec task.ExecutionID, now time.Time) (*Terminal, <-chan struct{}) {
+func (s *terminals) next(exec task.ExecutionID, now time.Time) (*executor.TerminalRequest, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := s.of(exec)
 	for _, x := range of.open {
 		if x.sandbox == nil && now.Sub(x.given) >= terminalAgain {
 			x.given = now
-			return x, nil
+			return &executor.TerminalRequest{ID: x.ID, TerminalSize: x.size}, nil
 		}
+	}
+	if ask := of.nextFar(now); ask != nil {
+		return &executor.TerminalRequest{ID: ask.id, TerminalSize: ask.size}, nil
 	}
 	return nil, of.news
 }
@@ -213,9 +228,8 @@ func (s *terminals) wait(exec task.ExecutionID) (done func()) {
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if of.waiting--; of.waiting == 0 && len(of.open) == 0 {
-			delete(s.m, exec)
-		}
+		of.waiting--
+		s.drop(exec, of)
 	}
 }
 
@@ -232,6 +246,10 @@ func (s *terminals) join(exec task.ExecutionID, id string, sandbox executor.Term
 			}
 		}
 	}
+	return noTerminal(id)
+}
+
+func noTerminal(id string) error {
 	return task.Errorf(task.CodeNotFound, "nobody waits for the terminal %q any more", id)
 }
 
@@ -251,7 +269,7 @@ func (l *link) NextTerminal(ctx context.Context, wait time.Duration) (*executor.
 	for {
 		x, news := l.p.terminals.next(l.exec, clock.Now())
 		if x != nil {
-			return &executor.TerminalRequest{ID: x.ID, TerminalSize: x.size}, nil
+			return x, nil
 		}
 		select {
 		case <-news:
@@ -270,7 +288,14 @@ func (l *link) JoinTerminal(ctx context.Context, id string) (executor.TerminalCo
 		return nil, err
 	}
 	mine, theirs := terminalPipe()
-	return mine, l.p.terminals.join(l.exec, id, theirs)
+	err := l.p.terminals.join(l.exec, id, theirs)
+	if err == nil {
+		return mine, nil
+	}
+	if far, err := l.p.replicas.join(ctx, l.p.terminals.where(l.exec, id), l.exec, id); !errors.Is(err, errAlone) {
+		return far, err
+	}
+	return nil, err
 }
 
 // terminalPipe is both ends of a terminal within a process. It has no buffer:

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
+	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/internal/pgtest"
 	"github.com/oz-platform/cloudagents/internal/servertest"
 	"github.com/oz-platform/cloudagents/oz"
@@ -112,6 +114,38 @@ func TestReplicasShareADatabase(t *testing.T) {
 	assert.NilError(t, err)
 	got, _ = finished(ctx, t, alive, run.ID)
 	assert.Equal(t, got.State, task.StateSucceeded)
+}
+
+// TestTakeOverAcrossReplicas: a person at one server takes over in a run whose
+// worker is at another, and both tell that they are there.
+func TestTakeOverAcrossReplicas(t *testing.T) {
+	release := filepath.Join(t.TempDir(), "release")
+	a, b := replicas(t, release)
+	ctx, cancel := context.WithTimeout(t.Context(), servertest.Patience)
+	defer cancel()
+	run, err := a.Client().Submit(ctx, oz.Request{Prompt: "wait", Config: task.Config{WorkerHost: "worker-b"}})
+	assert.NilError(t, err)
+	awaitOutput(ctx, t, a, run.ID, "waiting")
+	conn, err := a.Client().Terminal(ctx, run.ID, executor.TerminalSize{Cols: 80, Rows: 24})
+	assert.NilError(t, err, "%s\n%s", a.Output(), b.Output())
+	defer func() { _ = conn.Close() }()
+	assert.NilError(t, conn.Send(ctx, executor.TerminalFrame{Data: []byte("echo it is $((40 + 2))\n")}))
+	for shown := ""; !strings.Contains(shown, "it is 42"); {
+		f, err := conn.Receive(ctx)
+		assert.NilError(t, err, shown)
+		assert.Assert(t, f.Closed == nil, "%+v", f.Closed)
+		shown += string(f.Data)
+	}
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for there := false; !there; <-look.C { // each tells the other within a second
+		p, err := b.Client().Presence(ctx, run.ID)
+		assert.NilError(t, err)
+		there = len(p.Participants) == 1 && p.Participants[0].Terminal
+	}
+	assert.NilError(t, os.WriteFile(release, nil, 0o600))
+	got, _ := finished(ctx, t, a, run.ID)
+	assert.Equal(t, got.State, task.StateSucceeded, "%s\n%s", a.Output(), b.Output())
 }
 
 // TestReplicaWithAnotherKeyIsRefused: a server that could not read the secrets

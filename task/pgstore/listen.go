@@ -26,6 +26,7 @@ type listener struct {
 	config *pgx.ConnConfig
 	notify *notifier
 	subs   *subscriptions
+	bus    *bus
 	every  time.Duration
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -34,8 +35,8 @@ type listener struct {
 }
 
 // startListener returns once it hears everything.
-func startListener(ctx context.Context, config *pgx.ConnConfig, n *notifier, subs *subscriptions, every time.Duration) (*listener, error) {
-	l := &listener{config: config.Copy(), notify: n, subs: subs, every: every, ended: make(chan struct{})}
+func startListener(ctx context.Context, config *pgx.ConnConfig, s *Store) (*listener, error) {
+	l := &listener{config: config.Copy(), notify: s.notify, subs: &s.subs, bus: &s.bus, every: s.opts.PollInterval, ended: make(chan struct{})}
 	conn, err := l.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -56,8 +57,10 @@ func (l *listener) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{l.notify.channel}.Sanitize()); err != nil {
-		return nil, errors.Join(err, hangUp(conn))
+	for _, channel := range []string{l.notify.channel, l.bus.channel} {
+		if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{channel}.Sanitize()); err != nil {
+			return nil, errors.Join(err, hangUp(conn))
+		}
 	}
 	return conn, nil
 }
@@ -117,6 +120,10 @@ func (l *listener) hear(ctx context.Context, conn *pgx.Conn) {
 }
 
 func (l *listener) handle(n *pgconn.Notification) {
+	if n.Channel == l.bus.channel {
+		l.bus.heard(l.notify.self, n.Payload)
+		return
+	}
 	var m message
 	if err := json.Unmarshal([]byte(n.Payload), &m); err != nil || m.All {
 		l.subs.wakeAll() // from a newer program, perhaps

@@ -88,6 +88,7 @@ type Store struct {
 	notify *notifier
 	filer  *filer
 	listen *listener
+	bus    bus
 
 	numbering sync.Mutex // held by whoever numbers signals
 	journal   journal
@@ -157,7 +158,8 @@ func (s *Store) open(ctx context.Context, config *pgxpool.Config) (err error) {
 		return err
 	}
 	s.notify = newNotifier(s.writes, channel(s.opts.Schema))
-	if s.listen, err = startListener(ctx, config.ConnConfig, s.notify, &s.subs, s.opts.PollInterval); err != nil {
+	s.bus.channel = busChannel(s.opts.Schema)
+	if s.listen, err = startListener(ctx, config.ConnConfig, s); err != nil {
 		return err
 	}
 	s.filer = newFiler(s.writes)

@@ -6413,7 +6413,7 @@ type ClientInterface interface {
 
 	// GetPresence Tell who follows a run now
 	//
-	// As this process of the server knows it: each replica tells of its own streams and terminals.
+	// On all servers that share a database, within a second; those at a server that was killed are forgotten within a minute.
 	//
 	// Corresponds with GET /oz/runs/{runId}/presence (the `GetPresence` operationId).
 	GetPresence(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -10482,7 +10482,7 @@ func (c *Client) ApprovePlan(ctx context.Context, runId RunId, body ApprovePlanJ
 
 // GetPresence Tell who follows a run now
 //
-// As this process of the server knows it: each replica tells of its own streams and terminals.
+// On all servers that share a database, within a second; those at a server that was killed are forgotten within a minute.
 //
 // Corresponds with GET /oz/runs/{runId}/presence (the `GetPresence` operationId).
 func (c *Client) GetPresence(ctx context.Context, runId RunId, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -21694,7 +21694,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetPresenceWithResponse Tell who follows a run now
 	//
-	// As this process of the server knows it: each replica tells of its own streams and terminals.
+	// On all servers that share a database, within a second; those at a server that was killed are forgotten within a minute.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -34402,7 +34402,7 @@ func (c *ClientWithResponses) ApprovePlanWithResponse(ctx context.Context, runId
 
 // GetPresenceWithResponse Tell who follows a run now
 //
-// As this process of the server knows it: each replica tells of its own streams and terminals.
+// On all servers that share a database, within a second; those at a server that was killed are forgotten within a minute.
 //
 // Returns a wrapper object for the known response body format(s).
 //
