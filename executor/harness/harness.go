@@ -99,6 +99,9 @@ type Session struct {
 	Root, Dir string
 	// Repos are the cloned repositories.
 	Repos []Repo
+	// InPlace says that the repositories are a person's own, who may work in them
+	// at the same time.
+	InPlace bool
 	// Rebuilt says that the workspace was made anew although the run has
 	// worked before: files that were not pushed are lost.
 	Rebuilt bool
@@ -142,6 +145,19 @@ type Session struct {
 	// that can take them directly.
 	Tools []Tool
 	Clock task.Clock
+}
+
+// Unlock removes from the repositories the locks that a killed git of the
+// agent's has left: all its later commands would be refused. It is called while
+// none of the agent's processes runs. What a person works in is left alone, and
+// so is a repository that cannot be read: git says it better.
+func (s *Session) Unlock() {
+	if s.InPlace {
+		return
+	}
+	for _, repo := range s.Repos {
+		_, _ = git.Unlock(repo.Dir)
+	}
 }
 
 // MCPServer is one server of the Model Context Protocol. It has a Command or a

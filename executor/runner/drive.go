@@ -84,7 +84,10 @@ func (x *execution) agent(ctx context.Context, h harness.Harness, ws *workspace,
 		if err := done(nil, string(o.State)); err != nil {
 			return o, err
 		}
-		if err := x.keep(ctx, h, s, ws); err != nil {
+		learned := x.learn(ctx, s, o)
+		err = x.keep(ctx, h, s, ws)
+		learned()
+		if err != nil {
 			return x.reportError(ctx, err)
 		}
 		reported, err := x.report(ctx, o)
@@ -180,15 +183,15 @@ func (x *execution) gateway(ctx context.Context, prices *catalog.Prices, fallbac
 
 // recordCall puts what a model call used, and what went wrong, into the log.
 func (x *execution) recordCall(ctx context.Context, c gateway.Call) {
-	x.trouble.Note(c)
 	payloads := []task.Payload{}
 	if r := x.usage(c); r.Calls > 0 || r.CallID != "" {
 		payloads = append(payloads, r)
 	}
-	if c.API == gateway.Embeddings { // what goes wrong ends nothing; the search says it
+	if ours(c) { // what goes wrong ends nothing; a notice says it
 		_ = x.journal.Post(ctx, payloads...)
 		return
 	}
+	x.trouble.Note(c)
 	for _, a := range c.Attempts {
 		if a.Wait > 0 {
 			payloads = append(payloads, &task.Notice{Text: fmt.Sprintf("%s answered %s to the model call; tried again after %s.",
@@ -216,7 +219,7 @@ func trouble(a gateway.Attempt) string {
 func (x *execution) session(ws *workspace, model harness.Model, more ...harness.ToolSet) *harness.Session {
 	s := &harness.Session{
 		Task: x.bundle.Task, Execution: x.bundle.Execution, Limits: x.bundle.Limits,
-		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, Rebuilt: ws.rebuilt,
+		Root: x.opts.Root, Dir: ws.dir, Repos: ws.repos, InPlace: x.opts.InPlace, Rebuilt: ws.rebuilt,
 		AttachmentDir: ws.attachments, Env: ws.env, Model: model, Journal: x.journal, Effects: harness.NewEffects(x.journal),
 		Redactor: x.redactor, Git: ws.git, Link: x.link, Desk: harness.NewDesk(x.link, x.opts.Clock), Clock: x.opts.Clock,
 		StateDir: x.stateDir(),

@@ -90,12 +90,13 @@ func TestFaults(t *testing.T) {
 		message string
 		opts    cliagent.Options
 	}{
-		"hang":  {task.StateError, task.CodeInfrastructureTimeout, "nothing was heard", cliagent.Options{IdleTimeout: 200 * time.Millisecond, StopGrace: time.Second}},
-		"deaf":  {task.StateError, task.CodeInfrastructureTimeout, "nothing was heard", cliagent.Options{IdleTimeout: 200 * time.Millisecond, StopGrace: 50 * time.Millisecond}},
-		"crash": {task.StateError, task.CodeAgentProcessFailed, "the sky fell", cliagent.Options{}},
-		"half":  {task.StateError, task.CodeAgentProcessFailed, "ended without a result", cliagent.Options{}},
-		"noise": {task.StateSucceeded, "", "said", cliagent.Options{}},
-		"large": {task.StateSucceeded, "", "said", cliagent.Options{}},
+		"hang":    {task.StateError, task.CodeInfrastructureTimeout, "nothing was heard", cliagent.Options{IdleTimeout: 200 * time.Millisecond, StopGrace: time.Second}},
+		"deaf":    {task.StateError, task.CodeInfrastructureTimeout, "nothing was heard", cliagent.Options{IdleTimeout: 200 * time.Millisecond, StopGrace: 50 * time.Millisecond}},
+		"crash":   {task.StateError, task.CodeAgentProcessFailed, "the sky fell", cliagent.Options{}},
+		"half":    {task.StateError, task.CodeAgentProcessFailed, "ended without a result", cliagent.Options{}},
+		"circles": {task.StateBlocked, "", "Fake is stuck: its last 30 calls, the newest of tool, were made before with the same results", cliagent.Options{}},
+		"noise":   {task.StateSucceeded, "", "said", cliagent.Options{}},
+		"large":   {task.StateSucceeded, "", "said", cliagent.Options{}},
 	} {
 		t.Run(how, func(t *testing.T) {
 			const secret = "Tq7-vX2_pL9zKd4Rw8"

@@ -20,12 +20,13 @@ const leaveGrace = 10 * time.Second
 type reason int
 
 const (
-	running     reason = iota
-	forSteering        // a person has said something
-	forTurns           // the run may take no more turns
-	forFailure         // the model will not answer, however often it is asked
-	forIdleness        // nothing was heard for too long
-	afterFinish        // it has finished, and leaves
+	running       reason = iota
+	forSteering          // a person has said something
+	forTurns             // the run may take no more turns
+	forFailure           // the model will not answer, however often it is asked
+	forIdleness          // nothing was heard for too long
+	forRepetition        // it goes round in circles
+	afterFinish          // it has finished, and leaves
 )
 
 // drive is one process at work.
@@ -45,6 +46,7 @@ type drive struct {
 
 // launch runs the program once. over says that e is the end of the work.
 func (r *run) launch(ctx context.Context, fresh []int64, first bool) (e end, over bool, err error) {
+	r.s.Unlock() // what ran before was killed, maybe in the middle of a commit
 	o := r.opening(ctx, fresh, first)
 	r.before = nil
 	r.before = r.modelError()
@@ -213,6 +215,10 @@ func (d *drive) afterCall(ctx context.Context) error {
 	}
 	if d.live == nil && !d.since.IsZero() {
 		d.stop(forSteering)
+		return nil
+	}
+	if d.w.loop.round >= maxRepeats {
+		d.stop(forRepetition)
 	}
 	return nil
 }
@@ -256,7 +262,7 @@ func (d *drive) pass(ctx context.Context) error {
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
-	d.finished = nil
+	d.finished, d.w.loop.round = nil, 0
 	return d.say([]Prompt{d.hist.prompt(d.s, fresh)})
 }
 
@@ -341,6 +347,8 @@ func (d *drive) outcome(ctx context.Context) (e end, over bool, err error) {
 		return d.modelFailed(ctx, &Failure{})
 	case d.why == forIdleness:
 		return failed(task.CodeInfrastructureTimeout, fmt.Sprintf("%s was stopped: nothing was heard of it for too long. It had begun %d turns.", title, d.w.turns)), true, nil
+	case d.why == forRepetition:
+		return stuck(fmt.Sprintf("%s is stuck: its last %d calls, the newest of %s, were made before with the same results.", title, maxRepeats, d.w.loop.name)), true, nil
 	case d.unopened():
 		d.fresh = true // the log has the conversation
 		return end{}, false, d.w.note(ctx, fmt.Sprintf("%s could not resume its session; a new one is told the conversation.", title))
@@ -474,6 +482,11 @@ func failed(code task.Code, message string) end {
 func blocked(why string) end {
 	return end{task.StateBlocked, task.Status{
 		Message: why + " What it has changed is in the workspace, where a follow-up message lets it go on; raise the limit first if the task needs more."}}
+}
+
+// stuck is the end of an agent that only a person's word helps.
+func stuck(why string) end {
+	return end{task.StateBlocked, task.Status{Message: why + " What it has changed is in the workspace, where a follow-up message lets it go on: tell it what to do otherwise."}}
 }
 
 // refused is the outcome of a run whose program was not started.

@@ -2,6 +2,7 @@ package cliagent_test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -105,6 +106,14 @@ func fake(how string) {
 			say(map[string]any{"result": fmt.Sprintf("c%d", i)})
 		}
 		say(map[string]any{"text": "said"})
+	case "circles": // as long as it may
+		for i := 0; ; i++ {
+			say(map[string]any{"call": fmt.Sprintf("c%d", i), "input": fmt.Sprint(i % 3)})
+			say(map[string]any{"result": fmt.Sprintf("c%d", i)})
+			if out.Flush() != nil {
+				os.Exit(1)
+			}
+		}
 	case "no-resume":
 		say(map[string]any{"text": "said " + prompt})
 	}
@@ -152,8 +161,8 @@ type parser struct{}
 
 func (parser) Line(line []byte) []cliagent.Event {
 	var r struct {
-		Began, Text, Call, Result string
-		Done                      bool
+		Began, Text, Call, Input, Result string
+		Done                             bool
 	}
 	if json.Unmarshal(line, &r) != nil {
 		return nil
@@ -166,7 +175,7 @@ func (parser) Line(line []byte) []cliagent.Event {
 		out = append(out, cliagent.Text{Text: r.Text})
 	}
 	if r.Call != "" {
-		out = append(out, cliagent.Called{ID: r.Call, Name: "tool"}, cliagent.TurnEnded{})
+		out = append(out, cliagent.Called{ID: r.Call, Name: "tool", Input: fmt.Appendf(nil, `{"what":%q}`, cmp.Or(r.Input, r.Call))}, cliagent.TurnEnded{})
 	}
 	if r.Result != "" {
 		out = append(out, cliagent.Returned{ID: r.Result, Content: "ok"})

@@ -37,6 +37,7 @@ type openCall struct {
 	native, id, name string
 	category         task.ToolCategory
 	since            time.Time
+	input            json.RawMessage // as it is in the log
 }
 
 // writer puts a process's events into the run's log.
@@ -51,6 +52,7 @@ type writer struct {
 	turnCalls int  // of the turn under way or, if none is, of the last one
 	said      []string
 	calls     []openCall
+	loop      loop
 }
 
 func newWriter(s *harness.Session, turns, turnsHere int) *writer {
@@ -171,7 +173,7 @@ func (w *writer) called(ctx context.Context, e Called) error {
 	w.count++
 	w.turnCalls++
 	c := openCall{native: e.ID, id: fmt.Sprintf("call-%s-%d", w.key, w.count), name: bounded(clean(e.Name), 200),
-		category: e.Category, since: w.s.Clock.Now()}
+		category: e.Category, since: w.s.Clock.Now(), input: objectOf(e.Input)}
 	if c.name == "" {
 		c.name = "unnamed"
 	}
@@ -179,7 +181,7 @@ func (w *writer) called(ctx context.Context, e Called) error {
 		c.category = task.CategoryIntegration
 	}
 	w.calls = append(w.calls, c)
-	return w.s.Journal.Post(ctx, &task.ToolCall{ID: c.id, Name: c.name, Category: c.category, Input: objectOf(e.Input)})
+	return w.s.Journal.Post(ctx, &task.ToolCall{ID: c.id, Name: c.name, Category: c.category, Input: c.input})
 }
 
 // objectOf makes an object of an input, whatever the program gave.
@@ -223,6 +225,7 @@ func (w *writer) result(ctx context.Context, c openCall, e Returned) error {
 			p.Output = raw
 		}
 	}
+	w.loop.result(c, p)
 	return w.s.Journal.Post(ctx, p)
 }
 

@@ -38,11 +38,10 @@ func (tools) Finish(string, ...string) []scripted.ToolCall { return nil }
 
 func conformance(t *testing.T) harnesstest.Harness {
 	path := harnesstest.Program(t, "codex", codex.Version)
+	one := codex.New(&cliagent.Options{Path: path, Version: codex.Version, Poll: 100 * time.Millisecond}) // keeps nothing but what it knows of the program
 	return harnesstest.Harness{
-		New: func() harness.Harness {
-			return codex.New(&cliagent.Options{Path: path, Version: codex.Version, Poll: 100 * time.Millisecond})
-		},
-		Wires: codex.New(nil).Wires(), Tools: tools{}, Foreign: true, RestartStep: 3, ModelID: "gpt-5.5",
+		New:   func() harness.Harness { return one },
+		Wires: one.Wires(), Tools: tools{}, Foreign: true, RestartStep: 3, ModelID: "gpt-5.5",
 	}
 }
 

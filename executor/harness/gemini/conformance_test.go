@@ -47,11 +47,10 @@ func (tools) Finish(string, ...string) []scripted.ToolCall { return nil }
 
 func conformance(t *testing.T) harnesstest.Harness {
 	path := harnesstest.Program(t, "gemini", gemini.Version)
+	one := gemini.New(&cliagent.Options{Path: path, Version: gemini.Version, Poll: 100 * time.Millisecond}) // keeps nothing but what it knows of the program
 	return harnesstest.Harness{
-		New: func() harness.Harness {
-			return gemini.New(&cliagent.Options{Path: path, Version: gemini.Version, Poll: 100 * time.Millisecond})
-		},
-		Wires: gemini.New(nil).Wires(), Tools: tools{}, Foreign: true, ModelID: "gemini-2.5-pro", RestartStep: 4, NoExitCodes: true,
+		New:   func() harness.Harness { return one },
+		Wires: one.Wires(), Tools: tools{}, Foreign: true, ModelID: "gemini-2.5-pro", RestartStep: 4, NoExitCodes: true,
 	}
 }
 

@@ -23,16 +23,16 @@ import (
 // program: it is killed, its model is lost, it leaves processes behind, its
 // session's files are gone.
 func RunForeign(t *testing.T, h Harness) {
-	t.Run("ToolFails", h.toolFails)
-	t.Run("ModelLost", func(t *testing.T) { h.modelGone(t, 500, task.StateError, task.CodeResourceUnavailable) })
-	t.Run("KeyRevoked", func(t *testing.T) { h.modelGone(t, 401, task.StateFailed, task.CodeExternalAuthRequired) })
-	t.Run("BudgetReached", h.budgetReached)
-	t.Run("ProgramKilled", h.programKilled)
-	t.Run("LeavesNoProcess", h.leavesNoProcess)
-	t.Run("RestartInTool", func(t *testing.T) { h.restartInTool(t, false) })
-	t.Run("RestartWithoutSession", func(t *testing.T) { h.restartInTool(t, true) })
-	t.Run("Instructions", h.instructions)
-	t.Run("FourAtOnce", h.fourAtOnce)
+	h.sub(t, "ToolFails", h.toolFails)
+	h.sub(t, "ModelLost", func(t *testing.T) { h.modelGone(t, 500, task.StateError, task.CodeResourceUnavailable) })
+	h.sub(t, "KeyRevoked", func(t *testing.T) { h.modelGone(t, 401, task.StateFailed, task.CodeExternalAuthRequired) })
+	h.sub(t, "BudgetReached", h.budgetReached)
+	h.sub(t, "ProgramKilled", h.programKilled)
+	h.sub(t, "LeavesNoProcess", h.leavesNoProcess)
+	h.sub(t, "RestartInTool", func(t *testing.T) { h.restartInTool(t, false) })
+	h.sub(t, "RestartWithoutSession", func(t *testing.T) { h.restartInTool(t, true) })
+	h.sub(t, "Instructions", h.instructions)
+	h.sub(t, "FourAtOnce", h.fourAtOnce)
 }
 
 func steps(s ...scripted.Step) scripted.Script { return scripted.Script{Steps: s} }

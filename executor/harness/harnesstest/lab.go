@@ -5,6 +5,10 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"maps"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +42,9 @@ type LabOptions struct {
 	Wire string
 	// Files are those of the repository's first commit. Default: one README.
 	Files map[string]string
+	// Served has the repository's remote on a server of its own, as it is in life:
+	// what kills the agent's processes does not cut it off.
+	Served bool
 	// NoRepo leaves the workspace empty.
 	NoRepo bool
 	// Limits and Config are the run's.
@@ -68,6 +75,8 @@ type Lab struct {
 	Redactor *secrets.Redactor
 	// Root is the workspace, Dir the repository in it, Remote its bare remote.
 	Root, Dir, Remote string
+	// RemoteURL is the address of Remote.
+	RemoteURL string
 	// Base is the commit that was cloned.
 	Base string
 
@@ -129,6 +138,32 @@ func (l *Lab) makeRepository(t testing.TB) {
 	l.RunGit(t, l.Remote, "config", "core.logAllRefUpdates", "true") // every push leaves a line
 	l.RunGit(t, seed, "clone", "-q", l.Remote, l.Dir)
 	l.Base = l.RunGit(t, l.Dir, "rev-parse", "HEAD")
+	l.RemoteURL = "file://" + l.Remote
+	if l.opts.Served {
+		l.RemoteURL = l.serveRemote(t)
+		l.RunGit(t, l.Dir, "remote", "set-url", "origin", l.RemoteURL)
+	}
+}
+
+// serveRemote serves the remote with git's own server and gives its address. An
+// answer is made in full, whoever has gone away meanwhile.
+func (l *Lab) serveRemote(t testing.TB) string {
+	t.Helper()
+	l.RunGit(t, l.Remote, "config", "http.receivepack", "true")
+	backend := &cgi.Handler{
+		Path:       filepath.Join(l.RunGit(t, l.Remote, "--exec-path"), "git-http-backend"),
+		Env:        []string{"GIT_PROJECT_ROOT=" + filepath.Dir(l.Remote), "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1"},
+		InheritEnv: []string{"PATH"},
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		backend.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = answer.Body.WriteTo(w) // who asked may be gone
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/" + filepath.Base(l.Remote)
 }
 
 // RunGit runs plain git for the test itself and gives what it printed.
@@ -203,7 +238,7 @@ func (l *Lab) CrashingSession(t testing.TB, c Crash) *harness.Session {
 	}
 	s.Tools = tools.For(s, tools.Standard)
 	if !l.opts.NoRepo {
-		s.Repos = []harness.Repo{{Name: "demo", Dir: l.Dir, Remote: "file://" + l.Remote, Base: l.Base, Branch: "main"}}
+		s.Repos = []harness.Repo{{Name: "demo", Dir: l.Dir, Remote: l.RemoteURL, Base: l.Base, Branch: "main"}}
 	}
 	return s
 }

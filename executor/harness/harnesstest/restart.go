@@ -21,17 +21,21 @@ import (
 // harness on the same log. Whatever the point: the run succeeds, its prompt is
 // delivered once, a finished call is not repeated, its branch is pushed and
 // reported once. Of a third party's agent every Harness.RestartStep-th write is
-// taken, unless OZ_TEST_LONG is set: its program takes long to start.
+// taken, losing and keeping by turns, unless OZ_TEST_LONG is set: its program
+// takes long to start.
 func RestartAtEveryWrite(t *testing.T, h Harness) {
 	writes := h.restart(t, Crash{})
 	t.Logf("%d writes", writes)
 	assert.Assert(t, writes > 10)
 	step := max(1, h.RestartStep)
-	if os.Getenv("OZ_TEST_LONG") != "" {
+	if long() {
 		step = 1
 	}
 	for at := 1; at <= writes; at += step {
 		for _, late := range []bool{false, true} {
+			if step > 1 && late != (at/step%2 == 1) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%d/late=%v", at, late), func(t *testing.T) {
 				t.Parallel()
 				h.restart(t, Crash{At: at, Late: late})
@@ -44,7 +48,8 @@ func RestartAtEveryWrite(t *testing.T, h Harness) {
 func (h Harness) restart(t *testing.T, c Crash) int {
 	const check = "sh check.sh && echo ran >> ../ran"
 	lab := h.lab(t, LabOptions{
-		Files: map[string]string{"value.txt": "one\n", "check.sh": "grep -qx two value.txt && echo good\n"},
+		Served: true,
+		Files:  map[string]string{"value.txt": "one\n", "check.sh": "grep -qx two value.txt && echo good\n"},
 		Script: Staged(said(
 			scripted.Step{Thinking: "Short.", Text: "I change it.", ToolCalls: []scripted.ToolCall{h.Tools.Edit("value.txt", "one", "two")}},
 			scripted.Step{ToolCalls: []scripted.ToolCall{h.Tools.Command(check)}},

@@ -74,23 +74,43 @@ func said(steps ...scripted.Step) []scripted.Step {
 // patience bounds what a test waits for.
 const patience = 4 * time.Minute
 
-// Run checks that a harness keeps the promises of package harness.
+// Run checks that a harness keeps the promises of package harness. Of a third
+// party's agent, whose program takes long to start, the first wire alone is
+// tried for all faults, unless OZ_TEST_LONG is set.
 func Run(t *testing.T, h Harness) {
-	for _, wire := range h.Wires {
-		t.Run("MendsABug/"+wire, func(t *testing.T) { h.mendsABug(t, wire) })
-		t.Run("CutStream/"+wire, func(t *testing.T) { h.cutStream(t, wire) })
-		t.Run("WrongKey/"+wire, func(t *testing.T) { h.wrongKey(t, wire) })
+	for i, wire := range h.Wires {
+		h.sub(t, "MendsABug/"+wire, func(t *testing.T) { h.mendsABug(t, wire) })
+		if i > 0 && h.Foreign && !long() {
+			continue
+		}
+		h.sub(t, "CutStream/"+wire, func(t *testing.T) { h.cutStream(t, wire) })
+		h.sub(t, "WrongKey/"+wire, func(t *testing.T) { h.wrongKey(t, wire) })
 	}
-	t.Run("RateLimit", h.rateLimit)
-	t.Run("ProviderDown", h.providerDown)
-	t.Run("UnknownModel", h.unknownModel)
-	t.Run("Steering", h.steering)
-	t.Run("FollowUp", h.followUp)
-	t.Run("TurnLimit", h.turnLimit)
-	t.Run("SecretInOutput", h.secretInOutput)
-	t.Run("Cancel", h.cancel)
-	t.Run("JournalGone", h.journalGone)
+	h.sub(t, "RateLimit", h.rateLimit)
+	h.sub(t, "ProviderDown", h.providerDown)
+	h.sub(t, "UnknownModel", h.unknownModel)
+	h.sub(t, "Steering", h.steering)
+	h.sub(t, "FollowUp", h.followUp)
+	h.sub(t, "TurnLimit", h.turnLimit)
+	h.sub(t, "SecretInOutput", h.secretInOutput)
+	h.sub(t, "Cancel", h.cancel)
+	h.sub(t, "JournalGone", h.journalGone)
+	h.sub(t, "LocksLeft", h.locksLeft)
 }
+
+// sub runs one case. Those of programs, which wait for much, run beside each
+// other, as many as there are processors.
+func (h Harness) sub(t *testing.T, name string, f func(*testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		if h.Foreign {
+			t.Parallel()
+		}
+		f(t)
+	})
+}
+
+// long reports that nothing is to be left out.
+func long() bool { return os.Getenv("OZ_TEST_LONG") != "" }
 
 // run runs the harness to its end.
 func (h Harness) run(t *testing.T, s *harness.Session) harness.Outcome {
@@ -371,7 +391,6 @@ func (h Harness) cancel(t *testing.T) {
 		done <- err
 	}()
 	pid := WaitForFile(t, filepath.Join(lab.Root, "pid"))
-	cancelled := time.Now()
 	cancel()
 	select {
 	case err := <-done:
@@ -379,13 +398,38 @@ func (h Harness) cancel(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("Run does not return")
 	}
-	assert.Assert(t, time.Since(cancelled) < 5*time.Second, "took %v", time.Since(cancelled))
 	assert.Assert(t, !Alive(pid), "process %s is left over", pid)
+}
+
+// locksLeft kills an execution in the middle of its git: the next one can commit.
+func (h Harness) locksLeft(t *testing.T) {
+	lab := h.lab(t, LabOptions{Script: Staged(
+		scripted.Step{ToolCalls: []scripted.ToolCall{h.Tools.Command("if [ ! -e ../pid ]; then : > .git/index.lock; : > .git/refs/heads/main.lock; echo $$ > ../pid; sleep 600; fi; git commit -q --allow-empty -m After && echo committed")}},
+		scripted.Step{Text: "Done.", ToolCalls: h.Tools.Finish("Done.")},
+		scripted.Step{Text: "Done."},
+	)})
+	lab.Log.Say("Commit.")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := h.New().Run(ctx, lab.Session(t))
+		done <- err
+	}()
+	WaitForFile(t, filepath.Join(lab.Root, "pid"))
+	cancel()
+	assert.ErrorIs(t, <-done, context.Canceled)
+	out := h.run(t, lab.Session(t))
+	assert.Equal(t, out.State, task.StateSucceeded, "%+v", out.Status)
+	assert.Equal(t, lab.RunGit(t, lab.Dir, "log", "-1", "--format=%s"), "After")
 }
 
 // journalGone fails a write: Run must give the error back, and no outcome.
 func (h Harness) journalGone(t *testing.T) {
 	for at := 1; at <= 4; at++ {
+		if h.Foreign && at == 3 {
+			continue // as 2 and 4, in the time of a start
+		}
 		lab := h.lab(t, LabOptions{NoRepo: true, Script: answers("A long enough answer to have several pieces of it.")})
 		lab.Log.Say("Hello?")
 		_, err := h.New().Run(t.Context(), lab.CrashingSession(t, Crash{At: at}))

@@ -38,11 +38,10 @@ func (tools) Finish(string, ...string) []scripted.ToolCall { return nil }
 
 func conformance(t *testing.T) harnesstest.Harness {
 	path := harnesstest.Program(t, "opencode", opencode.Version)
+	one := opencode.New(&cliagent.Options{Path: path, Version: opencode.Version, Poll: 100 * time.Millisecond}) // keeps nothing but what it knows of the program
 	return harnesstest.Harness{
-		New: func() harness.Harness {
-			return opencode.New(&cliagent.Options{Path: path, Version: opencode.Version, Poll: 100 * time.Millisecond})
-		},
-		Wires: opencode.New(nil).Wires(), Tools: tools{}, Foreign: true, RestartStep: 7,
+		New:   func() harness.Harness { return one },
+		Wires: one.Wires(), Tools: tools{}, Foreign: true, RestartStep: 6,
 	}
 }
 

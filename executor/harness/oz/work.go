@@ -33,6 +33,7 @@ const nonsenseLimit = 3
 // work is the loop: it looks at the conversation and takes the next step,
 // until there is an end. Whatever a step does is in the log before the next.
 func (a *agent) work(ctx context.Context) (end, error) {
+	a.s.Unlock()
 	if e, over, err := a.begin(ctx); over || err != nil {
 		return e, err
 	}
