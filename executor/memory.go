@@ -20,6 +20,8 @@ type MemoryStore struct {
 	Access string `json:"access"`
 	// Instructions say what the store is for.
 	Instructions string `json:"instructions"`
+	// Extract says that the store learns from the conversation when it has ended.
+	Extract bool `json:"extract,omitempty"`
 	// Memories are those that seem to matter for the run, the likeliest first;
 	// More says that there are others.
 	Memories []task.Memory `json:"memories,omitempty"`

@@ -29,7 +29,11 @@ const (
 )
 
 // MemoryStore keeps what agents remember from run to run, as plain records of
-// the platform's store (Oz platform, MEM-1).
+// the platform's store (Oz platform, MEM-1). Agents write to it with a tool of
+// theirs; where it is attached with extract, the run's model is asked, when a
+// conversation has ended, what of that is worth keeping (MEM-2). Both leave
+// memories with a reason and the run that they are from, which people may read,
+// change and delete.
 type MemoryStore struct{ Registered }
 
 // MemoryStoreInput asks for a memory store.

@@ -33,6 +33,8 @@ type memoryRef struct {
 	UID          string `json:"uid"`
 	Access       string `json:"access"`
 	Instructions string `json:"instructions"`
+	// Extract, ours, lets the store learn from the run's conversation.
+	Extract bool `json:"extract,omitempty"`
 }
 
 // AutoMemoryInstructions are those of the memory store that is made with an
@@ -49,7 +51,7 @@ func parseMemoryRefs(field string, raw json.RawMessage) ([]memoryRef, error) {
 	}
 	var refs []memoryRef
 	if err := json.Unmarshal(raw, &refs); err != nil {
-		return nil, task.Invalid(field, "must be a list of objects with uid, access and instructions")
+		return nil, task.Invalid(field, "must be a list of objects with uid, access and instructions, and extract, which is true or false")
 	}
 	if len(refs) > maxMemoryRefs {
 		return nil, task.Invalid(field, "names %d stores, at most %d are allowed", len(refs), maxMemoryRefs)
@@ -61,6 +63,10 @@ func parseMemoryRefs(field string, raw json.RawMessage) ([]memoryRef, error) {
 			return nil, task.Invalid(at+".uid", "must be set, and name each store once")
 		case r.Access != executor.MemoryReadOnly && r.Access != executor.MemoryReadWrite:
 			return nil, task.Invalid(at+".access", "%q is neither read_only nor read_write", r.Access)
+		case r.Extract && r.Access != executor.MemoryReadWrite:
+			return nil, task.Invalid(at+".extract", "needs access read_write: what is learned is written to the store")
+		case r.Extract && slices.IndexFunc(refs, func(o memoryRef) bool { return o.Extract }) != i:
+			return nil, task.Invalid(at+".extract", "may be set for one store of a run")
 		case strings.TrimSpace(r.Instructions) == "":
 			return nil, task.Invalid(at+".instructions", "must not be empty: say what the store is for")
 		case len(r.Instructions) > maxMemoryInstruction:
@@ -127,7 +133,7 @@ func (p *Platform) runMemory(ctx context.Context, t task.Task) ([]executor.Memor
 		if err != nil {
 			return nil, err
 		}
-		told := executor.MemoryStore{UID: s.UID, Name: s.store.Name, Access: s.Access, Instructions: s.Instructions}
+		told := executor.MemoryStore{UID: s.UID, Name: s.store.Name, Access: s.Access, Instructions: s.Instructions, Extract: s.Extract}
 		for _, m := range rankMemories(t.Title+"\n"+t.Prompt, list, false) {
 			if count == 0 || len(m.Content) > bytes {
 				told.More = true

@@ -139,12 +139,16 @@ func TestAgentMemory(t *testing.T) {
 		code  task.Code
 		field string
 	}{
-		"of a person":     {refs("read_only", own.UID), task.CodeInvalidRequest, "[0].uid"},
-		"none":            {refs("read_only", team.UID, "nope"), task.CodeNotFound, "[1].uid"},
-		"twice":           {refs("read_only", team.UID, team.UID), task.CodeInvalidRequest, "[1].uid"},
-		"access":          {refs("all", team.UID), task.CodeInvalidRequest, "[0].access"},
-		"no list":         {json.RawMessage(`{"uid":1}`), task.CodeInvalidRequest, ""},
-		"no instructions": {json.RawMessage(`[{"uid":"x","access":"read_only"}]`), task.CodeInvalidRequest, "[0].instructions"},
+		"of a person":       {refs("read_only", own.UID), task.CodeInvalidRequest, "[0].uid"},
+		"none":              {refs("read_only", team.UID, "nope"), task.CodeNotFound, "[1].uid"},
+		"twice":             {refs("read_only", team.UID, team.UID), task.CodeInvalidRequest, "[1].uid"},
+		"access":            {refs("all", team.UID), task.CodeInvalidRequest, "[0].access"},
+		"learns, read-only": {json.RawMessage(`[{"uid":"` + team.UID + `","access":"read_only","instructions":"x","extract":true}]`), task.CodeInvalidRequest, "[0].extract"},
+		"two learn": {json.RawMessage(`[{"uid":"` + team.UID + `","access":"read_write","instructions":"x","extract":true},{"uid":"y","access":"read_write","instructions":"x","extract":true}]`),
+			task.CodeInvalidRequest, "[1].extract"},
+		"extract is no switch": {json.RawMessage(`[{"uid":"` + team.UID + `","access":"read_write","instructions":"x","extract":"yes"}]`), task.CodeInvalidRequest, ""},
+		"no list":              {json.RawMessage(`{"uid":1}`), task.CodeInvalidRequest, ""},
+		"no instructions":      {json.RawMessage(`[{"uid":"x","access":"read_only"}]`), task.CodeInvalidRequest, "[0].instructions"},
 	} {
 		_, err := who["ann"].Submit(ctx, oz.Request{Prompt: "x", Team: ptr(true), Config: task.Config{MemoryStores: tt.raw}})
 		assert.Equal(t, task.CodeOf(err), tt.code, "%s: %v", name, err)

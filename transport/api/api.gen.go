@@ -1069,7 +1069,7 @@ type AgentListVariant struct {
 	Suggested bool `json:"suggested,omitempty,omitzero"`
 }
 
-// AgentMemory defines model for AgentMemory.
+// AgentMemory Each attached store is an object with uid, access (read_only or read_write), instructions, and ours: extract (boolean, default false, needs read_write, for one store): when a run's conversation has ended, its model is asked what of it is worth keeping here, within the run's budget. The same holds for memory_stores of a run's configuration.
 type AgentMemory struct {
 	AttachedStores []JSON     `json:"attached_stores"`
 	AutoMemory     AutoMemory `json:"auto_memory"`
@@ -1125,17 +1125,19 @@ type AgentResponse struct {
 	InferenceProviders JSON `json:"inference_providers,omitempty,omitzero"`
 
 	// IsDefault Ours: the team's default agent, which cannot be deleted.
-	IsDefault         bool                       `json:"is_default,omitempty,omitzero"`
-	McpServers        map[string]McpServerConfig `json:"mcp_servers,omitempty,omitzero"`
-	Memory            AgentMemory                `json:"memory"`
-	Name              string                     `json:"name"`
-	OnBehalfOfEnabled *bool                      `json:"on_behalf_of_enabled,omitempty"`
-	Prompt            *string                    `json:"prompt,omitempty"`
-	Secrets           []SecretRef                `json:"secrets"`
-	Skills            []string                   `json:"skills"`
-	Uid               string                     `json:"uid"`
-	UpdatedAt         time.Time                  `json:"updated_at"`
-	WorkerHost        string                     `json:"worker_host,omitempty,omitzero"`
+	IsDefault  bool                       `json:"is_default,omitempty,omitzero"`
+	McpServers map[string]McpServerConfig `json:"mcp_servers,omitempty,omitzero"`
+
+	// Memory Each attached store is an object with uid, access (read_only or read_write), instructions, and ours: extract (boolean, default false, needs read_write, for one store): when a run's conversation has ended, its model is asked what of it is worth keeping here, within the run's budget. The same holds for memory_stores of a run's configuration.
+	Memory            AgentMemory `json:"memory"`
+	Name              string      `json:"name"`
+	OnBehalfOfEnabled *bool       `json:"on_behalf_of_enabled,omitempty"`
+	Prompt            *string     `json:"prompt,omitempty"`
+	Secrets           []SecretRef `json:"secrets"`
+	Skills            []string    `json:"skills"`
+	Uid               string      `json:"uid"`
+	UpdatedAt         time.Time   `json:"updated_at"`
+	WorkerHost        string      `json:"worker_host,omitempty,omitzero"`
 }
 
 // AmbientAgentConfig How a run is to be executed; in answers, as resolved.
