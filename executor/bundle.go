@@ -53,6 +53,9 @@ type Bundle struct {
 	Models Models `json:"models"`
 	// GitCredentials let git read and push, by host.
 	GitCredentials []GitCredential `json:"git_credentials,omitempty"`
+	// GitHosts are those for which git is lent a credential each time that it
+	// needs one, see GitLender. They come before GitCredentials.
+	GitHosts []string `json:"git_hosts,omitempty"`
 	// GitIdentity is the author of the agent's commits.
 	GitIdentity GitIdentity `json:"git_identity"`
 	// RepositoryBase is put before "owner/name" of repositories that have no
@@ -84,6 +87,17 @@ type GitCredential struct {
 	Host     string    `json:"host"`
 	Username string    `json:"username"`
 	Password Sensitive `json:"password"`
+}
+
+// GitLender is a Link whose platform lends credentials that are good for a
+// while only: that of the integration which the run came from. They are asked
+// for each time and stored nowhere. Like all of a Link, its method fails with
+// task.ErrFenced once the execution has ended.
+type GitLender interface {
+	// GitCredential gives what git may show at a host now; the zero
+	// GitCredential for none. It fails with task.CodeIntegrationNotConfigured
+	// when the service does not let the integration in.
+	GitCredential(ctx context.Context, host string) (GitCredential, error)
 }
 
 // GitIdentity is a commit's author and committer.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -97,19 +96,15 @@ func (l *link) Bundle(ctx context.Context) (*executor.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	hosts, err := l.p.gitHosts(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("look for who lends git its credential: %w", err)
+	}
 	o := l.p.opts
 	e.TokenHash = nil
 	return &executor.Bundle{Task: t, Execution: e, Limits: limits, Reserve: reserve, Secrets: vars, MissingSecrets: missing,
-		Snapshot: snapshot, Rules: rules, Memory: memory, NoCodeIndex: o.NoCodeIndex, Models: models, GitCredentials: l.p.gitCredentials(t), GitIdentity: o.GitIdentity,
+		Snapshot: snapshot, Rules: rules, Memory: memory, NoCodeIndex: o.NoCodeIndex, Models: models, GitCredentials: l.p.gitCredentials(t), GitHosts: hosts, GitIdentity: o.GitIdentity,
 		RepositoryBase: o.RepositoryBase}, nil
-}
-
-// gitCredentials are those that the run's git gets.
-func (p *Platform) gitCredentials(t task.Task) []executor.GitCredential {
-	if t.Untrusted {
-		return nil
-	}
-	return slices.Clone(p.opts.GitCredentials)
 }
 
 // limits are those that the run was created with, within the platform's own.

@@ -106,7 +106,7 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 	if err := r.check(c.p.opts.MaxAttachmentBytes); err != nil {
 		return task.Spec{}, err
 	}
-	metadata, err := c.inherit(ctx, r)
+	metadata, untrusted, err := c.inherit(ctx, r)
 	if err != nil {
 		return task.Spec{}, err
 	}
@@ -119,7 +119,7 @@ func (c *Client) draft(ctx context.Context, a access.Action, r Request) (task.Sp
 		return task.Spec{}, err
 	}
 	spec := task.Spec{Fingerprint: fingerprint, Title: r.Title, Prompt: r.Prompt, Mode: r.Mode, Owner: owner, Creator: creator,
-		Executor: c.caller.Principal, ParentID: r.ParentRunID, Metadata: metadata, Interactive: r.Interactive}
+		Executor: c.caller.Principal, ParentID: r.ParentRunID, Metadata: metadata, Interactive: r.Interactive, Untrusted: untrusted}
 	if creator != c.caller.Principal {
 		spec.Requester = c.caller.Principal
 	}
@@ -205,30 +205,31 @@ func ownerFor(c access.Caller, team *bool) (task.Scope, error) {
 	return task.Scope{}, task.Invalid("team", "you are on several teams: use a key of the team that is meant")
 }
 
-// inherit checks the parent and gives the metadata with what it hands down.
-func (c *Client) inherit(ctx context.Context, r Request) (map[string]string, error) {
+// inherit checks the parent and gives the metadata with what it hands down, and
+// whether nobody vouches for it: nobody does for its children, then.
+func (c *Client) inherit(ctx context.Context, r Request) (metadata map[string]string, untrusted bool, err error) {
 	if r.ParentRunID == "" {
-		return maps.Clone(r.Metadata), nil
+		return maps.Clone(r.Metadata), false, nil
 	}
 	parent, err := c.run(ctx, r.ParentRunID, access.RunView)
 	if errors.Is(err, task.ErrNotFound) {
-		return nil, task.Invalid("parent_run_id", "there is no run %q that you may see", string(r.ParentRunID))
+		return nil, false, task.Invalid("parent_run_id", "there is no run %q that you may see", string(r.ParentRunID))
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := c.p.checkDepth(ctx, parent); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	metadata := maps.Clone(parent.Metadata)
+	metadata = maps.Clone(parent.Metadata)
 	if metadata == nil {
 		metadata = map[string]string{}
 	}
 	maps.Copy(metadata, r.Metadata)
 	if len(metadata) > maxMetadata {
-		return nil, task.Invalid("metadata", "has %d keys with those inherited from the parent, at most %d are allowed", len(metadata), maxMetadata)
+		return nil, false, task.Invalid("metadata", "has %d keys with those inherited from the parent, at most %d are allowed", len(metadata), maxMetadata)
 	}
-	return metadata, nil
+	return metadata, parent.Untrusted, nil
 }
 
 // checkDepth refuses a child of a run that is too far from its root.

@@ -66,6 +66,8 @@ type setup struct {
 	private bool
 	// models changes what the runs get.
 	models func(*executor.Models)
+	// platform changes the platform's options.
+	platform func(*oz.Options)
 	// runner changes the options of each execution.
 	runner func(*runner.Options)
 	// link is put around the link of each execution.
@@ -106,8 +108,12 @@ func (r *rig) newPlatform(models executor.Models, s setup) *oz.Platform {
 	blobs, err := fileblob.Open(filepath.Join(r.dir, "blobs"), nil)
 	assert.NilError(t, err)
 	t.Cleanup(func() { assert.Check(t, blobs.Close()) })
-	p, err := oz.New(store, &oz.Options{Workers: []oz.Worker{r.worker}, Models: models, PrivateEndpoints: s.private, Limits: s.limits,
-		Sealed: sealed.New(store, keys, nil), Blobs: blobs, Heartbeat: 5 * time.Second})
+	opts := &oz.Options{Workers: []oz.Worker{r.worker}, Models: models, PrivateEndpoints: s.private, Limits: s.limits,
+		Sealed: sealed.New(store, keys, nil), Blobs: blobs, Heartbeat: 5 * time.Second}
+	if s.platform != nil {
+		s.platform(opts)
+	}
+	p, err := oz.New(store, opts)
 	assert.NilError(t, err)
 	return p
 }

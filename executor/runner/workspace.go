@@ -14,6 +14,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/environment/git"
+	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/harness"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/task"
@@ -109,14 +110,37 @@ func (x *execution) openGit(ctx context.Context) (*git.Git, error) {
 	return g, nil
 }
 
-// credential gives git what the bundle has for a host.
-func (x *execution) credential(_ context.Context, host string) (git.Credential, error) {
+// credential gives git what it is lent for a host, else what the bundle has.
+func (x *execution) credential(ctx context.Context, host string) (git.Credential, error) {
+	if slices.Contains(x.bundle.GitHosts, host) {
+		c, err := x.lent(ctx, host)
+		if err != nil || c != (git.Credential{}) {
+			return c, err
+		}
+	}
 	for _, c := range x.bundle.GitCredentials {
 		if c.Host == host {
 			return git.Credential{Username: c.Username, Password: c.Password.Reveal()}, nil
 		}
 	}
 	return git.Credential{}, nil
+}
+
+// lent asks the platform for a credential each time that git needs one: it is
+// good for a while only. From then on it is one of the run's secrets.
+func (x *execution) lent(ctx context.Context, host string) (git.Credential, error) {
+	lender, ok := x.link.(executor.GitLender)
+	if !ok {
+		return git.Credential{}, nil
+	}
+	c, err := lender.GitCredential(ctx, host)
+	if err != nil || c.Password == "" {
+		return git.Credential{}, err
+	}
+	if err := x.redactor.Add(label("git-password-"+host), c.Password.Reveal()); err != nil {
+		return git.Credential{}, err
+	}
+	return git.Credential{Username: c.Username, Password: c.Password.Reveal()}, nil
 }
 
 // fill clones and sets up. A workspace that an earlier execution has prepared

@@ -152,12 +152,19 @@ func (r *rig) replaceModelKey(script scripted.Script, key string) {
 // and gives its host.
 func (r *rig) serveGit(user, password string) string {
 	r.t.Helper()
+	server := httptest.NewServer(r.gitBackend(user, password))
+	r.t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// gitBackend is git's own server, behind a password.
+func (r *rig) gitBackend(user, password string) http.Handler {
 	program, err := exec.LookPath("git")
 	assert.NilError(r.t, err)
-	git(r.t, r.remote, "config", "http.receivepack", "true")
 	backend := &cgi.Handler{Path: program, Args: []string{"http-backend"}, Dir: r.dir, Stderr: io.Discard,
-		Env: []string{"GIT_PROJECT_ROOT=" + r.dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=" + user}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		Env: []string{"GIT_PROJECT_ROOT=" + r.dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=" + user,
+			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=http.receivepack", "GIT_CONFIG_VALUE_0=true"}}
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if u, p, ok := q.BasicAuth(); !ok || u != user || p != password {
 			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
 			w.WriteHeader(http.StatusUnauthorized)
@@ -165,9 +172,7 @@ func (r *rig) serveGit(user, password string) string {
 		}
 		q.Header.Del("Authorization")
 		backend.ServeHTTP(w, q)
-	}))
-	r.t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://")
+	})
 }
 
 // secretEnvironment stores the agent's secrets, and an environment over the
@@ -287,9 +292,11 @@ type scan struct {
 	things, bytes int
 }
 
-func newScan(t *testing.T) *scan {
+func newScan(t *testing.T) *scan { return newScanOf(t, canaries) }
+
+func newScanOf(t *testing.T, values map[string]string) *scan {
 	s := &scan{t: t, forms: map[string]string{}}
-	for name, v := range canaries {
+	for name, v := range values {
 		quoted, err := json.Marshal(v)
 		assert.NilError(t, err)
 		list := []string{v, hex.EncodeToString([]byte(v)), strings.ToUpper(hex.EncodeToString([]byte(v))), url.QueryEscape(v), url.PathEscape(v),

@@ -15,12 +15,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"gotest.tools/v3/assert"
 	_ "modernc.org/sqlite" // the server's database
 
+	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/oz"
@@ -40,12 +42,12 @@ func TestCrashPointsOfTriggers(t *testing.T) {
 			t.Parallel()
 			mark := filepath.Join(t.TempDir(), "died")
 			sim := gitlabsim.New(t, nil)
-			address, cert := overTLS(t, sim.URL)
+			address, cert := overTLS(t, sim.URL, nil)
 			r := newRig(t, patient(), "OZ_CRASH_AT="+string(point), "OZ_CRASH_MARK="+mark, "SSL_CERT_FILE="+cert)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			r.serve()
-			uid := r.integrate(ctx, sim, address)
+			uid := r.integrate(ctx, sim, address, r.environment(ctx), integration.TrustUntrusted)
 			sim.SendTo(insistent{r, ctx}, uid)
 
 			ann := sim.Person("ann")
@@ -85,34 +87,102 @@ func patient() scripted.Script {
 }
 
 // overTLS gives an address at which a server is reached by HTTPS, and the file
-// of its certificate.
-func overTLS(t *testing.T, target string) (address, cert string) {
+// of its certificate. git answers for repositories, unless nil.
+func overTLS(t *testing.T, target string, git http.Handler) (address, cert string) {
 	t.Helper()
 	to, err := url.Parse(target)
 	assert.NilError(t, err)
-	server := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) }})
+	api := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) }}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if git != nil && strings.Contains(q.URL.Path, ".git/") {
+			git.ServeHTTP(w, q)
+			return
+		}
+		api.ServeHTTP(w, q)
+	}))
 	t.Cleanup(server.Close)
 	cert = filepath.Join(t.TempDir(), "ca.pem")
 	assert.NilError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
 	return server.URL, cert
 }
 
-// integrate connects the GitLab at an address, where strangers may start runs
-// in the environment of the remote.
-func (r *rig) integrate(ctx context.Context, sim *gitlabsim.Sim, address string) (uid string) {
+// integrate connects the GitLab at an address, whose events start runs in an
+// environment as trust says.
+func (r *rig) integrate(ctx context.Context, sim *gitlabsim.Sim, address, env string, trust integration.Trust) (uid string) {
 	r.t.Helper()
-	env := r.environment(ctx)
 	settings, err := json.Marshal(gitlab.Settings{URL: address, Handle: sim.Agent.Username})
 	assert.NilError(r.t, err)
 	r.insist(ctx, func() error {
 		made, err := r.client.CreateIntegration(ctx, oz.IntegrationInput{Provider: integration.GitLab,
-			Spec: integration.Spec{Name: "gitlab", Enabled: true, Trust: integration.TrustUntrusted, Settings: settings,
+			Spec: integration.Spec{Name: "gitlab", Enabled: true, Trust: trust, Settings: settings,
 				Config: task.Config{EnvironmentID: env}},
 			Secrets: map[string]string{gitlab.SecretToken: sim.Token(), gitlab.SecretSigning: sim.Secret()}})
 		uid = made.UID
 		return err
 	})
 	return uid
+}
+
+// TestGitLabLendsItsToken: a run that a comment on GitLab made, and a person let
+// through, clones a private project and pushes to it with the integration's
+// token. It travels from the server to the runner over the run's own link, and
+// stands nowhere.
+func TestGitLabLendsItsToken(t *testing.T) {
+	t.Parallel()
+	const token = "glpat-cnry-3Kd8Wq5Zx7Lm"
+	sim := gitlabsim.New(t, &gitlabsim.Options{Token: token, Path: "group/remote"})
+	var r *rig
+	var pushed atomic.Int32
+	repositories := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if strings.HasSuffix(q.URL.Path, "/git-receive-pack") {
+			pushed.Add(1)
+		}
+		r.gitBackend("oauth2", token).ServeHTTP(w, q)
+	})
+	address, cert := overTLS(t, sim.URL, repositories)
+	r = newRig(t, mender(), "SSL_CERT_FILE="+cert, "GIT_SSL_CAINFO="+cert)
+	r.configure("worker: {env: [GIT_SSL_CAINFO]}\n")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r.serve()
+	var env string
+	r.insist(ctx, func() error {
+		made, err := r.client.CreateEnvironment(ctx, environment.Config{Name: "project",
+			Repos: []environment.Repo{{Owner: "group", Name: "remote", URL: address + "/remote.git"}}}, nil)
+		env = made.UID
+		return err
+	})
+	uid := r.integrate(ctx, sim, address, env, integration.TrustHold)
+	sim.SendTo(insistent{r, ctx}, uid)
+	ann := sim.Person("ann")
+	issue := sim.Open(ann, gitlabsim.Thing{Title: "The greeting is wrong"})
+	sim.Comment(ann, gitlabsim.Note{On: issue.ID, Discussion: "one", Body: "@oz-agent " + prompt})
+	r.letThrough(ctx)
+	run, events := r.await(ctx, r.oneRun(ctx))
+	assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s\n%s", run.Head.Status.Message, describe(events), r.log.String())
+	assert.Equal(t, git(t, r.remote, "show", branch+":greeting.txt"), "hello world")
+	assert.Assert(t, pushed.Load() > 0)
+	r.checkQuiet(ctx)
+	s := newScanOf(t, map[string]string{"GitLab's token": token})
+	r.scanDisk(s)
+	s.look("the server's log", []byte(r.log.String()))
+	s.look("the run's log", []byte(describe(events)))
+}
+
+// letThrough waits for a delivery that is held, and approves it.
+func (r *rig) letThrough(ctx context.Context) {
+	r.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.dir, "data", "oz.db")+"?mode=ro")
+	assert.NilError(r.t, err)
+	defer db.Close()
+	r.insist(ctx, func() error {
+		var id string
+		if err := db.QueryRowContext(ctx, `SELECT id FROM deliveries WHERE outcome = 'held'`).Scan(&id); err != nil {
+			return err
+		}
+		_, err := r.client.ApproveDelivery(ctx, task.DeliveryID(id))
+		return err
+	})
 }
 
 // insistent sends webhooks to the server until it takes them, as a service does

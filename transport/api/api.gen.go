@@ -1956,6 +1956,15 @@ type GcpProviderConfig struct {
 	WorkloadIdentityFederationProviderId string `json:"workload_identity_federation_provider_id"`
 }
 
+// GitCredential defines model for GitCredential.
+type GitCredential = executor.GitCredential
+
+// GitCredentialRequest defines model for GitCredentialRequest.
+type GitCredentialRequest struct {
+	// Host With the port if its address has one; 1 to 259 bytes.
+	Host string `json:"host"`
+}
+
 // Grant defines model for Grant.
 type Grant struct {
 	// Role viewer or editor.
@@ -4298,6 +4307,9 @@ type EndExecutionJSONRequestBody = EndExecutionRequest
 // AppendExecutionEventsJSONRequestBody defines body for AppendExecutionEvents for application/json ContentType.
 type AppendExecutionEventsJSONRequestBody = AppendEventsRequest
 
+// LendGitCredentialJSONRequestBody defines body for LendGitCredential for application/json ContentType.
+type LendGitCredentialJSONRequestBody = GitCredentialRequest
+
 // RememberMemoryJSONRequestBody defines body for RememberMemory for application/json ContentType.
 type RememberMemoryJSONRequestBody = RememberRequest
 
@@ -5617,6 +5629,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /oz/executions/current/family (the `ListFamily` operationId).
 	ListFamily(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LendGitCredentialWithBody Borrow what git authenticates with at a host
+	//
+	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+	LendGitCredentialWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LendGitCredential Borrow what git authenticates with at a host
+	//
+	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+	LendGitCredential(ctx context.Context, body LendGitCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// HeartbeatExecution Renew the lease
 	//
@@ -8607,6 +8637,44 @@ func (c *Client) AppendExecutionEvents(ctx context.Context, body AppendExecution
 // Corresponds with GET /oz/executions/current/family (the `ListFamily` operationId).
 func (c *Client) ListFamily(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListFamilyRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LendGitCredentialWithBody Borrow what git authenticates with at a host
+//
+// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+func (c *Client) LendGitCredentialWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLendGitCredentialRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LendGitCredential Borrow what git authenticates with at a host
+//
+// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+func (c *Client) LendGitCredential(ctx context.Context, body LendGitCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLendGitCredentialRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -14959,6 +15027,46 @@ func NewListFamilyRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewLendGitCredentialRequest calls the generic LendGitCredential builder with application/json body
+func NewLendGitCredentialRequest(server string, body LendGitCredentialJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewLendGitCredentialRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewLendGitCredentialRequestWithBody constructs an http.Request for the LendGitCredential method, with any body, and a specified content type
+func NewLendGitCredentialRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/git-credential")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewHeartbeatExecutionRequest constructs an http.Request for the HeartbeatExecution method
 func NewHeartbeatExecutionRequest(server string) (*http.Request, error) {
 	var err error
@@ -20813,6 +20921,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /oz/executions/current/family (the `ListFamily` operationId).
 	ListFamilyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListFamilyAnswer, error)
 
+	// LendGitCredentialWithBodyWithResponse Borrow what git authenticates with at a host
+	//
+	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+	LendGitCredentialWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*LendGitCredentialAnswer, error)
+
+	// LendGitCredentialWithResponse Borrow what git authenticates with at a host
+	//
+	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+	LendGitCredentialWithResponse(ctx context.Context, body LendGitCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*LendGitCredentialAnswer, error)
+
 	// HeartbeatExecutionWithResponse Renew the lease
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -25911,6 +26037,54 @@ func (r ListFamilyAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListFamilyAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LendGitCredentialAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *GitCredential
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LendGitCredentialAnswer) GetJSON200() *GitCredential {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LendGitCredentialAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LendGitCredentialAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LendGitCredentialAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LendGitCredentialAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LendGitCredentialAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -32879,6 +33053,36 @@ func (c *ClientWithResponses) ListFamilyWithResponse(ctx context.Context, reqEdi
 	return ParseListFamilyAnswer(rsp)
 }
 
+// LendGitCredentialWithBodyWithResponse Borrow what git authenticates with at a host
+//
+// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+func (c *ClientWithResponses) LendGitCredentialWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*LendGitCredentialAnswer, error) {
+	rsp, err := c.LendGitCredentialWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLendGitCredentialAnswer(rsp)
+}
+
+// LendGitCredentialWithResponse Borrow what git authenticates with at a host
+//
+// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/git-credential (the `LendGitCredential` operationId).
+func (c *ClientWithResponses) LendGitCredentialWithResponse(ctx context.Context, body LendGitCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*LendGitCredentialAnswer, error) {
+	rsp, err := c.LendGitCredential(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLendGitCredentialAnswer(rsp)
+}
+
 // HeartbeatExecutionWithResponse Renew the lease
 //
 // Returns a wrapper object for the known response body format(s).
@@ -37823,6 +38027,39 @@ func ParseListFamilyAnswer(rsp *http.Response) (*ListFamilyAnswer, error) {
 	return response, nil
 }
 
+// ParseLendGitCredentialAnswer parses an HTTP response from a LendGitCredentialWithResponse call
+func ParseLendGitCredentialAnswer(rsp *http.Response) (*LendGitCredentialAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LendGitCredentialAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest GitCredential
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseHeartbeatExecutionAnswer parses an HTTP response from a HeartbeatExecutionWithResponse call
 func ParseHeartbeatExecutionAnswer(rsp *http.Response) (*HeartbeatExecutionAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -41833,6 +42070,9 @@ type ServerInterface interface {
 	// ListFamily List the run's parent and children
 	// (GET /oz/executions/current/family)
 	ListFamily(w http.ResponseWriter, r *http.Request)
+	// LendGitCredential Borrow what git authenticates with at a host
+	// (POST /oz/executions/current/git-credential)
+	LendGitCredential(w http.ResponseWriter, r *http.Request)
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(w http.ResponseWriter, r *http.Request)
@@ -44764,6 +45004,20 @@ func (siw *ServerInterfaceWrapper) ListFamily(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListFamily(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// LendGitCredential operation middleware
+func (siw *ServerInterfaceWrapper) LendGitCredential(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.LendGitCredential(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -48343,6 +48597,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/artifacts", wrapper.ReportArtifact)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/notes", wrapper.NotifyUser)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/recall", wrapper.RecallMemories)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/git-credential", wrapper.LendGitCredential)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/memories", wrapper.RememberMemory)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/model-endpoints", wrapper.ListModelEndpoints)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/model-endpoints", wrapper.CreateModelEndpoint)
@@ -51603,6 +51858,45 @@ type ListFamilydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListFamilydefaultApplicationProblemPlusJSONResponse) VisitListFamilyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LendGitCredentialRequestObject struct {
+	Body *LendGitCredentialJSONRequestBody
+}
+
+type LendGitCredentialResponseObject interface {
+	VisitLendGitCredentialResponse(w http.ResponseWriter) error
+}
+
+type LendGitCredential200JSONResponse GitCredential
+
+func (response LendGitCredential200JSONResponse) VisitLendGitCredentialResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LendGitCredentialdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response LendGitCredentialdefaultApplicationProblemPlusJSONResponse) VisitLendGitCredentialResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -56406,6 +56700,9 @@ type StrictServerInterface interface {
 	// ListFamily List the run's parent and children
 	// (GET /oz/executions/current/family)
 	ListFamily(ctx context.Context, request ListFamilyRequestObject) (ListFamilyResponseObject, error)
+	// LendGitCredential Borrow what git authenticates with at a host
+	// (POST /oz/executions/current/git-credential)
+	LendGitCredential(ctx context.Context, request LendGitCredentialRequestObject) (LendGitCredentialResponseObject, error)
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(ctx context.Context, request HeartbeatExecutionRequestObject) (HeartbeatExecutionResponseObject, error)
@@ -59003,6 +59300,37 @@ func (sh *strictHandler) ListFamily(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListFamilyResponseObject); ok {
 		if err := validResponse.VisitListFamilyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// LendGitCredential operation middleware
+func (sh *strictHandler) LendGitCredential(w http.ResponseWriter, r *http.Request) {
+	var request LendGitCredentialRequestObject
+
+	var body LendGitCredentialJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.LendGitCredential(ctx, request.(LendGitCredentialRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "LendGitCredential")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(LendGitCredentialResponseObject); ok {
+		if err := validResponse.VisitLendGitCredentialResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

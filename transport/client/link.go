@@ -138,6 +138,13 @@ func (l *Link) OpenBlob(ctx context.Context, key string) (io.ReadCloser, error) 
 	return resp.Body, nil
 }
 
+var _ executor.GitLender = (*Link)(nil)
+
+// GitCredential implements executor.GitLender.
+func (l *Link) GitCredential(ctx context.Context, host string) (executor.GitCredential, error) {
+	return decode[executor.GitCredential](l.c.raw.LendGitCredential(ctx, api.GitCredentialRequest{Host: host}))
+}
+
 // replay makes a request send a file from its present position, again in each
 // attempt.
 func replay(file *os.File) api.RequestEditorFn {

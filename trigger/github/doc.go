@@ -10,6 +10,10 @@
 // app (secret "private_key", and the app's and the installation's numbers in
 // Settings). GitHub signs what it sends with the secret "signing_secret".
 //
+// The runs' git reads and pushes with the same token, unless Settings.NoGitAccess:
+// what an app is installed on is what its runs reach. It is lent for each use,
+// and to no run that nobody vouches for.
+//
 // With Settings.CheckRuns a run about a pull request, a suite of checks or a
 // workflow also has a check run on the commit that it began with: queued, in
 // progress, and in the end a success, a failure, cancelled, or waiting for an

@@ -35,6 +35,10 @@ type Options struct {
 	// Default: DefaultAPIURL.
 	APIURL string
 
+	// GitHost is where git finds the repositories, with the port if it has one.
+	// Default: github.com, or for another APIURL the host of that.
+	GitHost string
+
 	// HTTPClient asks. Default: one that waits 30 s.
 	HTTPClient *http.Client
 
@@ -71,6 +75,11 @@ func NewOrigin(store *integration.Store, opts *Options) *Origin {
 		o.opts = *opts
 	}
 	o.opts.APIURL = cmp.Or(o.opts.APIURL, DefaultAPIURL)
+	if o.opts.GitHost == "" {
+		if o.opts.GitHost = forge.HostOf(o.opts.APIURL); o.opts.APIURL == DefaultAPIURL {
+			o.opts.GitHost = "github.com"
+		}
+	}
 	client := http.Client{Timeout: 30 * time.Second}
 	if o.opts.HTTPClient != nil {
 		client = *o.opts.HTTPClient

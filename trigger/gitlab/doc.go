@@ -13,6 +13,10 @@
 // Comments, Issues, Merge requests and, for automations that wait for them,
 // Pipelines.
 //
+// The runs' git reads and pushes with the same token, unless
+// Settings.NoGitAccess; it is lent for each use, and to no run that nobody
+// vouches for.
+//
 // What people on GitLab write is data. Only the words of somebody whom the
 // integration admits are a request; all else reaches the agent in files that
 // say so. What access tokens' accounts write, what this integration itself

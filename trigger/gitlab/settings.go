@@ -38,6 +38,11 @@ type Settings struct {
 	// status, named after the handle. A project may demand that it is a success
 	// before it merges.
 	CommitStatus bool `json:"commit_status,omitempty"`
+	// NoGitAccess keeps the integration's token from the git of its runs, which
+	// then reach what the server's own credentials reach. Without it they clone
+	// and push what the token's account may: it needs the scope
+	// write_repository, too, unless that is a part of api.
+	NoGitAccess bool `json:"no_git_access,omitempty"`
 	// Automations start runs by themselves. At most MaxAutomations.
 	Automations []Automation `json:"automations,omitempty"`
 }

@@ -171,6 +171,15 @@ func (s *Server) AddToken(login string) string {
 	return t
 }
 
+// Valid reports whether a token was given out and is still good: for a git
+// server that is played beside.
+func (s *Server) Valid(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.tokens[token]
+	return g != nil && (g.expires.IsZero() || s.now().Before(g.expires))
+}
+
 // RevokeTokens makes all tokens void that were given out.
 func (s *Server) RevokeTokens() {
 	s.mu.Lock()

@@ -14,7 +14,7 @@ export const providers = {
     after: ['In the repository, organisation or app, open Settings, Webhooks, Add webhook.', 'Payload URL: the address above. Content type: application/json. Secret: the signing secret.', 'Events: issues, issue comments, pull requests, pull request reviews and review comments; check suites and workflow runs for automations.', 'Write a comment that mentions the bot: the delivery appears below.'],
     secrets: [signing('What you typed as the webhook\'s secret.'), { name: 'token', label: 'Token of the account', hint: 'Or the private key of an app.' }, { name: 'private_key', label: 'Private key of the app', hint: 'The whole PEM file.', many: true }],
     settings: [{ name: 'handle', label: 'Handle', type: 'text', required: true, placeholder: 'oz-bot', hint: 'What people write after the @.' }, { name: 'app_id', label: 'App ID', type: 'number' }, { name: 'installation_id', label: 'Installation ID', type: 'number' },
-      { name: 'repositories', label: 'Repositories', type: 'lines', placeholder: 'acme/*', hint: 'Only in these, one a line; * stands for any part of a name. Empty: everywhere.' }, { name: 'ignore_mentions', label: 'Leave mentions to automations', type: 'check' }],
+      { name: 'repositories', label: 'Repositories', type: 'lines', placeholder: 'acme/*', hint: 'Only in these, one a line; * stands for any part of a name. Empty: everywhere.' }, { name: 'ignore_mentions', label: 'Leave mentions to automations', type: 'check' }, { name: 'no_git_access', label: 'Keep the token from git', type: 'check', hint: 'Runs then clone and push with the server\'s own credentials.' }],
     json: ['automations', 'Automations', 'A list of {name, on, filter, prompt}: runs that start by themselves.'],
   },
   gitlab: {
@@ -23,7 +23,7 @@ export const providers = {
     after: ['In the project or group, open Settings, Webhooks, Add new webhook.', 'URL: the address above. Secret token: the signing secret; a signing token that GitLab makes (whsec_…) is better.', 'Events: Comments, Issues, Merge requests; Pipelines for automations that wait for them.', 'Write a comment that mentions the bot: the delivery appears below.'],
     secrets: [signing('The secret token or the signing token of the webhook.'), { name: 'token', label: 'Access token', hint: 'Personal, project or group, with the scope api.' }],
     settings: [{ name: 'url', label: 'Server', type: 'text', placeholder: 'https://gitlab.com' }, { name: 'handle', label: 'Handle', type: 'text', required: true, placeholder: 'oz-bot', hint: 'What people write after the @.' }, { name: 'projects', label: 'Projects', type: 'lines', placeholder: 'acme/*', hint: 'Only in these, one a line; * stands for any part. Empty: everywhere.' },
-      { name: 'ignore_mentions', label: 'Leave mentions to automations', type: 'check' }, { name: 'commit_status', label: 'Give commits a status', type: 'check', hint: 'A project may demand that it is a success before it merges.' }],
+      { name: 'ignore_mentions', label: 'Leave mentions to automations', type: 'check' }, { name: 'no_git_access', label: 'Keep the token from git', type: 'check', hint: 'Runs then clone and push with the server\'s own credentials.' }, { name: 'commit_status', label: 'Give commits a status', type: 'check', hint: 'A project may demand that it is a success before it merges.' }],
     json: ['automations', 'Automations', 'A list of {name, on, filter, prompt}: runs that start by themselves.'],
   },
   slack: {

@@ -1,0 +1,49 @@
+package gitlab
+
+import (
+	"context"
+
+	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/integration"
+	"github.com/oz-platform/cloudagents/trigger/internal/forge"
+)
+
+// gitUser is who git says it is beside an access token of GitLab's.
+const gitUser = "oauth2"
+
+// Compile-time proof that it lends.
+var _ trigger.Lender = (*Origin)(nil)
+
+// lending finds the integration of a source, if it lends its token.
+func (o *Origin) lending(ctx context.Context, source string) (i integration.Integration, s Settings, ok bool, err error) {
+	i, ok, err = forge.Lending(ctx, o.store, integration.GitLab, source)
+	if err != nil || !ok {
+		return i, s, false, err
+	}
+	if s, err = Parse(i.Settings); err != nil {
+		return i, s, false, i.NotConfigured(err)
+	}
+	return i, s, !s.NoGitAccess, nil
+}
+
+// GitHost implements trigger.Lender.
+func (o *Origin) GitHost(ctx context.Context, source string) (string, error) {
+	_, s, ok, err := o.lending(ctx, source)
+	if err != nil || !ok {
+		return "", err
+	}
+	return forge.HostOf(s.URL), nil
+}
+
+// GitLogin implements trigger.Lender.
+func (o *Origin) GitLogin(ctx context.Context, source string) (trigger.GitLogin, error) {
+	i, _, ok, err := o.lending(ctx, source)
+	if err != nil || !ok {
+		return trigger.GitLogin{}, err
+	}
+	token, err := o.store.Secret(ctx, i, SecretToken)
+	if err != nil {
+		return trigger.GitLogin{}, err
+	}
+	return trigger.GitLogin{Username: gitUser, Password: string(token)}, nil
+}
