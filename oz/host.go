@@ -71,6 +71,9 @@ func (h host) Log(ctx context.Context, e task.Execution, payloads ...task.Payloa
 
 // Release implements WorkerHost.
 func (h host) Release(ctx context.Context, e task.Execution, reason string, delay time.Duration) error {
+	if reason == reasonLost || reason == reasonNone {
+		return h.p.releaseLost(ctx, e, reason, delay)
+	}
 	return h.p.release(ctx, e, task.Release{Execution: e.ID, Reason: reason, ReadyAt: h.p.opts.Clock.Now().Add(delay)})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -101,6 +102,65 @@ func (p *Platform) retryOrFence(ctx context.Context, e task.Execution, code task
 	_, err = p.store.Do(ctx, e.TaskID, task.Release{Execution: e.ID, Reason: reason, Code: code,
 		MaxAttempts: p.opts.MaxAttempts, ReadyAt: p.opts.Clock.Now().Add(p.backoff(t.Attempts))})
 	return err
+}
+
+// Reasons of a worker for giving back a run whose agent never began. They are
+// in the record of the execution, by which such ends are counted.
+const (
+	reasonLost = "the sandbox was lost before the agent began"
+	reasonNone = "the worker restarted and found no sandbox"
+)
+
+// maxLost is how often in a row a run may be lost so: ours. The worker that was
+// killed just then is at fault, most likely; but it may be the run's image that
+// kills it each time.
+const maxLost = 10
+
+// releaseLost gives back a run that was lost before its agent began, which is
+// no attempt of the run's: it waits longer each time, and ends as ERROR when
+// it was lost maxLost times in a row. A message from a person begins anew.
+func (p *Platform) releaseLost(ctx context.Context, e task.Execution, reason string, delay time.Duration) error {
+	t, err := p.store.Get(ctx, e.TaskID)
+	if err != nil {
+		return err
+	}
+	before, err := p.lostBefore(ctx, t)
+	if err != nil {
+		return err
+	}
+	r := task.Release{Execution: e.ID, Reason: reason}
+	if before+1 >= maxLost {
+		r.Code, r.MaxAttempts = task.CodeResourceUnavailable, 1 // this is the last one
+		r.Reason = fmt.Sprintf("%s, %d times in a row; look at the log of the worker, and whether it has enough memory for the image and the run", reason, before+1)
+	}
+	if before > 0 {
+		delay = p.backoff(before - 1)
+	}
+	r.ReadyAt = p.opts.Clock.Now().Add(delay)
+	return p.release(ctx, e, r)
+}
+
+// lostBefore counts how often a run was lost before its agent began, since one
+// last began and since the newest message from a person. What else became of
+// executions between counts neither way.
+func (p *Platform) lostBefore(ctx context.Context, t task.Task) (n int, err error) {
+	said, err := p.store.Events(ctx, t.ID, max(t.LastInput-1, 0), 1)
+	if err != nil {
+		return 0, fmt.Errorf("read the newest message of run %s: %w", t.ID, err)
+	}
+	all, err := p.store.Executions(ctx, t.ID)
+	if err != nil {
+		return 0, fmt.Errorf("read the executions of run %s: %w", t.ID, err)
+	}
+	for _, e := range slices.Backward(all) {
+		switch {
+		case len(said) > 0 && e.OfferedAt.Before(said[0].Time), !e.BegunAt.IsZero():
+			return n, nil
+		case e.Reason == reasonLost || e.Reason == reasonNone:
+			n++
+		}
+	}
+	return n, nil
 }
 
 // release applies r; that the execution has ended or renewed its lease

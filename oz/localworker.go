@@ -320,7 +320,7 @@ func (s *supervisor) adopt(ctx context.Context) error {
 		s.group.Go(func() { s.supervise(ctx, e, p, sandbox) })
 	}
 	for _, e := range live {
-		if err := s.host.Release(ctx, e, "the worker restarted and found no sandbox", 0); err != nil { // its lease gives it back, later
+		if err := s.host.Release(ctx, e, reasonNone, 0); err != nil { // its lease gives it back, later
 			s.log(e).Warn("give back what has no sandbox", zap.Error(err))
 		}
 	}

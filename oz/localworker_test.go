@@ -18,6 +18,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/local"
 	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/secrets"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/task/sqlitestore"
@@ -109,6 +110,61 @@ func TestLocalWorkerCarriesOut(t *testing.T) {
 	// What kept the agent apart from the host is in the record, also when it was nothing.
 	means, _ := y.exec.Isolation()
 	assert.DeepEqual(t, phases, []string{"sandbox started", "sandbox done isolation: " + means})
+}
+
+// TestLostBeforeBegin: a run whose sandbox is lost each time before its agent
+// begins goes back to another worker, but not for ever; the count is in the
+// record, so that no restart of the platform begins it anew, and a message from
+// a person does.
+func TestLostBeforeBegin(t *testing.T) {
+	y := newYard(t)
+	never := func(_ *oz.Options, wo *oz.LocalWorkerOptions) { wo.Command = []string{"sh", "-c", "sleep 1000"} }
+	p, stop := y.platform("", never)
+	defer func() { stop() }()
+	run := submit(t, p, oz.Request{Prompt: "work"})
+	killed := map[task.ExecutionID]bool{}
+	lose := func(what string, until func(now task.Task) bool) {
+		eventually(t, what, func() bool {
+			now, made := y.get(p, run.ID), 0
+			all, err := p.Events(t.Context(), run.ID, 0, oz.MaxEvents)
+			assert.NilError(t, err)
+			for _, e := range all {
+				if ph, ok := e.Payload.(*task.Phase); ok && ph.Status == task.PhaseDone {
+					made++
+				}
+			}
+			if now.State == task.StateClaimed && made == now.Executions && !killed[now.Execution] {
+				if pid := supervisorOf(t, y.root, now.Execution); pid > 1 {
+					killed[now.Execution] = true
+					assert.NilError(t, syscall.Kill(pid, syscall.SIGKILL))
+				}
+			}
+			return until(now)
+		})
+	}
+	lose("it was lost twice", func(task.Task) bool { return len(killed) == 2 })
+	stop()
+	p, stop = y.platform("", never)
+	for _, lost := range []int{10, 20} {
+		lose("the run has ended", func(now task.Task) bool { return now.State.Ended() })
+		got := y.get(p, run.ID)
+		assert.Equal(t, got.State, task.StateError)
+		assert.Equal(t, got.Status.ErrorCode, task.CodeResourceUnavailable)
+		assert.Assert(t, got.Status.Retryable)
+		assert.Assert(t, strings.Contains(got.Status.Message, ", 10 times in a row"), got.Status.Message)
+		all, err := y.store.Executions(t.Context(), run.ID)
+		assert.NilError(t, err)
+		n := 0
+		for _, e := range all { // others were given back while the platform was stopped
+			if strings.HasPrefix(e.Reason, "the sandbox was lost") || strings.HasPrefix(e.Reason, "the worker restarted and found") {
+				n++
+			}
+		}
+		assert.Equal(t, n, lost)
+		if lost == 10 {
+			assert.NilError(t, p.As(access.System()).FollowUp(t.Context(), run.ID, oz.Message{Text: "try again"}))
+		}
+	}
 }
 
 // canaries provides one secret to everybody.
@@ -245,8 +301,8 @@ func TestRunnerThatDiedWhileThePlatformWasDown(t *testing.T) {
 	assert.Equal(t, got.Attempts, 1)
 }
 
-// TestSandboxLostBeforeTheAgentBegan: that is no attempt of the run, so however often its workers die while they make its
-// sandbox, it is not given up.
+// TestSandboxLostBeforeTheAgentBegan: that is no attempt of the run, so that its workers may die more often while they
+// make its sandbox.
 func TestSandboxLostBeforeTheAgentBegan(t *testing.T) {
 	y := newYard(t)
 	never := func(_ *oz.Options, wo *oz.LocalWorkerOptions) { wo.Command = []string{"sh", "-c", "sleep 1000"} }
@@ -372,7 +428,7 @@ func TestStartCleansUp(t *testing.T) {
 	y := newYard(t)
 	ctx := t.Context()
 	// A sandbox and a workspace that the platform knows nothing of.
-	_, err := y.exec.Start(ctx, executor.Spec{ID: string(task.NewExecutionID()), Workspace: string(task.NewID()), Command: []string{"sleep", "1000"}})
+	_, err := y.exec.Start(ctx, executor.Spec{ID: string(task.NewExecutionID()), Workspace: string(task.NewID()), Command: []string{"sh", "-c", "sleep 1000"}})
 	assert.NilError(t, err)
 	// A run that was offered and accepted, and then the machine went down.
 	quiet, err := oz.New(y.store, nil)

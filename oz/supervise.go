@@ -293,10 +293,10 @@ func (s *supervisor) reportExit(ctx context.Context, e task.Execution, sandbox e
 
 // giveBack gives back the run of a runner that is gone and has not reported. That counts as a failed attempt of the run,
 // unless the sandbox was lost before the agent began: then the worker was killed while it made the sandbox, most likely,
-// and the run has no part in that.
+// and the run has no part in that. The platform bounds how often it believes this, see releaseLost.
 func (s *supervisor) giveBack(ctx context.Context, e task.Execution, sandbox executor.Sandbox, exit executor.Exit) error {
 	if exit.Unknown && e.State == task.ExecutionClaimed {
-		return s.host.Release(ctx, e, "the sandbox was lost before the agent began", insistInterval)
+		return s.host.Release(ctx, e, reasonLost, insistInterval)
 	}
 	s.showOutput(ctx, e, sandbox)
 	return s.host.Failed(ctx, e, task.CodeAgentProcessFailed, describeExit(exit))
