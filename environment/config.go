@@ -24,7 +24,8 @@ type Config struct {
 	// Secrets narrows the run's secrets to these names: nil leaves all that
 	// the run may use, an empty list leaves none. A run's own list beats it.
 	Secrets *[]string `json:"secrets,omitempty"`
-	// Providers are cloud log-ins by OIDC; stored for the runner, not used here.
+	// Providers are the clouds that the runs of the environment are signed in to, by
+	// identity tokens (OpenID Connect).
 	Providers *Providers `json:"providers,omitempty"`
 	// FailureSessionRetentionMinutes keeps a failed run's session open for
 	// debugging, 1 to 60 minutes; nil is off.

@@ -22,6 +22,7 @@ type fences struct {
 type fence struct {
 	redactor *secrets.Redactor // nil until it is needed; guarded by fences.mu
 	missed   bool              // by the last look at the live executions; guarded by fences.mu
+	issued   int               // identity tokens; guarded by fences.mu
 
 	// run and token are the execution's, once it is known that they belong
 	// together; guarded by fences.mu. Neither ever changes.
@@ -64,6 +65,18 @@ func (f *fence) addToken() {
 	if f.token != "" {
 		_ = f.redactor.Add("run-token", f.token) // of 256 random bits: never refused
 	}
+}
+
+// issue counts an identity token, unless the execution has had too many.
+func (f *fences) issue(id task.ExecutionID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fence := f.entry(id)
+	if fence.issued >= maxIdentityTokens {
+		return false
+	}
+	fence.issued++
+	return true
 }
 
 // payer gives what setPayer has kept, nil when it has not.

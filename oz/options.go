@@ -127,6 +127,11 @@ type Options struct {
 	// below it. Default: none, so that runs have no link.
 	PublicURL string
 
+	// IdentityIssuer is the address of the issuer of identity tokens, where
+	// others find its keys (see Platform.IdentityKeys), when it is not below
+	// PublicURL + "/api/v1". Default: PublicURL + "/api/v1" + IdentityPath.
+	IdentityIssuer string
+
 	// NoLinks refuses to share runs with whoever has the link, and to open links
 	// that were made before. Default: they may be.
 	NoLinks bool

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/oz/access"
+	"github.com/oz-platform/cloudagents/oz/access/workload"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/integration"
@@ -34,7 +35,8 @@ type Platform struct {
 	integrations  *integration.Store
 	subscriptions *outbound.Store // nil without a store for secrets, or of what is told
 	teller        *outbound.Reporter
-	pushes        *webpush.Store // nil without a store for secrets, or of what is told
+	pushes        *webpush.Store   // nil without a store for secrets, or of what is told
+	issuer        *workload.Issuer // nil without a store for secrets
 	pusher        *webpush.Sender
 	origins       []trigger.Origin
 	triggers      *trigger.Engine // nil when the store keeps nothing that arrives
@@ -99,6 +101,9 @@ func New(store task.Store, opts *Options) (*Platform, error) {
 	}
 	if p.triggers, err = p.newTriggers(); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
+	}
+	if o.Sealed != nil {
+		p.issuer = workload.NewIssuer(store, o.Sealed, &workload.Options{Clock: o.Clock})
 	}
 	p.registry = access.NewRegistry(store, o.Clock, p.registryOptions())
 	p.Client = p.As(access.System())

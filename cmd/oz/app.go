@@ -79,7 +79,7 @@ in the command line; 130 interrupted.`,
 	cmd.AddCommand(a.agentCommand(), a.runCommand(), a.sessionCommand(), a.environmentCommand(), a.scheduleCommand(), a.secretCommand(), a.mcpCommand(),
 		a.promptCommand(), a.ruleCommand(), a.webhookCommand(), a.triggerCommand(), a.integrationCommand(), a.subscriptionCommand(), a.explainCommand(), a.memoryStoreCommand(), a.memoryCommand(), a.artifactCommand(), a.modelCommand(), a.runnerCommand(), a.workerCommand(), a.usageCommand(), a.statsCommand(), a.budgetCommand(), a.auditCommand(),
 		a.teamCommand(), a.keyCommand(), a.loginCommand(), a.logoutCommand(),
-		a.whoamiCommand(), a.debugInfoCommand(), a.completionsCommand(), a.supportCommand())
+		a.whoamiCommand(), a.debugInfoCommand(), a.completionsCommand(), a.supportCommand(), a.federateCommand())
 	return cmd
 }
 

@@ -57,6 +57,9 @@ func (c *config) checkAddresses() error {
 	if err := c.checkStore(); err != nil {
 		return err
 	}
+	if c.IdentityIssuer != "" && !isWebURL(c.IdentityIssuer) {
+		return errors.New("identity_issuer: must be an http or https URL without credentials or query, such as https://keys.example.com/oz")
+	}
 	if c.PublicURL != "" && !isWebURL(c.PublicURL) {
 		return errors.New("public_url: must be an http or https URL without credentials or query, such as https://oz.example.com")
 	}

@@ -47,6 +47,9 @@ type config struct {
 	RetentionDays int `yaml:"retention_days"`
 	// PublicURL is how people reach the server; links are made from it.
 	PublicURL string `yaml:"public_url"`
+	// IdentityIssuer is where others find the keys of identity tokens, when that
+	// is not below PublicURL: the address of a copy of what the server has there.
+	IdentityIssuer string `yaml:"identity_issuer"`
 	// NoWeb leaves the web app out.
 	NoWeb bool `yaml:"no_web"`
 	// RunLinks says who may use links to runs: off (nobody), accounts (whoever is

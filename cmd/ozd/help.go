@@ -39,7 +39,8 @@ All settings of the file, with their defaults:
     secrets_key: ""               # key file that seals secrets; default secrets.key in the data directory
     metrics_listen: ""            # address of /metrics for Prometheus; none unless set
     retention_days: 0             # after which transcripts and artifacts of ended runs go; 0 is never
-    public_url: ""                # how people reach the server, for links
+    public_url: ""                # how people reach the server, for links; clouds find the keys of identity tokens below it
+    identity_issuer: ""           # issuer of identity tokens, where it is not <public_url>/api/v1/oz/identity
     no_web: false                 # serve the API alone, without the web app
     run_links: accounts           # who may use links to runs: off, accounts (signed in) or guests (whoever has one)
     web_assets: ""                # directory to read the web app's files from, for whoever works on them

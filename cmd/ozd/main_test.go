@@ -253,6 +253,7 @@ func TestMistakes(t *testing.T) {
 		{name: "provider without models", file: "models: [{name: p, wire: openai}]", want: "models[0]: models: list the ids"},
 		{name: "provider's URL", file: "models: [{name: p, wire: openai, base_url: ':', models: [m]}]", want: "models[0]: base_url: must be an http"},
 		{name: "key's variable not set", file: "models: [{name: p, wire: openai, api_key_env: NOPE, models: [m]}]", want: "models[0]: api_key_env: the environment variable NOPE is not set"},
+		{name: "issuer", file: "identity_issuer: ftp://keys.example.com", want: "identity_issuer: must be an http or https URL"},
 		{name: "sign-in without address", file: "sign_in: {issuer: 'https://id.example.com', client_id: oz, domains: [a.example]}", want: "sign_in: needs public_url"},
 		{name: "sign-in without issuer", file: "public_url: https://oz.example.com\nsign_in: {client_id: oz, domains: [a.example]}", want: "sign_in: issuer and client_id"},
 		{name: "sign-in for nobody", file: "public_url: https://oz.example.com\nsign_in: {issuer: 'https://id.example.com', client_id: oz}", want: "nobody could sign in"},

@@ -64,6 +64,8 @@ type setup struct {
 	cache  bool // of repositories, shared by the runs
 	// private lets teams' model endpoints be at private addresses.
 	private bool
+	// public is where the platform is reached from outside.
+	public string
 	// models changes what the runs get.
 	models func(*executor.Models)
 	// platform changes the platform's options.
@@ -108,7 +110,7 @@ func (r *rig) newPlatform(models executor.Models, s setup) *oz.Platform {
 	blobs, err := fileblob.Open(filepath.Join(r.dir, "blobs"), nil)
 	assert.NilError(t, err)
 	t.Cleanup(func() { assert.Check(t, blobs.Close()) })
-	opts := &oz.Options{Workers: []oz.Worker{r.worker}, Models: models, PrivateEndpoints: s.private, Limits: s.limits,
+	opts := &oz.Options{Workers: []oz.Worker{r.worker}, Models: models, PublicURL: s.public, PrivateEndpoints: s.private, Limits: s.limits,
 		Sealed: sealed.New(store, keys, nil), Blobs: blobs, Heartbeat: 5 * time.Second}
 	if s.platform != nil {
 		s.platform(opts)

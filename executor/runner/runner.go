@@ -119,6 +119,7 @@ type execution struct {
 	// heartbeat may begin or end it.
 	reserving atomic.Bool
 	trouble   harness.Trouble // of the model's calls
+	identity  *identity       // what the agent's processes prove who they are with
 
 	ending sync.RWMutex // held while the outcome is reported
 	ended  bool         // the platform has it: nothing more may be logged
@@ -254,6 +255,10 @@ func (x *execution) work(ctx context.Context) (harness.Outcome, error) {
 			return harness.Outcome{}, err
 		}
 	}
+	if x.identity, err = x.openIdentity(ctx); err != nil {
+		return x.reportError(ctx, err)
+	}
+	defer x.identity.close()
 	ws, err := x.prepareInTime(ctx)
 	if err != nil {
 		return x.reportError(ctx, err)

@@ -293,7 +293,8 @@ func (x *execution) mark(ws *workspace) error {
 // runs in place must not inherit them.
 func hiddenVariable(name string) bool {
 	switch name {
-	case "WARP_API_KEY", "OZ_API_KEY", "OZ_BOOTSTRAP_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY":
+	case executor.EnvIdentityURL, executor.EnvIdentityToken, // of a run around this one
+		"WARP_API_KEY", "OZ_API_KEY", "OZ_BOOTSTRAP_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY":
 		return true
 	}
 	return false
@@ -318,6 +319,7 @@ func (x *execution) environ() []string {
 	if id := x.bundle.GitIdentity; !x.opts.InPlace && id.Name != "" { // a person's own clone has their own name
 		env = append(env, "GIT_AUTHOR_NAME="+id.Name, "GIT_AUTHOR_EMAIL="+id.Email, "GIT_COMMITTER_NAME="+id.Name, "GIT_COMMITTER_EMAIL="+id.Email)
 	}
+	env = append(env, x.identity.environ()...) // before the secrets, which say more
 	for name, value := range secret {
 		env = append(env, name+"="+value)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/oapi-codegen/runtime"
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/executor/catalog"
+	"github.com/oz-platform/cloudagents/oz/access/workload"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -2009,6 +2010,25 @@ type Health struct {
 
 // Heartbeat defines model for Heartbeat.
 type Heartbeat = executor.Heartbeat
+
+// IdentityIssuer defines model for IdentityIssuer.
+type IdentityIssuer struct {
+	ClaimsSupported                  []string `json:"claims_supported"`
+	IdTokenSigningAlgValuesSupported []string `json:"id_token_signing_alg_values_supported"`
+	Issuer                           string   `json:"issuer"`
+	JwksUri                          string   `json:"jwks_uri"`
+	ResponseTypesSupported           []string `json:"response_types_supported"`
+	SubjectTypesSupported            []string `json:"subject_types_supported"`
+}
+
+// IdentityKeys defines model for IdentityKeys.
+type IdentityKeys = workload.KeySet
+
+// IdentityRequest defines model for IdentityRequest.
+type IdentityRequest = executor.IdentityRequest
+
+// IdentityToken defines model for IdentityToken.
+type IdentityToken = executor.IdentityToken
 
 // InferenceUsage defines model for InferenceUsage.
 type InferenceUsage struct {
@@ -4310,6 +4330,9 @@ type AppendExecutionEventsJSONRequestBody = AppendEventsRequest
 // LendGitCredentialJSONRequestBody defines body for LendGitCredential for application/json ContentType.
 type LendGitCredentialJSONRequestBody = GitCredentialRequest
 
+// IssueIdentityTokenJSONRequestBody defines body for IssueIdentityToken for application/json ContentType.
+type IssueIdentityTokenJSONRequestBody = IdentityRequest
+
 // RememberMemoryJSONRequestBody defines body for RememberMemory for application/json ContentType.
 type RememberMemoryJSONRequestBody = RememberRequest
 
@@ -5653,6 +5676,26 @@ type ClientInterface interface {
 	// Corresponds with POST /oz/executions/current/heartbeat (the `HeartbeatExecution` operationId).
 	HeartbeatExecution(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// IssueIdentityTokenWithBody Prove to another service which run this is
+	//
+	// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+	// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+	IssueIdentityTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueIdentityToken Prove to another service which run this is
+	//
+	// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+	// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+	IssueIdentityToken(ctx context.Context, body IssueIdentityTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RememberMemoryWithBody Keep something in one of the run's memory stores
 	//
 	// Once for each key: asking again gives what was kept.
@@ -5777,6 +5820,18 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /oz/executions/current/uploads/{artifactUid} (the `UploadArtifact` operationId).
 	UploadArtifactWithBody(ctx context.Context, artifactUid ArtifactUid, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetIdentityIssuer Tell how identity tokens are checked
+	//
+	// OpenID Connect Discovery 1.0, for those who trust this server's runs.
+	//
+	// Corresponds with GET /oz/identity/.well-known/openid-configuration (the `GetIdentityIssuer` operationId).
+	GetIdentityIssuer(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetIdentityKeys List the keys of identity tokens
+	//
+	// Corresponds with GET /oz/identity/jwks.json (the `GetIdentityKeys` operationId).
+	GetIdentityKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListIntegrations List integrations
 	//
@@ -8700,6 +8755,46 @@ func (c *Client) HeartbeatExecution(ctx context.Context, reqEditors ...RequestEd
 	return c.Client.Do(req)
 }
 
+// IssueIdentityTokenWithBody Prove to another service which run this is
+//
+// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+func (c *Client) IssueIdentityTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueIdentityTokenRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueIdentityToken Prove to another service which run this is
+//
+// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+func (c *Client) IssueIdentityToken(ctx context.Context, body IssueIdentityTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueIdentityTokenRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // RememberMemoryWithBody Keep something in one of the run's memory stores
 //
 // Once for each key: asking again gives what was kept.
@@ -8965,6 +9060,38 @@ func (c *Client) JoinTerminal(ctx context.Context, terminalId string, reqEditors
 // Corresponds with PUT /oz/executions/current/uploads/{artifactUid} (the `UploadArtifact` operationId).
 func (c *Client) UploadArtifactWithBody(ctx context.Context, artifactUid ArtifactUid, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUploadArtifactRequestWithBody(c.Server, artifactUid, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetIdentityIssuer Tell how identity tokens are checked
+//
+// OpenID Connect Discovery 1.0, for those who trust this server's runs.
+//
+// Corresponds with GET /oz/identity/.well-known/openid-configuration (the `GetIdentityIssuer` operationId).
+func (c *Client) GetIdentityIssuer(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetIdentityIssuerRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetIdentityKeys List the keys of identity tokens
+//
+// Corresponds with GET /oz/identity/jwks.json (the `GetIdentityKeys` operationId).
+func (c *Client) GetIdentityKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetIdentityKeysRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -15094,6 +15221,46 @@ func NewHeartbeatExecutionRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewIssueIdentityTokenRequest calls the generic IssueIdentityToken builder with application/json body
+func NewIssueIdentityTokenRequest(server string, body IssueIdentityTokenJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewIssueIdentityTokenRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewIssueIdentityTokenRequestWithBody constructs an http.Request for the IssueIdentityToken method, with any body, and a specified content type
+func NewIssueIdentityTokenRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/identity-token")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewRememberMemoryRequest calls the generic RememberMemory builder with application/json body
 func NewRememberMemoryRequest(server string, body RememberMemoryJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -15434,6 +15601,60 @@ func NewUploadArtifactRequestWithBody(server string, artifactUid ArtifactUid, co
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetIdentityIssuerRequest constructs an http.Request for the GetIdentityIssuer method
+func NewGetIdentityIssuerRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/identity/.well-known/openid-configuration")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetIdentityKeysRequest constructs an http.Request for the GetIdentityKeys method
+func NewGetIdentityKeysRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/identity/jwks.json")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -20946,6 +21167,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/executions/current/heartbeat (the `HeartbeatExecution` operationId).
 	HeartbeatExecutionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*HeartbeatExecutionAnswer, error)
 
+	// IssueIdentityTokenWithBodyWithResponse Prove to another service which run this is
+	//
+	// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+	// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+	IssueIdentityTokenWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueIdentityTokenAnswer, error)
+
+	// IssueIdentityTokenWithResponse Prove to another service which run this is
+	//
+	// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+	// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+	IssueIdentityTokenWithResponse(ctx context.Context, body IssueIdentityTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueIdentityTokenAnswer, error)
+
 	// RememberMemoryWithBodyWithResponse Keep something in one of the run's memory stores
 	//
 	// Once for each key: asking again gives what was kept.
@@ -21074,6 +21315,22 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /oz/executions/current/uploads/{artifactUid} (the `UploadArtifact` operationId).
 	UploadArtifactWithBodyWithResponse(ctx context.Context, artifactUid ArtifactUid, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UploadArtifactAnswer, error)
+
+	// GetIdentityIssuerWithResponse Tell how identity tokens are checked
+	//
+	// OpenID Connect Discovery 1.0, for those who trust this server's runs.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/identity/.well-known/openid-configuration (the `GetIdentityIssuer` operationId).
+	GetIdentityIssuerWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetIdentityIssuerAnswer, error)
+
+	// GetIdentityKeysWithResponse List the keys of identity tokens
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /oz/identity/jwks.json (the `GetIdentityKeys` operationId).
+	GetIdentityKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetIdentityKeysAnswer, error)
 
 	// ListIntegrationsWithResponse List integrations
 	//
@@ -26139,6 +26396,54 @@ func (r HeartbeatExecutionAnswer) ContentType() string {
 	return ""
 }
 
+type IssueIdentityTokenAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *IdentityToken
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r IssueIdentityTokenAnswer) GetJSON200() *IdentityToken {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r IssueIdentityTokenAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r IssueIdentityTokenAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r IssueIdentityTokenAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r IssueIdentityTokenAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r IssueIdentityTokenAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RememberMemoryAnswer struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -26558,6 +26863,102 @@ func (r UploadArtifactAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UploadArtifactAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetIdentityIssuerAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *IdentityIssuer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetIdentityIssuerAnswer) GetJSON200() *IdentityIssuer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetIdentityIssuerAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetIdentityIssuerAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetIdentityIssuerAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetIdentityIssuerAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetIdentityIssuerAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetIdentityKeysAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *IdentityKeys
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetIdentityKeysAnswer) GetJSON200() *IdentityKeys {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetIdentityKeysAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetIdentityKeysAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetIdentityKeysAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetIdentityKeysAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetIdentityKeysAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -33096,6 +33497,38 @@ func (c *ClientWithResponses) HeartbeatExecutionWithResponse(ctx context.Context
 	return ParseHeartbeatExecutionAnswer(rsp)
 }
 
+// IssueIdentityTokenWithBodyWithResponse Prove to another service which run this is
+//
+// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+func (c *ClientWithResponses) IssueIdentityTokenWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueIdentityTokenAnswer, error) {
+	rsp, err := c.IssueIdentityTokenWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueIdentityTokenAnswer(rsp)
+}
+
+// IssueIdentityTokenWithResponse Prove to another service which run this is
+//
+// A signed JSON web token (ES256) that clouds and other services check with the keys of `/oz/identity/jwks.json`. What is
+// issued stands in the run's log, but for the token. A run that nobody vouches for gets none.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/identity-token (the `IssueIdentityToken` operationId).
+func (c *ClientWithResponses) IssueIdentityTokenWithResponse(ctx context.Context, body IssueIdentityTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueIdentityTokenAnswer, error) {
+	rsp, err := c.IssueIdentityToken(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueIdentityTokenAnswer(rsp)
+}
+
 // RememberMemoryWithBodyWithResponse Keep something in one of the run's memory stores
 //
 // Once for each key: asking again gives what was kept.
@@ -33313,6 +33746,34 @@ func (c *ClientWithResponses) UploadArtifactWithBodyWithResponse(ctx context.Con
 		return nil, err
 	}
 	return ParseUploadArtifactAnswer(rsp)
+}
+
+// GetIdentityIssuerWithResponse Tell how identity tokens are checked
+//
+// OpenID Connect Discovery 1.0, for those who trust this server's runs.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/identity/.well-known/openid-configuration (the `GetIdentityIssuer` operationId).
+func (c *ClientWithResponses) GetIdentityIssuerWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetIdentityIssuerAnswer, error) {
+	rsp, err := c.GetIdentityIssuer(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetIdentityIssuerAnswer(rsp)
+}
+
+// GetIdentityKeysWithResponse List the keys of identity tokens
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /oz/identity/jwks.json (the `GetIdentityKeys` operationId).
+func (c *ClientWithResponses) GetIdentityKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetIdentityKeysAnswer, error) {
+	rsp, err := c.GetIdentityKeys(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetIdentityKeysAnswer(rsp)
 }
 
 // ListIntegrationsWithResponse List integrations
@@ -38093,6 +38554,39 @@ func ParseHeartbeatExecutionAnswer(rsp *http.Response) (*HeartbeatExecutionAnswe
 	return response, nil
 }
 
+// ParseIssueIdentityTokenAnswer parses an HTTP response from a IssueIdentityTokenWithResponse call
+func ParseIssueIdentityTokenAnswer(rsp *http.Response) (*IssueIdentityTokenAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &IssueIdentityTokenAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest IdentityToken
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRememberMemoryAnswer parses an HTTP response from a RememberMemoryWithResponse call
 func ParseRememberMemoryAnswer(rsp *http.Response) (*RememberMemoryAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -38369,6 +38863,72 @@ func ParseUploadArtifactAnswer(rsp *http.Response) (*UploadArtifactAnswer, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest UploadResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetIdentityIssuerAnswer parses an HTTP response from a GetIdentityIssuerWithResponse call
+func ParseGetIdentityIssuerAnswer(rsp *http.Response) (*GetIdentityIssuerAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetIdentityIssuerAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest IdentityIssuer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetIdentityKeysAnswer parses an HTTP response from a GetIdentityKeysWithResponse call
+func ParseGetIdentityKeysAnswer(rsp *http.Response) (*GetIdentityKeysAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetIdentityKeysAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest IdentityKeys
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -42076,6 +42636,9 @@ type ServerInterface interface {
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(w http.ResponseWriter, r *http.Request)
+	// IssueIdentityToken Prove to another service which run this is
+	// (POST /oz/executions/current/identity-token)
+	IssueIdentityToken(w http.ResponseWriter, r *http.Request)
 	// RememberMemory Keep something in one of the run's memory stores
 	// (POST /oz/executions/current/memories)
 	RememberMemory(w http.ResponseWriter, r *http.Request)
@@ -42103,6 +42666,12 @@ type ServerInterface interface {
 	// UploadArtifact Store an artifact's bytes
 	// (PUT /oz/executions/current/uploads/{artifactUid})
 	UploadArtifact(w http.ResponseWriter, r *http.Request, artifactUid ArtifactUid)
+	// GetIdentityIssuer Tell how identity tokens are checked
+	// (GET /oz/identity/.well-known/openid-configuration)
+	GetIdentityIssuer(w http.ResponseWriter, r *http.Request)
+	// GetIdentityKeys List the keys of identity tokens
+	// (GET /oz/identity/jwks.json)
+	GetIdentityKeys(w http.ResponseWriter, r *http.Request)
 	// ListIntegrations List integrations
 	// (GET /oz/integrations)
 	ListIntegrations(w http.ResponseWriter, r *http.Request)
@@ -45041,6 +45610,20 @@ func (siw *ServerInterfaceWrapper) HeartbeatExecution(w http.ResponseWriter, r *
 	handler.ServeHTTP(w, r)
 }
 
+// IssueIdentityToken operation middleware
+func (siw *ServerInterfaceWrapper) IssueIdentityToken(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.IssueIdentityToken(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // RememberMemory operation middleware
 func (siw *ServerInterfaceWrapper) RememberMemory(w http.ResponseWriter, r *http.Request) {
 
@@ -45194,6 +45777,34 @@ func (siw *ServerInterfaceWrapper) UploadArtifact(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UploadArtifact(w, r, artifactUid)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetIdentityIssuer operation middleware
+func (siw *ServerInterfaceWrapper) GetIdentityIssuer(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetIdentityIssuer(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetIdentityKeys operation middleware
+func (siw *ServerInterfaceWrapper) GetIdentityKeys(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetIdentityKeys(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -48599,6 +49210,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/recall", wrapper.RecallMemories)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/git-credential", wrapper.LendGitCredential)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/memories", wrapper.RememberMemory)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/identity-token", wrapper.IssueIdentityToken)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/identity/.well-known/openid-configuration", wrapper.GetIdentityIssuer)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/identity/jwks.json", wrapper.GetIdentityKeys)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/model-endpoints", wrapper.ListModelEndpoints)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/model-endpoints", wrapper.CreateModelEndpoint)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/oz/model-endpoints/{endpointUid}", wrapper.DeleteModelEndpoint)
@@ -51946,6 +52560,45 @@ func (response HeartbeatExecutiondefaultApplicationProblemPlusJSONResponse) Visi
 	return err
 }
 
+type IssueIdentityTokenRequestObject struct {
+	Body *IssueIdentityTokenJSONRequestBody
+}
+
+type IssueIdentityTokenResponseObject interface {
+	VisitIssueIdentityTokenResponse(w http.ResponseWriter) error
+}
+
+type IssueIdentityToken200JSONResponse IdentityToken
+
+func (response IssueIdentityToken200JSONResponse) VisitIssueIdentityTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type IssueIdentityTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response IssueIdentityTokendefaultApplicationProblemPlusJSONResponse) VisitIssueIdentityTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RememberMemoryRequestObject struct {
 	Body *RememberMemoryJSONRequestBody
 }
@@ -52281,6 +52934,82 @@ type UploadArtifactdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UploadArtifactdefaultApplicationProblemPlusJSONResponse) VisitUploadArtifactResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetIdentityIssuerRequestObject struct {
+}
+
+type GetIdentityIssuerResponseObject interface {
+	VisitGetIdentityIssuerResponse(w http.ResponseWriter) error
+}
+
+type GetIdentityIssuer200JSONResponse IdentityIssuer
+
+func (response GetIdentityIssuer200JSONResponse) VisitGetIdentityIssuerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetIdentityIssuerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetIdentityIssuerdefaultApplicationProblemPlusJSONResponse) VisitGetIdentityIssuerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetIdentityKeysRequestObject struct {
+}
+
+type GetIdentityKeysResponseObject interface {
+	VisitGetIdentityKeysResponse(w http.ResponseWriter) error
+}
+
+type GetIdentityKeys200JSONResponse IdentityKeys
+
+func (response GetIdentityKeys200JSONResponse) VisitGetIdentityKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetIdentityKeysdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetIdentityKeysdefaultApplicationProblemPlusJSONResponse) VisitGetIdentityKeysResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -56706,6 +57435,9 @@ type StrictServerInterface interface {
 	// HeartbeatExecution Renew the lease
 	// (POST /oz/executions/current/heartbeat)
 	HeartbeatExecution(ctx context.Context, request HeartbeatExecutionRequestObject) (HeartbeatExecutionResponseObject, error)
+	// IssueIdentityToken Prove to another service which run this is
+	// (POST /oz/executions/current/identity-token)
+	IssueIdentityToken(ctx context.Context, request IssueIdentityTokenRequestObject) (IssueIdentityTokenResponseObject, error)
 	// RememberMemory Keep something in one of the run's memory stores
 	// (POST /oz/executions/current/memories)
 	RememberMemory(ctx context.Context, request RememberMemoryRequestObject) (RememberMemoryResponseObject, error)
@@ -56733,6 +57465,12 @@ type StrictServerInterface interface {
 	// UploadArtifact Store an artifact's bytes
 	// (PUT /oz/executions/current/uploads/{artifactUid})
 	UploadArtifact(ctx context.Context, request UploadArtifactRequestObject) (UploadArtifactResponseObject, error)
+	// GetIdentityIssuer Tell how identity tokens are checked
+	// (GET /oz/identity/.well-known/openid-configuration)
+	GetIdentityIssuer(ctx context.Context, request GetIdentityIssuerRequestObject) (GetIdentityIssuerResponseObject, error)
+	// GetIdentityKeys List the keys of identity tokens
+	// (GET /oz/identity/jwks.json)
+	GetIdentityKeys(ctx context.Context, request GetIdentityKeysRequestObject) (GetIdentityKeysResponseObject, error)
 	// ListIntegrations List integrations
 	// (GET /oz/integrations)
 	ListIntegrations(ctx context.Context, request ListIntegrationsRequestObject) (ListIntegrationsResponseObject, error)
@@ -59362,6 +60100,37 @@ func (sh *strictHandler) HeartbeatExecution(w http.ResponseWriter, r *http.Reque
 	}
 }
 
+// IssueIdentityToken operation middleware
+func (sh *strictHandler) IssueIdentityToken(w http.ResponseWriter, r *http.Request) {
+	var request IssueIdentityTokenRequestObject
+
+	var body IssueIdentityTokenJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.IssueIdentityToken(ctx, request.(IssueIdentityTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "IssueIdentityToken")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(IssueIdentityTokenResponseObject); ok {
+		if err := validResponse.VisitIssueIdentityTokenResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // RememberMemory operation middleware
 func (sh *strictHandler) RememberMemory(w http.ResponseWriter, r *http.Request) {
 	var request RememberMemoryRequestObject
@@ -59621,6 +60390,54 @@ func (sh *strictHandler) UploadArtifact(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UploadArtifactResponseObject); ok {
 		if err := validResponse.VisitUploadArtifactResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetIdentityIssuer operation middleware
+func (sh *strictHandler) GetIdentityIssuer(w http.ResponseWriter, r *http.Request) {
+	var request GetIdentityIssuerRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetIdentityIssuer(ctx, request.(GetIdentityIssuerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetIdentityIssuer")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetIdentityIssuerResponseObject); ok {
+		if err := validResponse.VisitGetIdentityIssuerResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetIdentityKeys operation middleware
+func (sh *strictHandler) GetIdentityKeys(w http.ResponseWriter, r *http.Request) {
+	var request GetIdentityKeysRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetIdentityKeys(ctx, request.(GetIdentityKeysRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetIdentityKeys")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetIdentityKeysResponseObject); ok {
+		if err := validResponse.VisitGetIdentityKeysResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -116,7 +116,7 @@ func makeThings(t *testing.T, e *transporttest.Env) (things, *client.Link) {
 	assert.NilError(t, err)
 	w, err := admin.CreateWebhook(ctx, oz.WebhookInput{Spec: webhook.Spec{Name: "crashes", Enabled: true, Prompt: "look into it", Filter: json.RawMessage(`{"a":2}`)}})
 	assert.NilError(t, err)
-	_, delivery, _ := sender{t, e.URL}.send(w.URL, bearer(w.Secret), `{"a":1}`)
+	_, delivery, _ := sender{t, e.URL}.send(strings.TrimPrefix(w.URL, e.Platform.PublicURL()), bearer(w.Secret), `{"a":1}`)
 	news, err := admin.CreateSubscription(ctx, oz.SubscriptionInput{Spec: outbound.Spec{Name: "ci", Enabled: true, URL: "https://ci.example.com/hook"}})
 	assert.NilError(t, err)
 	s, err := admin.CreateSchedule(ctx, oz.ScheduleInput{Spec: schedule.Spec{Name: "nightly", Cron: "0 3 * * *", Prompt: "look after the house"}})
@@ -169,7 +169,8 @@ func body(op operation, e *transporttest.Env) any {
 		"createMemory": map[string]any{"content": "x", "reason": "x"}, "updateMemory": map[string]any{"content": "x", "reason": "x"},
 		"recallMemories": map[string]any{}, "lendGitCredential": map[string]any{"host": "github.com"}, "rememberMemory": map[string]any{"key": "x", "content": "x"},
 		"reportArtifact": map[string]any{"artifact_type": "PULL_REQUEST", "data": map[string]any{"url": "https://x", "branch": "x"}}, "notifyUser": map[string]any{"message": "x"},
-		"createRunner": map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
+		"issueIdentityToken": map[string]any{"audience": "x"},
+		"createRunner":       map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},
 		"appendExecutionEvents": map[string]any{"offset": 0, "events": []any{}}, "uploadArtifact": []byte("x"),
 		"createPushSubscription": map[string]any{"endpoint": "https://push.example.com/x", "keys": map[string]any{"auth": "BTBZMqHH6r4Tts7J_aSIgg",
 			"p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"}}, "createArtifact": []byte("x"),
@@ -210,7 +211,7 @@ func firstRun(e *transporttest.Env) string {
 // TestEveryRouteDeniesByDefault walks the contract: whatever is added to it is
 // tried here as nobody, with garbage, as a stranger and as another run.
 func TestEveryRouteDeniesByDefault(t *testing.T) {
-	e := transporttest.Start(t, nil)
+	e := transporttest.Start(t, &transporttest.Options{Platform: oz.Options{PublicURL: "https://oz.example.com"}})
 	th, _ := makeThings(t, e)
 	other, err := e.Platform.As(e.Caller(e.Outsider)).Submit(t.Context(), oz.Request{Prompt: "another run"})
 	assert.NilError(t, err)

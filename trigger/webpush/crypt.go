@@ -6,15 +6,14 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"time"
 
+	"github.com/oz-platform/cloudagents/internal/es256"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -104,22 +103,13 @@ func authorization(key *ecdsa.PrivateKey, endpoint, subject string, now time.Tim
 	if err != nil {
 		return "", fmt.Errorf("the address is none")
 	}
-	claims, err := json.Marshal(map[string]any{"aud": u.Scheme + "://" + u.Host, "exp": now.Add(vapidTime).Unix(), "sub": subject})
+	token, err := es256.Sign(key, "", map[string]any{"aud": u.Scheme + "://" + u.Host, "exp": now.Add(vapidTime).Unix(), "sub": subject})
 	if err != nil {
 		return "", err
 	}
-	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"typ":"JWT","alg":"ES256"}`)) + "." + base64.RawURLEncoding.EncodeToString(claims)
-	digest := sha256.Sum256([]byte(signed))
-	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
-	if err != nil {
-		return "", err
-	}
-	signature := make([]byte, 64) // the two numbers, 32 bytes each (RFC 7518, section 3.4)
-	r.FillBytes(signature[:32])
-	s.FillBytes(signature[32:])
 	public, err := key.PublicKey.ECDH()
 	if err != nil {
 		return "", err
 	}
-	return "vapid t=" + signed + "." + base64.RawURLEncoding.EncodeToString(signature) + ", k=" + base64.RawURLEncoding.EncodeToString(public.Bytes()), nil
+	return "vapid t=" + token + ", k=" + base64.RawURLEncoding.EncodeToString(public.Bytes()), nil
 }
