@@ -41,7 +41,7 @@ of it being kept anywhere. 'oz environment' and the web app set AWS and Google C
 for all runs of an environment; these commands are for everything else.`
 	p := cmd.PersistentFlags()
 	p.StringVar(&f.runID, "run-id", "", "the `run` that this is part of (env OZ_RUN_ID)")
-	p.DurationVar(&f.duration, "duration", time.Hour, "how `long` it is good for, 5m to 3h")
+	p.DurationVar(&f.duration, "duration", time.Hour, "for how long it is good: 5m to 3h")
 	return cmd
 }
 
