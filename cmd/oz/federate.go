@@ -37,7 +37,7 @@ func (a *app) federateCommand() *cobra.Command {
 	cmd := group("federate", "Prove to clouds and other services which run this is", nil, f.tokenCommand(), f.gcpCommand())
 	cmd.Long = `Inside a run, make an identity token: a signed JSON web token that says which run
 it is, for a service that trusts this server. So a run reaches a cloud without a key
-of it being kept anywhere. 'oz environment' and the web app set AWS and Google Cloud
+of it being kept anywhere. The providers of an environment set AWS and Google Cloud up
 for all runs of an environment; these commands are for everything else.`
 	p := cmd.PersistentFlags()
 	p.StringVar(&f.runID, "run-id", "", "the `run` that this is part of (env OZ_RUN_ID)")
