@@ -78,6 +78,8 @@ offer          PENDING   conflict  conflict  conflict   =         conflict  conf
 accept         fenced    CLAIMED   =         =          fenced    fenced    fenced    fenced    fenced    fenced
 begin          fenced    INPROGRESS INPROGRESS =        fenced    fenced    fenced    fenced    fenced    fenced
 append         fenced    =         =         =          fenced    fenced    fenced    fenced    fenced    fenced
+tell           fenced    =         =         =          fenced    fenced    fenced    fenced    fenced    fenced
+tell-message   fenced    invalid_request invalid_request invalid_request fenced fenced fenced fenced fenced fenced
 renew          fenced    =         =         =          fenced    fenced    fenced    fenced    fenced    fenced
 end-succeeded  fenced    conflict  conflict  SUCCEEDED  fenced    =         fenced    fenced    fenced    fenced
 end-failed     fenced    FAILED    FAILED    FAILED     fenced    fenced    =         fenced    fenced    fenced
@@ -101,7 +103,8 @@ func tableCommands() map[string]task.Command {
 	return map[string]task.Command{
 		"offer": task.Offer{Execution: "y", Worker: "w"}, "accept": task.Accept{Execution: "x"}, "begin": task.Begin{Execution: "x"},
 		"append": task.Append{Execution: "x", Events: []task.Event{{Payload: &task.Notice{Text: "n"}}}},
-		"renew":  task.Renew{Execution: "x", Until: epoch}, "end-succeeded": end(task.StateSucceeded), "end-failed": end(task.StateFailed),
+		"tell":   task.Tell{Execution: "x", Payload: &task.Notice{Text: "n"}}, "tell-message": task.Tell{Execution: "x", Payload: &task.Message{Text: "m"}},
+		"renew": task.Renew{Execution: "x", Until: epoch}, "end-succeeded": end(task.StateSucceeded), "end-failed": end(task.StateFailed),
 		"end-blocked": end(task.StateBlocked), "end-error": end(task.StateError), "end-cancelled": end(task.StateCancelled), "end-queued": end(task.StateQueued),
 		"release": task.Release{Execution: "x", ReadyAt: epoch}, "release-last": task.Release{Execution: "x", MaxAttempts: 1},
 		"cancel": task.Cancel{}, "input": task.AddInput{Input: task.Input{Text: "more"}}, "input-blank": task.AddInput{Input: task.Input{Text: " \n"}},

@@ -5,7 +5,9 @@
 //	oz <base_args...>        (environment: the env of the payload)
 //
 // and says with exit status 0 that somebody has taken the work over. From then on the agent itself talks to the
-// platform, and reports its end there; "oz harness-support report-shutdown" does so when the agent could not.
+// platform, and reports its end there; "oz harness-support report-shutdown" does so when the agent could not. With the
+// same token an agent that is not ours tells people how it goes ("oz harness-support notify-user") and reports what it
+// makes ("report-artifact", "report-external-reference", "finish-task").
 //
 //	exec, err := command.New("/var/lib/oz/dispatched", "jq -c . | my-queue push", &command.Options{
 //		CancelCommand: `my-queue drop "$OZ_RUN_ID"`,
