@@ -258,7 +258,7 @@ type StatsSum struct {
 	buckets int
 	limit   int
 	grouped bool
-	cells   map[statsKey]*statsCell
+	cells   map[statsKey]*StatsCell
 }
 
 type statsKey struct {
@@ -266,70 +266,75 @@ type statsKey struct {
 	bucket int
 }
 
-type statsCell struct {
-	RunStats
+// StatsCell is what a StatsSum knows of one group in one bucket.
+type StatsCell struct {
+	sum            RunStats
 	codes          map[Code]int64
 	queued, worked []time.Duration
+	grow           int // how many times will be merged
 }
 
 // NewStatsSum begins a sum for a query that is valid.
 func NewStatsSum(q StatsQuery) *StatsSum {
-	return &StatsSum{buckets: len(q.Bounds), limit: q.Limit, grouped: q.Group != "", cells: map[statsKey]*statsCell{}}
+	return &StatsSum{buckets: len(q.Bounds), limit: q.Limit, grouped: q.Group != "", cells: map[statsKey]*StatsCell{}}
 }
 
 // Add counts a part in. group is "" and bucket 0 where there are none.
 func (s *StatsSum) Add(group string, bucket int, p StatsPart) {
-	c := s.cell(group, bucket)
+	c := s.Cell(group, bucket)
 	c.end(p.State, p.Runs)
 	if p.State == StateFailed || p.State == StateError {
 		c.fail(p.Code, p.Runs)
 	}
-	c.CostUSD += p.USD
-	c.Unpriced = c.Unpriced || p.Unpriced
+	c.sum.CostUSD += p.USD
+	c.sum.Unpriced = c.sum.Unpriced || p.Unpriced
 	c.queued, c.worked = append(c.queued, p.Queued...), append(c.worked, p.Worked...)
 }
 
 // AddFact counts one run in.
-func (s *StatsSum) AddFact(group string, bucket int, f RunFact) {
-	c := s.cell(group, bucket)
+func (s *StatsSum) AddFact(group string, bucket int, f RunFact) { s.Cell(group, bucket).AddFact(f) }
+
+// AddFact counts one run in.
+func (c *StatsCell) AddFact(f RunFact) {
 	c.end(f.State, 1)
 	if f.fails() {
 		c.fail(f.Code, 1)
 	}
-	c.CostUSD += f.USD
-	c.Unpriced = c.Unpriced || f.Unpriced
+	c.sum.CostUSD += f.USD
+	c.sum.Unpriced = c.sum.Unpriced || f.Unpriced
 	if f.Began {
 		c.queued, c.worked = append(c.queued, f.Queued), append(c.worked, f.Worked)
 	}
 }
 
-func (s *StatsSum) cell(group string, bucket int) *statsCell {
+// Cell gives what AddFact adds to, for those who add many runs to one.
+func (s *StatsSum) Cell(group string, bucket int) *StatsCell {
 	key := statsKey{group, bucket}
 	c := s.cells[key]
 	if c == nil {
-		c = &statsCell{}
+		c = &StatsCell{}
 		s.cells[key] = c
 	}
 	return c
 }
 
-func (c *statsCell) end(state State, n int64) {
-	c.Runs += n
+func (c *StatsCell) end(state State, n int64) {
+	c.sum.Runs += n
 	switch state {
 	case StateSucceeded:
-		c.Succeeded += n
+		c.sum.Succeeded += n
 	case StateFailed:
-		c.Failed += n
+		c.sum.Failed += n
 	case StateError:
-		c.Errors += n
+		c.sum.Errors += n
 	case StateBlocked:
-		c.Blocked += n
+		c.sum.Blocked += n
 	case StateCancelled:
-		c.Cancelled += n
+		c.sum.Cancelled += n
 	}
 }
 
-func (c *statsCell) fail(code Code, n int64) {
+func (c *StatsCell) fail(code Code, n int64) {
 	if c.codes == nil {
 		c.codes = map[Code]int64{}
 	}
@@ -337,21 +342,24 @@ func (c *statsCell) fail(code Code, n int64) {
 }
 
 // merge counts another cell in.
-func (c *statsCell) merge(o *statsCell) {
-	c.Runs += o.Runs
-	c.Succeeded, c.Failed, c.Errors = c.Succeeded+o.Succeeded, c.Failed+o.Failed, c.Errors+o.Errors
-	c.Blocked, c.Cancelled = c.Blocked+o.Blocked, c.Cancelled+o.Cancelled
+func (c *StatsCell) merge(o *StatsCell) {
+	if c.queued == nil {
+		c.queued, c.worked = make([]time.Duration, 0, c.grow), make([]time.Duration, 0, c.grow)
+	}
+	c.sum.Runs += o.sum.Runs
+	c.sum.Succeeded, c.sum.Failed, c.sum.Errors = c.sum.Succeeded+o.sum.Succeeded, c.sum.Failed+o.sum.Failed, c.sum.Errors+o.sum.Errors
+	c.sum.Blocked, c.sum.Cancelled = c.sum.Blocked+o.sum.Blocked, c.sum.Cancelled+o.sum.Cancelled
 	for code, n := range o.codes {
 		c.fail(code, n)
 	}
-	c.CostUSD += o.CostUSD
-	c.Unpriced = c.Unpriced || o.Unpriced
+	c.sum.CostUSD += o.sum.CostUSD
+	c.sum.Unpriced = c.sum.Unpriced || o.sum.Unpriced
 	c.queued, c.worked = append(c.queued, o.queued...), append(c.worked, o.worked...)
 }
 
 // stats finishes a cell.
-func (c *statsCell) stats() RunStats {
-	r := c.RunStats
+func (c *StatsCell) stats() RunStats {
+	r := c.sum
 	r.QueueTime, r.RunTime = SpreadOf(c.queued), SpreadOf(c.worked)
 	for code, n := range c.codes {
 		r.Failures = append(r.Failures, CodeCount{code, n})
@@ -364,12 +372,25 @@ func (c *statsCell) stats() RunStats {
 
 // Report gives the sum of what was added.
 func (s *StatsSum) Report() StatsReport {
-	var total statsCell
-	buckets := make([]statsCell, s.buckets)
-	groups := map[string]*statsCell{}
+	var total StatsCell
+	buckets := make([]StatsCell, s.buckets)
+	groups := map[string]*StatsCell{}
 	keys := slices.SortedFunc(maps.Keys(s.cells), func(a, b statsKey) int { // the same sums of money each time
 		return cmp.Or(cmp.Compare(a.bucket, b.bucket), cmp.Compare(a.group, b.group))
 	})
+	for _, key := range keys { // room first: the times are many
+		n := len(s.cells[key].queued)
+		total.grow += n
+		if s.buckets > 0 {
+			buckets[key.bucket].grow += n
+		}
+		if s.grouped {
+			if groups[key.group] == nil {
+				groups[key.group] = &StatsCell{}
+			}
+			groups[key.group].grow += n
+		}
+	}
 	for _, key := range keys {
 		cell := s.cells[key]
 		total.merge(cell)
@@ -377,9 +398,6 @@ func (s *StatsSum) Report() StatsReport {
 			buckets[key.bucket].merge(cell)
 		}
 		if s.grouped {
-			if groups[key.group] == nil {
-				groups[key.group] = &statsCell{}
-			}
 			groups[key.group].merge(cell)
 		}
 	}
@@ -392,9 +410,9 @@ func (s *StatsSum) Report() StatsReport {
 }
 
 // rows gives the largest groups.
-func (s *StatsSum) rows(groups map[string]*statsCell) (rows []StatsRow, more bool) {
+func (s *StatsSum) rows(groups map[string]*StatsCell) (rows []StatsRow, more bool) {
 	names := slices.SortedFunc(maps.Keys(groups), func(a, b string) int {
-		return cmp.Or(cmp.Compare(groups[b].Runs, groups[a].Runs), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(groups[b].sum.Runs, groups[a].sum.Runs), cmp.Compare(a, b))
 	})
 	at := map[string]int{}
 	for i, name := range names[:min(len(names), s.limit)] {

@@ -100,13 +100,41 @@ func (s *Store) EstimateRuns(ctx context.Context, text string) (float64, error) 
 // File does what the filer does in a while: runs that have ended and those that
 // wait enter the list indexes.
 func (s *Store) File(ctx context.Context) error {
-	f := &filer{pool: s.writes}
+	f := &filer{pool: s.writes, packer: newPacker(s.writes, s.opts.Schema)}
 	for range 2 * patientLooks {
 		if _, err := f.look(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Pack packs the statistics of all chunks with at least so many changes.
+func (s *Store) Pack(ctx context.Context, changes int) error {
+	p := newPacker(s.writes, s.opts.Schema)
+	p.many, p.some = changes, changes
+	for {
+		if more, err := p.pack(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// Chunk reads a row of stats_packed that may be damaged, and packs it again.
+func Chunk(data []byte) (runs int, again []byte, err error) {
+	var c statsChunk
+	if err := c.parse(data); err != nil {
+		return 0, nil, err
+	}
+	var rows []statsRow
+	for i := range c.rows {
+		r := statsRow{n: int64(c.slot(i)), created: c.at(i), fact: c.fact(i)}
+		for name := range r.names {
+			r.names[name] = c.strings[c.name(name, i)]
+		}
+		rows = append(rows, r)
+	}
+	return c.rows, packStats(rows), nil
 }
 
 // MigrateTo makes the tables of an earlier version.
@@ -138,5 +166,5 @@ func Statements() []string {
 		selectExisting, selectMatching, estimateRuns, selectOlder, selectBelow, lockKeys, lockRecords, updateRuns, updateExecutions, selectArtifacts, updateKeys, forgetKeys,
 		updateRecord, deleteRecord, selectPrunable, selectLeftovers, deleteHidden, finishTrim,
 		selectMail, selectMails, selectUnread, selectSignals, selectSignal, anyFresh, selectOldest, countUnread, markRead, markDeliver, numberFresh,
-		deleteOldest, dropMail, selectJournal, selectJournalHead, addUsage, putStats, dropStats}
+		deleteOldest, dropMail, selectJournal, selectJournalHead, addUsage, putStats, dropStats, deleteFresh, selectRows, deletePacked}
 }

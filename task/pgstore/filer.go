@@ -22,7 +22,7 @@ const (
 )
 
 // filer puts runs that wait or have ended into the list indexes, many at once
-// and beside the commits. Each store files what it finds, so that a store that
+// and beside the commits, and packs the statistics. Each store files what it finds, so that a store that
 // has died leaves nothing behind.
 type filer struct {
 	pool   *pgxpool.Pool
@@ -31,12 +31,14 @@ type filer struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
-	looks int
-	mark  int64 // runs up to this one have waited for long enough
+	packer packer
+	packed bool // the last look has packed all that was due
+	looks  int
+	mark   int64 // runs up to this one have waited for long enough
 }
 
-func newFiler(pool *pgxpool.Pool) *filer {
-	f := &filer{pool: pool, after: fileInterval, ring: make(chan struct{}, 1), ended: make(chan struct{})}
+func newFiler(pool *pgxpool.Pool, schema string) *filer {
+	f := &filer{pool: pool, after: fileInterval, ring: make(chan struct{}, 1), ended: make(chan struct{}), packer: newPacker(pool, schema)}
 	f.wake() // for what others have left
 	var running context.Context
 	running, f.cancel = context.WithCancel(context.Background())
@@ -106,7 +108,21 @@ func (f *filer) look(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
+	unpacked, err := f.pack(ctx)
+	if err != nil {
+		return false, err
+	}
 	err = f.pool.QueryRow(ctx, selectUnfiled).Scan(&more)
+	return more || unpacked, err
+}
+
+// pack packs the statistics from time to time.
+func (f *filer) pack(ctx context.Context) (more bool, err error) {
+	if f.packed && f.looks%packEvery != 0 {
+		return false, nil
+	}
+	more, err = f.packer.pack(ctx)
+	f.packed = err == nil && !more
 	return more, err
 }
 

@@ -93,7 +93,12 @@ const planStats = `SELECT set_config('enable_sort', 'off', true), set_config('ji
 func (s *Store) sumStats(ctx context.Context, q task.StatsQuery, statement string, args []any) (sum *task.StatsSum, err error) {
 	err = reading(ctx, s, func(ctx context.Context) error {
 		sum = task.NewStatsSum(q)
-		return pgx.BeginTxFunc(ctx, s.reads, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		// One view of all tables: what is packed leaves stats_fresh in the same commit.
+		return pgx.BeginTxFunc(ctx, s.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			fresh, err := addPacked(ctx, tx, q, sum)
+			if err != nil || !fresh {
+				return err
+			}
 			if _, err := tx.Exec(ctx, planStats); err != nil {
 				return err
 			}
@@ -132,8 +137,8 @@ func durations(nanos []int64) []time.Duration {
 	return out
 }
 
-// statsStatement reads the table once. The times come whole, since the exact
-// percentiles of a group are not those of its parts.
+// statsStatement reads the rows that are not packed as they are. The times come
+// whole, since the exact percentiles of a group are not those of its parts.
 func statsStatement(q task.StatsQuery, shared bool) (string, []any) {
 	var args []any
 	arg := func(value any) string {
@@ -171,5 +176,5 @@ func statsStatement(q task.StatsQuery, shared bool) (string, []any) {
 	}
 	return `SELECT ` + group + `, ` + bucket + `, r.state, r.code, count(*), sum(r.cost), bool_or(r.unpriced),
 			coalesce(array_agg(r.queued) FILTER (WHERE r.queued >= 0), '{}'), coalesce(array_agg(r.worked) FILTER (WHERE r.queued >= 0), '{}')
-		FROM run_stats r WHERE ` + strings.Join(where, ` AND `) + ` GROUP BY 1, 2, 3, 4`, args
+		FROM run_stats r WHERE r.n IN (SELECT n FROM stats_fresh) AND ` + strings.Join(where, ` AND `) + ` GROUP BY 1, 2, 3, 4`, args
 }

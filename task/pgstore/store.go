@@ -162,7 +162,7 @@ func (s *Store) open(ctx context.Context, config *pgxpool.Config) (err error) {
 	if s.listen, err = startListener(ctx, config.ConnConfig, s); err != nil {
 		return err
 	}
-	s.filer = newFiler(s.writes)
+	s.filer = newFiler(s.writes, s.opts.Schema)
 	for range s.opts.Writers {
 		s.lanes = append(s.lanes, newLane(s))
 	}

@@ -39,6 +39,10 @@ type Harness struct {
 	// opens the second. Open registers its own cleanup, which may close again.
 	Open func(t *testing.T) task.Store
 
+	// Only names the groups of cases to run, such as "Stats", for a store that is
+	// tested in another way as well. Empty means all.
+	Only []string
+
 	// Volatile stores forget their runs when closed; they skip the cases that
 	// open again.
 	Volatile bool
@@ -69,6 +73,9 @@ func Run(t *testing.T, h Harness) {
 		{"Model", modelCases},
 	}
 	for _, g := range groups {
+		if len(h.Only) > 0 && !slices.Contains(h.Only, g.name) {
+			continue
+		}
 		t.Run(g.name, func(t *testing.T) {
 			for _, c := range g.cases {
 				t.Run(c.name, func(t *testing.T) {
