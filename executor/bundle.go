@@ -89,6 +89,11 @@ type GitCredential struct {
 	Password Sensitive `json:"password"`
 }
 
+// OutwardSubject begins task.Question.Subject of what a person approves in a run
+// that nobody vouches for: an act that others see. Once one was approved, the
+// run's git is lent a credential.
+const OutwardSubject = "outward "
+
 // GitLender is a Link whose platform lends credentials that are good for a
 // while only: that of the integration which the run came from. They are asked
 // for each time and stored nowhere. Like all of a Link, its method fails with

@@ -40,20 +40,29 @@ func (p *Platform) lender(ctx context.Context, t task.Task) (l trigger.Lender, s
 	return nil, "", nil
 }
 
-// gitHosts are those that the run's git is lent credentials for.
-func (p *Platform) gitHosts(ctx context.Context, t task.Task) ([]string, error) {
+// gitHosts are those that the run's git is lent credentials for. A run that
+// nobody vouches for has to ask for the server's own, too: see barred.
+func (p *Platform) gitHosts(ctx context.Context, t task.Task) (hosts []string, err error) {
 	if t.Untrusted {
-		return nil, nil
+		for _, c := range p.opts.GitCredentials {
+			hosts = append(hosts, c.Host)
+		}
 	}
 	l, source, err := p.lender(ctx, t)
 	if err != nil || l == nil {
-		return nil, err
+		return hosts, err
 	}
 	host, err := l.GitHost(ctx, source)
-	if err != nil || host == "" {
-		return nil, err
+	if err == nil && host != "" && !slices.Contains(hosts, host) {
+		hosts = append(hosts, host)
 	}
-	return []string{host}, nil
+	return hosts, err
+}
+
+// barred reports a run that nobody vouches for, of which no person has approved
+// anything that others see.
+func barred(t task.Task) bool {
+	return t.Untrusted && !strings.HasPrefix(t.Approved, executor.OutwardSubject)
 }
 
 var _ executor.GitLender = (*link)(nil)
@@ -69,7 +78,7 @@ func (l *link) GitCredential(ctx context.Context, host string) (executor.GitCred
 		return none, err
 	}
 	t, err := l.p.store.Get(ctx, l.id)
-	if err != nil || t.Untrusted {
+	if err != nil || barred(t) {
 		return none, err
 	}
 	c, err := l.p.lend(ctx, t, host)
@@ -86,15 +95,27 @@ func (l *link) GitCredential(ctx context.Context, host string) (executor.GitCred
 // maxHost is the longest name of a host, with a port.
 const maxHost = 253 + len(":65535")
 
-// lend asks the run's lender for its credential for a host.
+// lend gives the credential of the run's lender for a host, and to a run that
+// has none in its bundle the server's own.
 func (p *Platform) lend(ctx context.Context, t task.Task, host string) (executor.GitCredential, error) {
 	lender, source, err := p.lender(ctx, t)
-	if err != nil || lender == nil {
+	if err != nil {
 		return executor.GitCredential{}, err
 	}
-	if at, err := lender.GitHost(ctx, source); err != nil || at != host {
-		return executor.GitCredential{}, err
+	if lender != nil {
+		at, err := lender.GitHost(ctx, source)
+		if err != nil {
+			return executor.GitCredential{}, err
+		}
+		if at == host {
+			login, err := lender.GitLogin(ctx, source)
+			if err != nil || login.Password != "" {
+				return executor.GitCredential{Host: host, Username: login.Username, Password: executor.Sensitive(login.Password)}, err
+			}
+		}
 	}
-	login, err := lender.GitLogin(ctx, source)
-	return executor.GitCredential{Host: host, Username: login.Username, Password: executor.Sensitive(login.Password)}, err
+	if i := slices.IndexFunc(p.opts.GitCredentials, func(c executor.GitCredential) bool { return c.Host == host }); i >= 0 && t.Untrusted {
+		return p.opts.GitCredentials[i], nil
+	}
+	return executor.GitCredential{}, nil
 }

@@ -45,6 +45,8 @@ type lendStage struct {
 	client *oz.Client
 	store  *sqlitestore.Store
 	send   func(key string, s trigger.Start) task.Task
+	// answer is a stranger's approval of what a run about a thing has asked.
+	answer func(key, entity string, run task.ID, question string) task.Delivery
 }
 
 const lentToken = "ghs_9Kq2Xw7Lm4Ns1Vb8Rt5Y"
@@ -61,7 +63,7 @@ func newLendStage(t *testing.T) *lendStage {
 	done := make(chan error, 1)
 	go func() { done <- p.Triggers().Run(ctx) }()
 	t.Cleanup(func() { stop(); assert.NilError(t, <-done) })
-	s.send = func(key string, start trigger.Start) task.Task {
+	deliver := func(key string, start trigger.Start) task.Delivery {
 		t.Helper()
 		start.Owner, start.Creator = task.Scope{Type: task.ScopeTeam, UID: "red"}, s.client.Caller().Principal
 		start.Kind, start.Title, start.Prompt = task.SourceGitHubWebhook, "t", "work"
@@ -69,9 +71,18 @@ func newLendStage(t *testing.T) *lendStage {
 		assert.NilError(t, err)
 		_, err = p.Triggers().Receive(ctx, "board", trigger.Request{Path: key, Body: body})
 		assert.NilError(t, err)
-		d := <-decided
+		return <-decided
+	}
+	s.send = func(key string, start trigger.Start) task.Task {
+		t.Helper()
+		d := deliver(key, start)
 		assert.Equal(t, d.Outcome, task.OutcomeStarted, d.Reason)
 		return get(t, p, d.Runs[0])
+	}
+	s.answer = func(key, entity string, run task.ID, question string) task.Delivery {
+		t.Helper()
+		return deliver(key, trigger.Start{Untrusted: true, Entity: entity, OnlyGoOn: true, Message: "yes",
+			Answer: &trigger.Answer{Run: run, Question: question, Choice: task.ChoiceApprove}})
 	}
 	return s
 }
@@ -151,7 +162,8 @@ func TestStrangersRunsAreLentNothing(t *testing.T) {
 		assert.Assert(t, get(t, s.Platform, id).Untrusted)
 		b, err := link.Bundle(ctx)
 		assert.NilError(t, err)
-		assert.Equal(t, len(b.GitHosts)+len(b.GitCredentials)+len(b.Secrets), 0)
+		assert.DeepEqual(t, b.GitHosts, []string{"forge.example"})
+		assert.Equal(t, len(b.GitCredentials)+len(b.Secrets), 0)
 		c, err := link.(executor.GitLender).GitCredential(ctx, "forge.example")
 		assert.NilError(t, err)
 		assert.Equal(t, c, executor.GitCredential{})
@@ -183,4 +195,38 @@ func TestLendingFails(t *testing.T) {
 	c, err = lender.GitCredential(ctx, "forge.example")
 	assert.NilError(t, err)
 	assert.Equal(t, c, executor.GitCredential{}, "nothing is lent any more")
+}
+
+// TestApprovedStrangersAreLent: once a person has approved what a stranger's run
+// wants to do outside, its git is lent a credential; after a no it is not, and
+// nobody but the team's people answers.
+func TestApprovedStrangersAreLent(t *testing.T) {
+	s := newLendStage(t)
+	ctx := t.Context()
+	ask := func(key string) (task.ID, *task.Question) {
+		t.Helper()
+		run := s.send(key, trigger.Start{Untrusted: true, Entity: key})
+		link, _ := s.lender(run.ID)
+		assert.NilError(t, link.Begin(ctx))
+		q := &task.Question{ID: "outward-1", Kind: task.QuestionApproval, Subject: executor.OutwardSubject + "outward-1", Text: "May it push?",
+			Choices: []string{task.ChoiceApprove, task.ChoiceReject}, ExpiresAt: time.Now().Add(time.Hour), OnExpiry: task.ExpiryContinue}
+		assert.NilError(t, link.End(ctx, task.End{State: task.StateBlocked, SeenInput: get(t, s.Platform, run.ID).LastInput, Status: task.Status{Message: "x", Question: q}}))
+		return run.ID, q
+	}
+	lent := func(id task.ID, host string) executor.GitCredential {
+		t.Helper()
+		_, lender := s.lender(id)
+		c, err := lender.GitCredential(ctx, host)
+		assert.NilError(t, err)
+		return c
+	}
+	refused, q := ask("1")
+	assert.NilError(t, s.client.Answer(ctx, refused, oz.Answer{QuestionID: q.ID, Choice: task.ChoiceReject}))
+	assert.Equal(t, lent(refused, "forge.example"), executor.GitCredential{})
+
+	approved, q := ask("2")
+	assert.Equal(t, s.answer("3", "2", approved, q.ID).Outcome, task.OutcomeFailed, "a stranger presses the button")
+	assert.Equal(t, get(t, s.Platform, approved).State, task.StateBlocked)
+	assert.NilError(t, s.client.Answer(ctx, approved, oz.Answer{QuestionID: q.ID, Choice: task.ChoiceApprove}))
+	assert.Equal(t, lent(approved, "forge.example").Password, executor.Sensitive(lentToken))
 }

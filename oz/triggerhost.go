@@ -110,6 +110,9 @@ func (h triggerHost) GoOn(ctx context.Context, id task.ID, s trigger.Start, key 
 	if s.Untrusted && !t.Untrusted {
 		return task.Errorf(task.CodeNotAuthorized, "run %s has secrets, and nobody vouches for what is to be said to it", id)
 	}
+	if s.Untrusted && s.Answer != nil {
+		return task.Errorf(task.CodeNotAuthorized, "nobody vouches for who answers the question of run %s", id)
+	}
 	if err := c.entitledToSteer(ctx, t, Message{Text: s.Message, Mode: s.Mode}); err != nil {
 		return err
 	}

@@ -101,7 +101,7 @@ type Spec struct {
 	Interactive    bool              `json:"interactive,omitempty"`  // a person looks on
 	Attachments    []Attachment      `json:"attachments,omitempty"`  // given with the prompt
 	// Untrusted says that nobody vouches for what made the run: it gets no
-	// secrets and nothing to push with.
+	// secrets, and a person must approve what it does that others see.
 	Untrusted bool `json:"untrusted,omitempty"`
 	// Fingerprint is a hash of the request, by which a repeat of it is known.
 	Fingerprint []byte `json:"fingerprint,omitempty"`

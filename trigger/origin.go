@@ -169,7 +169,8 @@ type Start struct {
 	// Address is where Reporter.Report answers; nil for nowhere. JSON, no
 	// secrets.
 	Address json.RawMessage
-	// Untrusted says that nobody vouches for the event: the run gets no secrets.
+	// Untrusted says that nobody vouches for the event: the run gets no secrets,
+	// and a person must approve what it does that others see.
 	Untrusted bool
 }
 

@@ -49,7 +49,7 @@ func (f *integrationFlags) register(cmd *cobra.Command) {
 	s.StringArrayVar(&f.mcp, "mcp", nil, "MCP `server`: uuid, JSON or file")
 	s.StringVarP(&f.file, "file", "f", "", "run configuration `file`, YAML or JSON")
 	s.StringVar(&f.agent, "agent", "", "`uid` of the agent that carries the runs out")
-	s.StringVar(&f.trust, "trust", "", "what those may start who are not on the team: linked (nothing), untrusted (runs without secrets), hold (runs that a person lets through)")
+	s.StringVar(&f.trust, "trust", "", "what those may start who are not on the team: linked (nothing), untrusted (runs without secrets, whose pushes a person approves), hold (runs that a person lets through)")
 	s.StringVar(&f.settings, "settings", "", "the provider's own: `JSON`, or @file")
 	s.StringArrayVar(&f.secretFiles, "secret", nil, "`name=file` with a secret that is shared with the service, such as signing_secret=slack.secret; name= removes it")
 }

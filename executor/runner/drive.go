@@ -58,6 +58,9 @@ func (x *execution) drive(ctx context.Context, h harness.Harness, ws *workspace)
 	if s.Permit, err = permit.New(s.Task.Config.Permissions, s.Task.Where); err != nil {
 		return x.reportError(ctx, err)
 	}
+	if s.Task.Untrusted {
+		s.Permit = permit.Outward(s.Permit)
+	}
 	if s.Instructions, err = x.instructions(ctx, h, ws, toldSkills(h, skills)); err != nil {
 		return x.reportError(ctx, err)
 	}

@@ -71,6 +71,8 @@ type forge struct {
 	tokens map[string]int // that were shown, and how often
 	// cloned is called once a clone has read everything.
 	cloned func()
+	// public lets everybody read.
+	public bool
 }
 
 func newForge(t *testing.T, s setup) *forge {
@@ -147,13 +149,16 @@ func (f *forge) integrate(trust integration.Trust, change func(*github.Settings)
 // serveGit is git's own server behind the token.
 func (f *forge) serveGit(w http.ResponseWriter, q *http.Request) {
 	user, token, _ := q.BasicAuth()
-	if user != "x-access-token" || !f.sim.Valid(token) {
+	reads := strings.HasSuffix(q.URL.Path, "/git-upload-pack") || q.URL.Query().Get("service") == "git-upload-pack"
+	if in := user == "x-access-token" && f.sim.Valid(token); !in && !(f.public && reads && token == "") {
 		w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
 	f.mu.Lock()
-	f.tokens[token]++
+	if token != "" {
+		f.tokens[token]++
+	}
 	f.mu.Unlock()
 	q.Header.Del("Authorization")
 	program, err := exec.LookPath("git")
@@ -250,4 +255,75 @@ func TestGitHubLendsItsToken(t *testing.T) {
 	assert.Equal(t, len(f.shown()), 2, "tokens: one to clone, and one to push two hours later")
 	assert.Assert(t, strings.Contains(describe(events), "looked"))
 	f.nowhere(events)
+}
+
+// TestStrangersEffectsWait: what somebody asks for who is not linked, where that
+// is allowed, is worked on without any credential; its push waits until a person
+// of the team approves it, and is not done after a no.
+func TestStrangersEffectsWait(t *testing.T) {
+	t.Parallel()
+	for _, choice := range []string{task.ChoiceApprove, task.ChoiceReject} {
+		t.Run(choice, func(t *testing.T) {
+			t.Parallel()
+			f := newForge(t, setup{script: cautious()})
+			f.public = true
+			f.integrate(integration.TrustUntrusted, nil)
+			issue := f.sim.OpenIssue("acme/app", "ann", "The greeting is wrong", "See greeting.txt.")
+			f.sim.Comment("acme/app", issue, "stranger", "@oz-agent "+prompt)
+			d := f.delivery()
+			assert.Equal(t, d.Outcome, task.OutcomeStarted, d.Reason)
+			id := d.Runs[0]
+			f.until(id, func(e task.Event) bool {
+				c, ok := e.Payload.(*task.StateChanged)
+				return ok && c.To == task.StateBlocked
+			})
+			run, err := f.Get(t.Context(), id)
+			assert.NilError(t, err)
+			q := run.Open()
+			assert.Assert(t, q != nil, "%+v", run.Status)
+			assert.Assert(t, strings.Contains(q.Text, branch), q.Text)
+			assert.Equal(t, len(f.shown()), 0, "it had no token so far")
+			assert.Equal(t, f.git(f.remote, "for-each-ref", "--format=%(refname)"), "refs/heads/main")
+
+			assert.NilError(t, f.ann.Answer(t.Context(), id, oz.Answer{QuestionID: q.ID, Choice: choice}))
+			run, events := f.finish(id)
+			if choice == task.ChoiceReject {
+				assert.Equal(t, run.State, task.StateFailed, "%s\n%s", run.Status.Message, describe(events))
+				assert.Equal(t, run.Status.Message, "I was not allowed to push.")
+				assert.Equal(t, len(f.shown()), 0)
+				assert.Equal(t, f.git(f.remote, "for-each-ref", "--format=%(refname)"), "refs/heads/main")
+				return
+			}
+			assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s", run.Status.Message, describe(events))
+			assert.Equal(t, f.git(f.remote, "show", branch+":greeting.txt"), "hello world")
+			assert.Equal(t, len(f.shown()), 1)
+			f.nowhere(events)
+		})
+	}
+}
+
+// cautious is the mender who tries again once a person has answered, and gives
+// up after a no.
+func cautious() scripted.Script {
+	s := mender()
+	said := func(text string) func(*scripted.Request) bool {
+		return func(q *scripted.Request) bool {
+			for _, m := range q.Messages {
+				for _, b := range m.Blocks {
+					if strings.Contains(b.Text, text) {
+						return true
+					}
+				}
+			}
+			return false
+		}
+	}
+	no := call("finish", object{"outcome": "failure", "summary": "I was not allowed to push."})
+	no.Match = said("A person has refused this.")
+	again := call("git_push", object{})
+	again.Match = func(q *scripted.Request) bool {
+		return said("A person must approve this first")(q) && !said("Branch "+branch+" is at")(q)
+	}
+	s.Steps = append([]scripted.Step{no, again}, s.Steps...)
+	return s
 }

@@ -26,7 +26,9 @@ import (
 	"github.com/oz-platform/cloudagents/executor/gateway/scripted"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/task/sqlitestore"
 	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/gitlab"
 	"github.com/oz-platform/cloudagents/trigger/gitlab/gitlabsim"
@@ -46,11 +48,12 @@ func TestCrashPointsOfTriggers(t *testing.T) {
 			r := newRig(t, patient(), "OZ_CRASH_AT="+string(point), "OZ_CRASH_MARK="+mark, "SSL_CERT_FILE="+cert)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
+			ann := sim.Person("ann")
+			r.link(ctx, gitlab.AccountKey(address, ann.ID))
 			r.serve()
-			uid := r.integrate(ctx, sim, address, r.environment(ctx), integration.TrustUntrusted)
+			uid := r.integrate(ctx, sim, address, r.environment(ctx), integration.TrustLinked)
 			sim.SendTo(insistent{r, ctx}, uid)
 
-			ann := sim.Person("ann")
 			issue := sim.Open(ann, gitlabsim.Thing{Title: "The greeting is wrong"})
 			sim.Comment(ann, gitlabsim.Note{On: issue.ID, Discussion: "one", Body: "@oz-agent " + prompt})
 			id := r.oneRun(ctx) // which knows nothing of what comes
@@ -167,6 +170,20 @@ func TestGitLabLendsItsToken(t *testing.T) {
 	r.scanDisk(s)
 	s.look("the server's log", []byte(r.log.String()))
 	s.look("the run's log", []byte(describe(events)))
+}
+
+// link says, before the server's first start, that an account on GitLab is the
+// administrator's.
+func (r *rig) link(ctx context.Context, account string) {
+	r.t.Helper()
+	dir := filepath.Join(r.dir, "data")
+	assert.NilError(r.t, os.MkdirAll(dir, 0o700))
+	store, err := sqlitestore.Open(ctx, filepath.Join(dir, "oz.db"), nil)
+	assert.NilError(r.t, err)
+	links := integration.NewStore(store, nil, nil)
+	assert.NilError(r.t, links.SetLink(ctx, integration.Link{Provider: integration.GitLab, Account: account, Name: "ann",
+		Person: task.Principal{Type: task.PrincipalUser, UID: access.DefaultUser}}))
+	assert.NilError(r.t, store.Close())
 }
 
 // letThrough waits for a delivery that is held, and approves it.

@@ -1548,7 +1548,7 @@ type CreateIntegrationRequest struct {
 	// Settings The provider's own.
 	Settings json.RawMessage `json:"settings,omitempty,omitzero"`
 
-	// Trust What those may start who are not on the team: linked (default; nothing), untrusted (runs without secrets), hold (runs that a person lets through).
+	// Trust What those may start who are not on the team: linked (default; nothing), untrusted (runs without secrets, whose pushes a person approves), hold (runs that a person lets through).
 	Trust string `json:"trust,omitempty,omitzero"`
 }
 
@@ -1721,7 +1721,7 @@ type CreateWebhookRequest struct {
 	Skill  string `json:"skill,omitempty,omitzero"`
 	Team   *bool  `json:"team,omitempty"`
 
-	// Untrusted Its runs get no secrets and nothing to push with.
+	// Untrusted Its runs get no secrets, and a person approves what they push.
 	Untrusted bool `json:"untrusted,omitempty,omitzero"`
 }
 
@@ -2061,7 +2061,7 @@ type IntegrationItem struct {
 	// Settings The provider's own.
 	Settings json.RawMessage `json:"settings,omitempty,omitzero"`
 
-	// Trust What those may start who are not on the team: linked (default; nothing), untrusted (runs without secrets), hold (runs that a person lets through).
+	// Trust What those may start who are not on the team: linked (default; nothing), untrusted (runs without secrets, whose pushes a person approves), hold (runs that a person lets through).
 	Trust     string    `json:"trust,omitempty,omitzero"`
 	Uid       string    `json:"uid"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -3497,7 +3497,7 @@ type UpdateIntegrationRequest struct {
 	// Settings The provider's own.
 	Settings json.RawMessage `json:"settings,omitempty,omitzero"`
 
-	// Trust What those may start who are not on the team: linked (default; nothing), untrusted (runs without secrets), hold (runs that a person lets through).
+	// Trust What those may start who are not on the team: linked (default; nothing), untrusted (runs without secrets, whose pushes a person approves), hold (runs that a person lets through).
 	Trust *string `json:"trust,omitempty"`
 }
 
@@ -3604,7 +3604,7 @@ type UpdateWebhookRequest struct {
 	RatePerMinute *int    `json:"rate_per_minute,omitempty"`
 	Skill         *string `json:"skill,omitempty"`
 
-	// Untrusted Its runs get no secrets and nothing to push with.
+	// Untrusted Its runs get no secrets, and a person approves what they push.
 	Untrusted *bool `json:"untrusted,omitempty"`
 }
 
@@ -3707,7 +3707,7 @@ type WebhookItem struct {
 	Skill  string `json:"skill,omitempty,omitzero"`
 	Uid    string `json:"uid"`
 
-	// Untrusted Its runs get no secrets and nothing to push with.
+	// Untrusted Its runs get no secrets, and a person approves what they push.
 	Untrusted bool      `json:"untrusted,omitempty,omitzero"`
 	UpdatedAt time.Time `json:"updated_at"`
 

@@ -116,7 +116,7 @@ func (s Spec) Validate() error {
 type Admission struct {
 	// Principal is who of ours the account is; zero when it is nobody's.
 	Principal task.Principal
-	// Untrusted runs get no secrets, Held ones wait for a person, and Refused
+	// Untrusted runs get no secrets and push what a person has approved, Held ones wait for a person, and Refused
 	// ones are not made.
 	Untrusted, Held, Refused bool
 	// Reason says why, unless all is well.

@@ -59,7 +59,8 @@ type Spec struct {
 	Entity string `json:"entity,omitempty"`
 	// PerMinute bounds what is taken. Default DefaultPerMinute.
 	PerMinute int `json:"rate_per_minute,omitempty"`
-	// Untrusted says that the runs get no secrets and nothing to push with.
+	// Untrusted says that the runs get no secrets, and that a person must approve
+	// what they push.
 	Untrusted bool `json:"untrusted,omitempty"`
 
 	// Prompt, Skill, Config, AgentUID, Metadata and Mode are the runs'.

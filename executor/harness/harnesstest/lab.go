@@ -63,6 +63,8 @@ type LabOptions struct {
 	ModelID string
 	// Instructions are the session's.
 	Instructions string
+	// Untrusted says that nobody vouches for the run.
+	Untrusted bool
 	// WrongKey makes the gateway show the provider a key that it refuses.
 	WrongKey bool
 }
@@ -101,7 +103,7 @@ func NewLab(t testing.TB, opts LabOptions) *Lab {
 	assert.NilError(t, os.MkdirAll(filepath.Join(dir, "home"), 0o755))
 	assert.NilError(t, os.MkdirAll(l.Root, 0o755))
 	l.Dir = l.Root
-	l.task = task.Task{ID: task.NewID(), Spec: task.Spec{Config: opts.Config, Mode: opts.Mode}}
+	l.task = task.Task{ID: task.NewID(), Spec: task.Spec{Config: opts.Config, Mode: opts.Mode, Untrusted: opts.Untrusted}}
 	l.Log = NewLog(l.task.ID)
 	for name, value := range opts.Secrets {
 		assert.NilError(t, l.Redactor.Add(name, value))

@@ -194,6 +194,11 @@ func gitPush(ctx context.Context, a *agent, _ *toolCall, in gitPushInput) (resul
 	if err != nil {
 		return result{}, err
 	}
+	if wait, err := a.s.Consent(ctx, harness.OutwardPush(repo, p.Branch, p.Commit)); err != nil {
+		return result{}, err
+	} else if wait != nil {
+		return resultOK(wait.Text, finishedBy(*wait.End)), nil
+	}
 	detail, err := a.s.Effects.Do(ctx, a.pushAct(repo, p))
 	if err != nil {
 		var failed *pushError

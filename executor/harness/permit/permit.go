@@ -44,6 +44,7 @@ const mcpPrefix = "mcp__"
 // Guard judges calls of tools. A nil Guard allows all. Safe for concurrent use.
 type Guard struct {
 	p                                          task.Permissions
+	outward                                    bool // see Outward
 	where                                      task.Location
 	commandAllow, commandDeny, toolAllow, deny []*regexp.Regexp
 }
@@ -73,6 +74,18 @@ func New(p *task.Permissions, where task.Location) (*Guard, error) {
 	return g, nil
 }
 
+// Outward makes a guard, which may be nil, stricter, for a run that nobody
+// vouches for: what MCP servers do for it, others may see, so that a person must
+// approve each call that the profile does not prohibit.
+func Outward(g *Guard) *Guard {
+	strict := Guard{outward: true}
+	if g != nil {
+		strict = *g
+		strict.outward = true
+	}
+	return &strict
+}
+
 // Fails reports whether a prohibited call ends the run.
 func (g *Guard) Fails() bool { return g != nil && g.p.Fails(g.where) }
 
@@ -93,11 +106,15 @@ func (g *Guard) Judge(tool string, input json.RawMessage) Verdict {
 			return v
 		}
 	}
-	if match(g.toolAllow, tool) != "" {
-		return Verdict{}
-	}
 	name, level, what := g.level(tool)
-	return byLevel(name, level, what)
+	v := byLevel(name, level, what)
+	if match(g.toolAllow, tool) != "" {
+		v = Verdict{}
+	}
+	if g.outward && v.Decision == Allow && strings.HasPrefix(tool, mcpPrefix) {
+		return Verdict{Ask, "Nobody vouches for what started this run, so that a person must approve " + what + "."}
+	}
+	return v
 }
 
 // level is the one that counts for a tool that no list names.

@@ -141,3 +141,27 @@ func BenchmarkJudge(b *testing.B) {
 		g.Judge("run_command", in)
 	}
 }
+
+// TestOutward: in a run that nobody vouches for, a person approves what MCP
+// servers do, whatever the profile allows; what it prohibits stays so, and what
+// stays inside needs nobody.
+func TestOutward(t *testing.T) {
+	judge := func(p *task.Permissions, tool string) permit.Decision {
+		t.Helper()
+		g, err := permit.New(p, "")
+		assert.NilError(t, err)
+		return permit.Outward(g).Judge(tool, []byte(`{"command":"ls"}`)).Decision
+	}
+	allow := &task.Permissions{CallMCPTools: task.LevelAlwaysAllow, ToolAllowlist: []string{"mcp__.*"}}
+	assert.Equal(t, judge(nil, "mcp__tracker__comment"), permit.Ask)
+	assert.Equal(t, judge(allow, "mcp__tracker__comment"), permit.Ask)
+	assert.Equal(t, judge(&task.Permissions{CallMCPTools: task.LevelNever}, "mcp__tracker__comment"), permit.Prohibit)
+	assert.Equal(t, judge(&task.Permissions{ToolDenylist: []string{"mcp__.*"}}, "mcp__tracker__comment"), permit.Prohibit)
+	for _, tool := range []string{"run_command", "edit_files", "git_push", "finish", "ask_user"} {
+		assert.Equal(t, judge(nil, tool), permit.Allow, tool)
+	}
+	g, err := permit.New(allow, "")
+	assert.NilError(t, err)
+	permit.Outward(g)
+	assert.Equal(t, g.Judge("mcp__tracker__comment", nil).Decision, permit.Allow, "the guard itself is as it was")
+}

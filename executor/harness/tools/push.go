@@ -57,6 +57,9 @@ func pushBranch(s *harness.Session, r *reporter) harness.Tool {
 		if err != nil {
 			return harness.ToolAnswer{}, err
 		}
+		if wait, err := s.Consent(ctx, harness.OutwardPush(repo, p.Branch, p.Commit)); err != nil || wait != nil {
+			return valueOf(wait), err
+		}
 		if err := push(ctx, s, repo, p); err != nil {
 			return harness.ToolAnswer{}, err
 		}
@@ -65,6 +68,14 @@ func pushBranch(s *harness.Session, r *reporter) harness.Tool {
 		}
 		return harness.ToolAnswer{Text: "Branch " + p.Branch + " is at " + p.Commit + " on the remote of " + repo.Name + ", and reported.", Output: p}, nil
 	})
+}
+
+// valueOf is an answer that may be missing.
+func valueOf(a *harness.ToolAnswer) harness.ToolAnswer {
+	if a == nil {
+		return harness.ToolAnswer{}
+	}
+	return *a
 }
 
 // repoOf finds a repository by name.
