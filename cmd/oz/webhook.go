@@ -60,7 +60,7 @@ func (f *webhookFlags) register(cmd *cobra.Command) {
 	s.StringVar(&f.condition, "condition", "", "CEL `expression` over body and event, such as 'body.action == \"opened\"'")
 	s.StringVar(&f.entity, "entity", "", "`path` in the payload of what it is about, such as issue.id: events about the same go on with one run")
 	s.IntVar(&f.perMinute, "per-minute", 0, "how many deliveries it takes in a minute (default 60)")
-	s.BoolVar(&f.untrusted, "untrusted", false, "give the runs no secrets and nothing to push with")
+	s.BoolVar(&f.untrusted, "untrusted", false, "give the runs no secrets, and let a person approve what they push")
 }
 
 // body is what the flags say.

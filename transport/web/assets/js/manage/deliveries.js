@@ -13,7 +13,7 @@ const size = 50;
 // Rehearsal is what a delivery would do, without doing it.
 const Rehearsal = ({ of }) => html`<section class="panel"><h3>If it came now</h3>${of.reason && html`<p>${plain(of.reason)}</p>`}${of.held && html`<p>Somebody would have to let it through.</p>`}
   ${of.runs.map((r) => html`<dl class="facts"><dt>${r.continues ? 'Goes on with' : 'Starts'}</dt><dd>${r.continues ? html`<a href=${href(`/runs/${enc(r.continues)}`)}>a run that is there</a>` : plain(r.title || 'a run')}</dd><dt>Prompt</dt><dd class="prose">${plain(r.message || r.prompt)}</dd>
-    ${r.entity && html`<dt>About</dt><dd>${plain(r.entity)}</dd>`}<dt>Secrets</dt><dd>${r.secrets?.length ? r.secrets.map(plain).join(', ') : 'None'}</dd>${r.files?.length > 0 && html`<dt>Files</dt><dd>${r.files.map(plain).join(', ')}</dd>`}${r.untrusted && html`<dt>Trust</dt><dd>Untrusted: nothing to push with</dd>`}</dl>`)}</section>`;
+    ${r.entity && html`<dt>About</dt><dd>${plain(r.entity)}</dd>`}<dt>Secrets</dt><dd>${r.secrets?.length ? r.secrets.map(plain).join(', ') : 'None'}</dd>${r.files?.length > 0 && html`<dt>Files</dt><dd>${r.files.map(plain).join(', ')}</dd>`}${r.untrusted && html`<dt>Trust</dt><dd>Untrusted: a person approves what it pushes</dd>`}</dl>`)}</section>`;
 
 function Delivery({ id, manage, onClose, changed }) {
   const one = useLoad((signal) => api.get(`/oz/deliveries/${enc(id)}`, {}, { signal }), [id]);

@@ -83,7 +83,7 @@ export function WebhookForm({ item, preset = {}, onClose, done }) {
       <${Input} label="About what" class="code" spellcheck="false" value=${v.entity} onInput=${(entity) => put({ entity })} error=${errorOf('entity')} placeholder="data.issue.id" hint="Path in the payload. Events about the same thing go on with one run." /><//>
     <${More} title="Limits and trust" open=${v.untrusted}><div class="two"><${Input} label="At most, a minute" type="number" min="1" value=${v.rate_per_minute} onInput=${(x) => put({ rate_per_minute: x })} error=${errorOf('rate_per_minute')} />
       <${Input} label="Header that tells deliveries apart" value=${v.delivery_id_header} onInput=${(x) => put({ delivery_id_header: x })} error=${errorOf('delivery_id_header')} placeholder="X-Request-Id" /></div>
-      <${Check} label="Untrusted" checked=${v.untrusted} onInput=${(untrusted) => put({ untrusted })} hint="Its runs get no secrets and nothing to push with." /><//>
+      <${Check} label="Untrusted" checked=${v.untrusted} onInput=${(untrusted) => put({ untrusted })} hint="Its runs get no secrets, and a person approves what they push." /><//>
     ${!item && html`<${Owner} what="the webhook" value=${v.team} onInput=${(t) => put({ team: t })} />`}
     <${Check} label="Enabled" checked=${v.enabled} onInput=${(enabled) => put({ enabled })} />`}<//><//>`;
 }
