@@ -83,8 +83,9 @@ const quickly = "and be quick."
 // patient is the mender who does not end before he was told the second comment.
 func patient() scripted.Script {
 	s := mender()
+	// Each time it says something else: an agent that repeats itself without effect is stopped.
 	waits := scripted.Step{Text: "I wait.", Match: func(q *scripted.Request) bool { return did("git_push", "")(q) && promptCount(*q, quickly) == 0 },
-		ToolCalls: []scripted.ToolCall{{Name: "run_command", Input: map[string]any{"command": "sleep 0.2"}}}}
+		ToolCalls: []scripted.ToolCall{{Name: "run_command", Input: map[string]any{"command": "sleep 0.2; date +%N"}}}}
 	s.Steps = append([]scripted.Step{waits}, s.Steps...)
 	return s
 }
