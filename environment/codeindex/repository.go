@@ -309,17 +309,7 @@ func (r *Repository) ignoredFiles(ctx context.Context) (map[string]bool, error) 
 // track among them. It takes no lock that the agent's own git would meet: git
 // status takes none, where git diff does.
 func (r *Repository) changes(ctx context.Context, commit string) (map[string]bool, error) {
-	type answer struct {
-		head string
-		err  error
-	}
-	asked := make(chan answer, 1)
-	go func() { // beside the status, which takes longer
-		head, err := r.git.Head(ctx, r.dir)
-		asked <- answer{head, err}
-	}()
-	status, err := r.git.Status(ctx, r.dir)
-	now := <-asked
+	head, status, err := r.git.StatusAt(ctx, r.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list changed files: %w", err)
 	}
@@ -332,10 +322,10 @@ func (r *Repository) changes(ctx context.Context, commit string) (map[string]boo
 	for _, c := range status {
 		add(c.Path)
 	}
-	if now.err != nil || now.head == commit {
-		return out, now.err
+	if head == commit {
+		return out, nil
 	}
-	res, err := r.git.Run(ctx, r.dir, "diff-tree", "-r", "--name-only", "-z", "--no-renames", commit, now.head, "--")
+	res, err := r.git.Run(ctx, r.dir, "diff-tree", "-r", "--name-only", "-z", "--no-renames", commit, head, "--")
 	if err != nil {
 		return nil, fmt.Errorf("list changed files: %w", err)
 	}

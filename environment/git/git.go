@@ -68,6 +68,8 @@ type Git struct {
 	path  string   // absolute path of the program
 	state string   // private directory: home and global configuration of every command
 	env   []string // the environment every command starts from
+
+	harmless harmless
 }
 
 // Open finds git, checks its version and makes a small private directory that

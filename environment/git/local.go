@@ -85,6 +85,19 @@ const programKeys = `^(filter\..*\.(clean|smudge|process|required)|merge\..*\.dr
 // fetches what a command misses, and of several programs that are named for
 // the other end git takes the first.
 func (g *Git) disarm(ctx context.Context, dir string, env []string) (off []setting, offline bool, err error) {
+	key, plain := configKey(dir)
+	if plain && g.harmless.has(key) {
+		return nil, false, nil
+	}
+	off, offline, err = g.programs(ctx, dir, env)
+	if plain && err == nil && len(off) == 0 && !offline {
+		g.harmless.add(key)
+	}
+	return off, offline, err
+}
+
+// programs asks git for what disarm gives.
+func (g *Git) programs(ctx context.Context, dir string, env []string) (off []setting, offline bool, err error) {
 	res, err := g.exec(ctx, command{op: "config", dir: dir, env: env, timeout: g.opts.LocalTimeout,
 		args: []string{"config", "--includes", "--null", "--name-only", "--get-regexp", programKeys}})
 	var failed *Error
@@ -173,6 +186,44 @@ func (g *Git) Status(ctx context.Context, dir string) ([]Change, error) {
 		return nil, fmt.Errorf("git status: more than %d bytes of changes: add build output to .gitignore", g.opts.MaxOutputBytes)
 	}
 	return parseStatus(string(res.Stdout)), nil
+}
+
+// StatusAt is Status and Head at once, in one look. A rename is a file that is
+// gone and one that is new.
+func (g *Git) StatusAt(ctx context.Context, dir string) (head string, changes []Change, err error) {
+	res, err := g.local(ctx, dir, "", "status", "--porcelain=v2", "-z", "--branch", "--no-ahead-behind", "--no-renames", "--untracked-files=all", "--ignore-submodules=dirty")
+	if err != nil {
+		return "", nil, err
+	}
+	if res.Truncated {
+		return "", nil, fmt.Errorf("git status: more than %d bytes of changes: add build output to .gitignore", g.opts.MaxOutputBytes)
+	}
+	head, changes = parseStatusAt(string(res.Stdout))
+	return head, changes, nil
+}
+
+// beforePath is how many words come before the path, by the kind of an entry.
+var beforePath = map[byte]int{'?': 1, '1': 8, 'u': 10}
+
+// parseStatusAt reads the second format of git status, without renames.
+func parseStatusAt(out string) (head string, changes []Change) {
+	for entry := range strings.SplitSeq(out, "\x00") {
+		if oid, ok := strings.CutPrefix(entry, "# branch.oid "); ok && oid != "(initial)" {
+			head = oid
+		}
+		if len(entry) == 0 || beforePath[entry[0]] == 0 {
+			continue
+		}
+		words := strings.SplitN(entry, " ", beforePath[entry[0]]+1)
+		switch path := words[len(words)-1]; {
+		case len(words) <= beforePath[entry[0]] || path == "":
+		case entry[0] == '?':
+			changes = append(changes, Change{Code: "??", Path: path})
+		default:
+			changes = append(changes, Change{Code: strings.ReplaceAll(words[1], ".", " "), Path: path})
+		}
+	}
+	return head, changes
 }
 
 // parseStatus reads "XY path NUL", where a rename or copy is followed by its old path.
