@@ -454,6 +454,83 @@ func TestParentSleeps(t *testing.T) {
 	}
 }
 
+// TestChildThatNeverEnds: a child that is at work for ever holds its parent no
+// longer than that wanted to wait, nor itself longer than the server allows;
+// either way the parent is told and goes on.
+func TestChildThatNeverEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		wait time.Duration
+		told string
+	}{
+		"the wait is over": {time.Hour, "The time for which you wanted to wait is up:"},
+		"the child is":     {10 * time.Hour, "The runs that you waited for have ended:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				woken, child := make(chan string, 1), make(chan task.ID, 1)
+				w := newWorker("w", 2, func(ctx context.Context, a oz.Assignment, l executor.Link) {
+					assert.Check(t, l.Begin(ctx))
+					beat, err := l.Heartbeat(ctx)
+					assert.Check(t, err)
+					switch {
+					case a.Task.ParentID != "":
+						for err == nil { // until it is fenced, or its worker is told to end it
+							time.Sleep(time.Minute)
+							_, err = l.Heartbeat(ctx)
+						}
+					case a.Task.Executions == 1:
+						r, err := l.Spawn(ctx, executor.Spawn{Key: "a", Prompt: "never end"})
+						assert.Check(t, err)
+						child <- r.ID
+						ask(t, l, question(func(q *task.Question) {
+							q.Kind, q.Choices, q.Runs, q.All, q.ExpiresAt, q.OnExpiry = task.QuestionRuns, nil, []task.ID{r.ID}, true, time.Now().Add(tt.wait), task.ExpiryContinue
+						}))
+					default:
+						events, err := l.Events(ctx, beat.LastInput-1, 1)
+						assert.Check(t, err)
+						woken <- events[0].Payload.(*task.Input).Text
+						end(ctx, l, beat.LastInput, task.StateSucceeded)
+					}
+				})
+				p, _ := with(t, &oz.Options{MaxRuntime: 3 * time.Hour, Lease: 3 * time.Minute}, w)
+				run := submit(t, p, oz.Request{Prompt: "lead"})
+				defer start(t, p)()
+				text, id := <-woken, <-child
+				assert.Assert(t, strings.HasPrefix(text, tt.told), text)
+				reaches(t, p, run.ID, task.StateSucceeded)
+				reaches(t, p, id, task.StateError)
+				got, err := p.Get(t.Context(), id)
+				assert.NilError(t, err)
+				assert.Equal(t, got.Status.ErrorCode, task.CodeInfrastructureTimeout)
+			})
+		})
+	}
+}
+
+// TestNobodyApproves: what waits for an approval that nobody gives is not done,
+// and the run has FAILED and says so.
+func TestNobodyApproves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorker("w", 1, func(ctx context.Context, a oz.Assignment, l executor.Link) {
+			assert.Check(t, l.Begin(ctx))
+			assert.Check(t, a.Task.Executions == 1, "it is not taken up again")
+			ask(t, l, question(func(q *task.Question) {
+				q.Kind, q.Text, q.Choices = task.QuestionApproval, "Run make deploy?", []string{task.ChoiceApprove, task.ChoiceReject}
+			}))
+		})
+		p, _ := with(t, &oz.Options{}, w)
+		run := submit(t, p, oz.Request{Prompt: "deploy"})
+		defer start(t, p)()
+		reaches(t, p, run.ID, task.StateBlocked)
+		reaches(t, p, run.ID, task.StateFailed)
+		got, err := p.Get(t.Context(), run.ID)
+		assert.NilError(t, err)
+		assert.Assert(t, strings.Contains(got.Head.Status.Message, `Nobody has approved "Run make deploy?" in time: it was not done.`), got.Head.Status.Message)
+		assert.Assert(t, got.Open() == nil)
+		assert.ErrorIs(t, p.Answer(t.Context(), run.ID, oz.Answer{QuestionID: "q1", Choice: task.ChoiceApprove}), task.ErrConflict)
+	})
+}
+
 // TestManyChildren: 64 children at once, of which each is there once, and the
 // next is refused.
 func TestManyChildren(t *testing.T) {
