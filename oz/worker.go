@@ -200,7 +200,8 @@ type WorkerHost interface {
 
 	// Release gives the run of an execution back, by no fault of anybody, so
 	// that it waits for another one. An execution that has ended already is no
-	// error.
+	// error. When sandboxes of one run are lost time and again before its agent
+	// began, the run ends as ERROR.
 	Release(ctx context.Context, e task.Execution, reason string, delay time.Duration) error
 
 	// Failed gives the run of an execution back because of a fault of the
