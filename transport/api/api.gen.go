@@ -1772,10 +1772,12 @@ type DeliveryItem struct {
 	Payload    json.RawMessage `json:"payload,omitempty,omitzero"`
 	Reason     string          `json:"reason,omitempty,omitzero"`
 	ReceivedAt time.Time       `json:"received_at"`
-	RepeatOf   string          `json:"repeat_of,omitempty,omitzero"`
-	RunIds     []string        `json:"run_ids,omitempty,omitzero"`
-	SizeBytes  int64           `json:"size_bytes"`
-	Source     string          `json:"source"`
+
+	// RepeatOf The delivery that this one is a duplicate of, or that a person repeated or let through as this one.
+	RepeatOf  string   `json:"repeat_of,omitempty,omitzero"`
+	RunIds    []string `json:"run_ids,omitempty,omitzero"`
+	SizeBytes int64    `json:"size_bytes"`
+	Source    string   `json:"source"`
 }
 
 // DeviceApproval defines model for DeviceApproval.

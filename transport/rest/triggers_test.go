@@ -126,6 +126,7 @@ func TestWebhooksOverHTTP(t *testing.T) {
 	assert.Equal(t, len(list[0].Body), 0)
 	repeated, err := c.RepeatDelivery(ctx, first.ID)
 	assert.NilError(t, err)
+	assert.Equal(t, repeated.RepeatOf, first.ID)
 	assert.Equal(t, decided(ctx, t, c, repeated.ID).Outcome, task.OutcomeContinued)
 	_, err = c.ApproveDelivery(ctx, first.ID)
 	assert.ErrorIs(t, err, task.ErrConflict)

@@ -533,7 +533,7 @@ func TestBadSettings(t *testing.T) {
 		{`{"handle":"oz"} {}`, "settings"},
 		{`{"handle":"oz","app_id":1}`, "settings.app_id"},
 		{`{"handle":"oz","repositories":["x"]}`, "settings.repositories"},
-		{`{"handle":"oz","automations":[{"name":"A"}]}`, "settings.automations"},
+		{`{"handle":"oz","automations":[{"name":"A"}]}`, "settings.automations[0].name"},
 		{`{"handle":"oz","automations":[{"name":"a","prompt":"x"}]}`, "settings.automations[a].on"},
 		{`{"handle":"oz","automations":[{"name":"a","on":["issue_eaten"],"prompt":"x"}]}`, "settings.automations[a].on"},
 		{`{"handle":"oz","automations":[{"name":"a","on":["issue_created"],"prompt":" "}]}`, "settings.automations[a].prompt"},

@@ -3,6 +3,7 @@ package github
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -201,7 +202,7 @@ func (s Settings) validate() error {
 	for i, a := range s.Automations {
 		where := "settings.automations[" + a.Name + "]"
 		if !nameForm.MatchString(a.Name) {
-			return task.Invalid("settings.automations", "the name %.50q must have 1 to %d of a to z, 0 to 9, - and _", a.Name, maxName)
+			return task.Invalid(fmt.Sprintf("settings.automations[%d].name", i), "%.50q must have 1 to %d of a to z, 0 to 9, - and _", a.Name, maxName)
 		}
 		if slices.ContainsFunc(s.Automations[:i], func(b Automation) bool { return b.Name == a.Name }) {
 			return task.Invalid(where, "there are two of this name")

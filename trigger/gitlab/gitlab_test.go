@@ -536,7 +536,7 @@ func TestBadSettings(t *testing.T) {
 		"settings.url":                            `{"handle":"oz","url":"http://gitlab.example.com"}`,
 		"settings":                                `{"handle":"oz","colour":"red"}`,
 		"settings.projects":                       `{"handle":"oz","projects":["alone"]}`,
-		"settings.automations":                    `{"handle":"oz","automations":[{"name":"A B"}]}`,
+		"settings.automations[0].name":            `{"handle":"oz","automations":[{"name":"A B"}]}`,
 		"settings.automations[a].on":              `{"handle":"oz","automations":[{"name":"a","on":["push"],"prompt":"p"}]}`,
 		"settings.automations[a].prompt":          `{"handle":"oz","automations":[{"name":"a","on":["issue_created"]}]}`,
 		"settings.automations[a]":                 `{"handle":"oz","automations":[{"name":"a","on":["issue_created"],"prompt":"p"},{"name":"a","on":["issue_created"],"prompt":"p"}]}`,

@@ -8,6 +8,7 @@ import (
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/api"
+	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 )
 
@@ -94,7 +95,7 @@ const outcomeWaiting = "waiting"
 // Delivery gives what arrived as the wire has it.
 func Delivery(d task.Delivery) api.DeliveryItem {
 	item := api.DeliveryItem{DeliveryId: string(d.ID), Source: d.Source, Event: d.Event, ReceivedAt: d.ReceivedAt.UTC(), SizeBytes: d.Size,
-		Outcome: OutcomeName(d.Outcome), Reason: d.Reason, RepeatOf: string(d.RepeatOf), Attempts: d.Attempts}
+		Outcome: OutcomeName(d.Outcome), Reason: d.Reason, RepeatOf: string(repeatOf(d)), Attempts: d.Attempts}
 	for _, id := range d.Runs {
 		item.RunIds = append(item.RunIds, string(id))
 	}
@@ -152,4 +153,17 @@ func Rehearsal(r oz.Rehearsal) api.RehearsalItem {
 		item.Runs = append(item.Runs, run)
 	}
 	return item
+}
+
+// repeatOf is the delivery that d is a duplicate of, or that a person sent
+// through again as d.
+func repeatOf(d task.Delivery) task.DeliveryID {
+	if d.RepeatOf != "" {
+		return d.RepeatOf
+	}
+	h, err := trigger.HeaderOf(d)
+	if err != nil { // it only cannot be said
+		return ""
+	}
+	return h.RepeatOf
 }

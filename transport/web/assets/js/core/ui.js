@@ -69,7 +69,7 @@ export function Button({ kind = '', icon, busy, children, onClick, type = 'butto
     const r = onClick?.(e);
     if (!r?.then) return;
     set(true);
-    try { await r; } catch (err) { toast(err.message, 'bad'); } finally { set(false); }
+    try { await r; } catch (err) { toast(err, 'bad'); } finally { set(false); }
   };
   return html`<button type=${type} class=${`button ${kind} ${children ? '' : 'only-icon'}`} aria-label=${label} title=${label} aria-busy=${held} aria-disabled=${held || undefined} ...${rest} onClick=${click}>
     ${icon && html`<${Icon} name=${icon} />`}${children}</button>`;
@@ -177,31 +177,58 @@ export function Field({ label, hint, error, children, required }) {
 
 export const Input = ({ label, hint, error, required, value, onInput, ...rest }) => html`<${Field} ...${{ label, hint, error, required }}>${(a) => html`<input ...${a} ...${rest} value=${value ?? ''} onInput=${(e) => onInput(e.target.value)} />`}<//>`;
 export const Area = ({ label, hint, error, required, value, onInput, rows = 4, ...rest }) => html`<${Field} ...${{ label, hint, error, required }}>${(a) => html`<textarea ...${a} rows=${rows} ...${rest} value=${value ?? ''} onInput=${(e) => onInput(e.target.value)}></textarea>`}<//>`;
+// useChosen keeps a select at its value: also after a choice that was refused.
+export function useChosen(value) {
+  const ref = useRef();
+  useEffect(() => { if ([...ref.current.options].some((o) => o.value === value)) ref.current.value = value; });
+  return ref;
+}
 // Select. options: [value, text] pairs.
-export const Select = ({ label, hint, error, required, value, options, onInput, ...rest }) => html`<${Field} ...${{ label, hint, error, required }}>${(a) => html`<select ...${a} ...${rest} onChange=${(e) => onInput(e.target.value)}>
+export function Select({ label, hint, error, required, value, options, onInput, ...rest }) {
+  const ref = useChosen(value ?? '');
+  return html`<${Field} ...${{ label, hint, error, required }}>${(a) => html`<select ref=${ref} ...${a} ...${rest} onChange=${(e) => onInput(e.target.value)}>
   ${options.map(([v, text]) => html`<option value=${v} selected=${v === (value ?? '')}>${text}</option>`)}</select>`}<//>`;
+}
 export const Check = ({ label, hint, checked, onInput, ...rest }) => { const id = useId(); return html`<div class="check"><input type="checkbox" id=${id} checked=${checked} onChange=${(e) => onInput(e.target.checked)} ...${rest} /><label for=${id}>${label}${hint && html`<span class="hint">${hint}</span>`}</label></div>`; };
 
 // Form calls submit() once at a time and shows what the server refused: next to
-// the field that it names, else above the buttons. children: (errorOf) => fields.
+// the field that it names, which gets the focus, with the request's ID above the
+// buttons; or else all of it there. children: (errorOf) => fields, where
+// errorOf(name) is what was refused of a field or a part of it; errorOf(name, true)
+// of the field itself only.
 export function Form({ submit, action = 'Save', cancel, children, kind = 'primary' }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
+  const form = useRef();
   const field = error?.problem?.field;
   const shown = useRef(new Set());
   shown.current = new Set();
-  const about = (name) => field === name || field?.startsWith(name + '.') || field?.startsWith(name + '[');
-  const errorOf = (name) => { if (about(name)) shown.current.add(field); return about(name) ? error.message.replace(`${field}: `, '') : ''; };
+  const about = (name, alone) => field === name || !alone && (field?.startsWith(name + '.') || field?.startsWith(name + '['));
+  const errorOf = (name, alone) => { if (about(name, alone)) shown.current.add(field); return about(name, alone) ? error.message.replace(`${field}: `, '') : ''; };
   const send = async (e) => {
     e.preventDefault();
     if (busy) return;
     setBusy(true); setError(null);
     try { await submit(); } catch (err) { setError(err); } finally { setBusy(false); }
   };
+  useEffect(() => { if (error) lead(form.current); }, [error]);
   const fields = children(errorOf);
   const quick = (e) => { if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) { e.preventDefault(); e.currentTarget.requestSubmit(); } };
-  return html`<form onSubmit=${send} onKeyDown=${quick}>${fields}${error && !shown.current.has(field) && html`<${Failure} error=${error} />`}
+  return html`<form ref=${form} onSubmit=${send} onKeyDown=${quick}>${fields}${error && html`<${Refused} error=${error} shown=${() => shown.current.has(field)} />`}
     <div class="form-actions">${cancel && html`<${Button} kind="quiet" onClick=${cancel}>Cancel<//>`}<${Button} kind=${kind} type="submit" busy=${busy}>${action}<//></div></form>`;
+}
+
+// Refused is drawn after the fields, which only then have said what they show.
+const Refused = ({ error, shown }) => !shown() ? html`<${Failure} error=${error} />`
+  : html`<p class="refused" role="alert"><${Icon} name="alert" size=${16} /> Mend the field that is marked, and try again.${error.requestId && html` <span class="dim">Request <code>${error.requestId}</code></span>`}</p>`;
+
+// lead takes who sends a form to the first field that was refused, also out of
+// what is folded away.
+function lead(form) {
+  const at = form?.querySelector('.field-error');
+  if (!at) return;
+  for (let d = at.closest('details'); d; d = d.parentElement.closest('details')) d.open = true;
+  at.parentElement.querySelector('input, select, textarea, button')?.focus();
 }
 
 // Dialog is modal: focus stays in it, Escape closes it, and focus returns to
@@ -216,7 +243,7 @@ export function Dialog({ title, onClose, children, side }) {
     return () => { d.close(); before?.focus?.(); };
   }, []);
   return html`<dialog ref=${ref} class=${side ? 'side' : ''} aria-labelledby=${id} onCancel=${(e) => { e.preventDefault(); onClose(); }} onMouseDown=${(e) => { if (e.target === ref.current) onClose(); }}>
-    <div class="dialog-body"><header><h2 id=${id}>${title}</h2><${Button} kind="quiet" icon="close" label="Close" onClick=${onClose} /></header>${children}</div></dialog>`;
+    <div class="dialog-body"><header><h2 id=${id}>${title}</h2><${Button} kind="quiet" icon="close" label="Close" onClick=${onClose} /></header>${children}</div><${Toasts} /></dialog>`;
 }
 
 // Confirm asks before something that cannot be taken back.
@@ -226,11 +253,23 @@ export const Confirm = ({ title, children, action, onConfirm, onClose }) => html
 // ---- toasts ----
 
 const toasts = new Set();
-let show = () => {};
-// toast tells something in passing. look: '', 'good', 'bad'.
-export function toast(text, look = '') { const t = { text, look, key: Math.random() }; toasts.add(t); show(); setTimeout(() => { toasts.delete(t); show(); }, 6000); }
+const stays = 6000, failureStays = 30000; // milliseconds
+const places = []; // where they can be drawn; it is done in the last: what a dialog covers is neither seen nor heard
+const show = () => places.forEach((draw) => draw());
+const drop = (t) => { toasts.delete(t); show(); };
+// toast tells something in passing: a text, or what went wrong, which stays longer
+// and can be closed. look: '', 'good', 'bad'.
+export function toast(what, look = '') {
+  const t = { text: what.message ?? what, id: what.requestId, look, key: Math.random() };
+  toasts.add(t);
+  show();
+  setTimeout(() => drop(t), look === 'bad' ? failureStays : stays);
+}
+// Toasts is the place for them, in the shell and in each dialog.
 export function Toasts() {
-  const [, draw] = useState(0);
-  useEffect(() => { show = () => draw((n) => n + 1); return () => { show = () => {}; }; }, []);
-  return html`<div class="toasts" role="status" aria-live="polite">${[...toasts].map((t) => html`<div key=${t.key} class=${`toast ${t.look}`}>${plain(t.text)}</div>`)}</div>`;
+  const [, set] = useState(0);
+  const draw = useCallback(() => set((n) => n + 1), []);
+  useEffect(() => { places.push(draw); show(); return () => { places.splice(places.indexOf(draw), 1); show(); }; }, []);
+  return html`<div class="toasts" role="status" aria-live="polite">${places.at(-1) === draw && [...toasts].map((t) => html`<div key=${t.key} class=${`toast ${t.look}`}><span class="grow">${plain(t.text)}${t.id && html` <span class="dim">Request <code>${t.id}</code></span>`}</span>
+    ${t.look === 'bad' && html`<${Button} kind="quiet small" icon="close" label="Close this message" onClick=${() => drop(t)} />`}</div>`)}</div>`;
 }

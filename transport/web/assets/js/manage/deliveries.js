@@ -1,7 +1,7 @@
 // What arrived from outside, what became of each and why.
 import { api, enc } from '../core/api.js';
 import { bytes, exact, plain } from '../core/format.js';
-import { html, useState } from '../core/html.js';
+import { html, useEffect, useState } from '../core/html.js';
 import { href, useQuery } from '../core/router.js';
 import { Badge, Button, Dialog, Loaded, Table, Time, toast, useLoad } from '../core/ui.js';
 import { Filter } from './parts.js';
@@ -9,16 +9,24 @@ import { Filter } from './parts.js';
 const outcomes = { waiting: ['wait', 'Waiting'], started: ['good', 'Started a run'], continued: ['good', 'Told a run'], ignored: ['dim', 'Ignored'], held: ['need', 'Held'], duplicate: ['dim', 'Duplicate'], rejected: ['bad', 'Rejected'], failed: ['bad', 'Failed'] };
 const Outcome = ({ of }) => { const [look, name] = outcomes[of] ?? ['dim', of]; return html`<${Badge} look=${look}>${name}<//>`; };
 const size = 50;
+const recheck = 1000; // milliseconds between looks at what is not decided yet
 
 // Rehearsal is what a delivery would do, without doing it.
 const Rehearsal = ({ of }) => html`<section class="panel"><h3>If it came now</h3>${of.reason && html`<p>${plain(of.reason)}</p>`}${of.held && html`<p>Somebody would have to let it through.</p>`}
   ${of.runs.map((r) => html`<dl class="facts"><dt>${r.continues ? 'Goes on with' : 'Starts'}</dt><dd>${r.continues ? html`<a href=${href(`/runs/${enc(r.continues)}`)}>a run that is there</a>` : plain(r.title || 'a run')}</dd><dt>Prompt</dt><dd class="prose">${plain(r.message || r.prompt)}</dd>
     ${r.entity && html`<dt>About</dt><dd>${plain(r.entity)}</dd>`}<dt>Secrets</dt><dd>${r.secrets?.length ? r.secrets.map(plain).join(', ') : 'None'}</dd>${r.files?.length > 0 && html`<dt>Files</dt><dd>${r.files.map(plain).join(', ')}</dd>`}${r.untrusted && html`<dt>Trust</dt><dd>Untrusted: a person approves what it pushes</dd>`}</dl>`)}</section>`;
 
-function Delivery({ id, manage, onClose, changed }) {
+function Delivery({ id, manage, onClose, changed, show }) {
   const one = useLoad((signal) => api.get(`/oz/deliveries/${enc(id)}`, {}, { signal }), [id]);
   const [rehearsal, set] = useState(null);
-  const act = async (what, words) => { await api.post(`/oz/deliveries/${enc(id)}/${what}`); toast(words, 'good'); one.reload(); changed(); };
+  // What is let through or repeated is a delivery of its own, which one goes on with.
+  const act = async (what, words) => { const next = await api.post(`/oz/deliveries/${enc(id)}/${what}`); toast(words, 'good'); set(null); show(next.delivery_id); changed(); };
+  const waits = one.data?.outcome === 'waiting';
+  useEffect(() => {
+    if (!waits) return undefined;
+    const t = setInterval(one.reload, recheck);
+    return () => { clearInterval(t); changed(); };
+  }, [waits, id]);
   return html`<${Dialog} side title="Delivery" onClose=${onClose}><${Loaded} from=${one}>${(d) => html`<div class="stack">
     ${manage && html`<div class="actions">${d.outcome === 'held' && html`<${Button} kind="primary" onClick=${() => act('approve', 'It is let through.')}>Let it through<//>`}
       ${!['rejected', 'duplicate'].includes(d.outcome) && html`<${Button} onClick=${async () => set(await api.post(`/oz/deliveries/${enc(id)}/rehearse`))}>Rehearse<//><${Button} onClick=${() => act('repeat', 'It is decided once more, as a new delivery.')}>Repeat<//>`}</div>`}
@@ -43,7 +51,7 @@ export function Deliveries({ path, manage }) {
   return html`<section class="stack" aria-labelledby="deliveries"><div class="row"><h2 id="deliveries" class="grow">Deliveries</h2><${Filter} label="Outcome" value=${outcome} options=${[['', 'Any outcome'], ...Object.entries(outcomes).map(([k, [, n]]) => [k, n])]} onInput=${(o) => set({ outcome: o }, { replace: true })} /><${Button} kind="quiet small" onClick=${list.reload}>Refresh<//></div>
     <${Loaded} from=${list} rows=${3}>${(first) => { const rows = [...first, ...older]; return rows.length ? html`<${Table} label="Deliveries, newest first" columns=${columns} rows=${rows} id=${(d) => d.delivery_id} href=${(d) => open(d.delivery_id)} />${first.length === size && !end && html`<div class="actions"><${Button} onClick=${loadMore(rows)}>Older ones<//></div>`}`
       : html`<p class="no-match">${outcome ? 'No delivery had this outcome.' : 'Nothing has arrived yet. Each event gets a line here, with what became of it and why.'}</p>`; }}<//>
-    ${query.delivery && html`<${Delivery} id=${query.delivery} manage=${manage} changed=${list.reload} onClose=${() => set({ delivery: '' }, { replace: true })} />`}</section>`;
+    ${query.delivery && html`<${Delivery} id=${query.delivery} manage=${manage} changed=${list.reload} show=${(id) => set({ delivery: id }, { replace: true })} onClose=${() => set({ delivery: '' }, { replace: true })} />`}</section>`;
 }
 
 const states = { waiting: ['wait', 'Waiting'], sent: ['good', 'Sent'], dead: ['bad', 'Given up'] };

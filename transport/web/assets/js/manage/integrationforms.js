@@ -2,6 +2,7 @@
 import { api, enc } from '../core/api.js';
 import { html, useState } from '../core/html.js';
 import { Area, Check, Dialog, Form, Input, Select, toast } from '../core/ui.js';
+import { Rules, read, written } from './automations.js';
 import { Choices, ConfigFields, Lines, More, Owner, first, optional, tidy, useChoices, useInTeam } from './parts.js';
 import { providers, signers } from './providers.js';
 
@@ -33,11 +34,12 @@ function Runs({ v, put, errorOf, required }) {
 export function IntegrationForm({ provider, item, onClose, done }) {
   const p = providers[provider];
   const [v, set] = useState(() => ({ name: item?.name ?? p.name, enabled: item?.enabled ?? true, prompt: item?.prompt ?? '', agent_uid: item?.agent_uid ?? '', config: item?.config ?? {}, trust: item?.trust ?? '', settings: item?.settings ?? {}, secrets: {} }));
-  const [extra, setExtra] = useState(() => p.json ? pretty(item?.settings?.[p.json[0]]) : '');
+  const [rules, setRules] = useState(() => p.rules && read(item?.settings?.[p.rules.field]));
+  const { agents } = useChoices('agents');
   const put = (change) => set((old) => ({ ...old, ...change }));
   const submit = async () => {
     const settings = tidy(v.settings);
-    if (p.json) { const list = json(extra, `settings.${p.json[0]}`); if (list) settings[p.json[0]] = list; else delete settings[p.json[0]]; }
+    if (p.rules) { const list = written(rules, `settings.${p.rules.field}`); if (list) settings[p.rules.field] = list; else delete settings[p.rules.field]; }
     const body = { name: v.name, enabled: v.enabled, prompt: v.prompt, agent_uid: v.agent_uid, config: tidy(v.config), trust: v.trust, settings, secrets: tidy(v.secrets) };
     if (!Object.keys(body.secrets).length) delete body.secrets;
     const saved = await (item ? api.put(`/oz/integrations/${enc(item.uid)}`, body) : api.post('/oz/integrations', { ...tidy(body), enabled: v.enabled, settings, provider }));
@@ -50,7 +52,7 @@ export function IntegrationForm({ provider, item, onClose, done }) {
     <${Input} label="Name" required value=${v.name} onInput=${(name) => put({ name })} error=${errorOf('name')} />
     ${p.settings.map((s) => html`<${Setting} key=${s.name} s=${s} value=${v.settings[s.name]} put=${(x) => put({ settings: { ...v.settings, [s.name]: x } })} errorOf=${errorOf} />`)}
     ${p.secrets.map((s) => html`<${s.many ? Area : Input} key=${s.name} label=${s.label} rows=${3} type=${s.many ? undefined : 'password'} autocomplete="off" spellcheck="false" value=${v.secrets[s.name]} placeholder=${there(s) ? 'Stored; type to replace it' : ''} onInput=${(x) => put({ secrets: { ...v.secrets, [s.name]: x } })} hint=${s.hint} error=${errorOf(`secrets.${s.name}`)} />`)}
-    ${p.json && html`<${More} title=${p.json[1]} open=${!!extra}><${Area} label=${`${p.json[1]}, as JSON`} class="code" rows=${8} spellcheck="false" value=${extra} onInput=${setExtra} hint=${p.json[2]} error=${errorOf(`settings.${p.json[0]}`)} /><//>`}
+    ${p.rules && html`<${Rules} spec=${p.rules} value=${rules} onInput=${setRules} errorOf=${errorOf} agents=${agents} />`}
     <${Runs} v=${v} put=${put} errorOf=${errorOf} />
     <${Select} label="People who are not on the team" value=${v.trust} options=${[['', 'Start nothing'], ['untrusted', 'Start runs without secrets'], ['hold', 'Start runs that somebody lets through']]} onInput=${(trust) => put({ trust })} error=${errorOf('trust')} />
     <${Check} label="Enabled" checked=${v.enabled} onInput=${(enabled) => put({ enabled })} />`}<//><//>`;

@@ -5,7 +5,7 @@ import { plain } from '../core/format.js';
 import { html, useEffect, useId, useRef, useState } from '../core/html.js';
 import { here, href, useQuery } from '../core/router.js';
 import { useSession } from '../core/session.js';
-import { Area, Confirm, Copy, Field, Icon, Input, Select, toast } from '../core/ui.js';
+import { Area, Confirm, Copy, Field, Icon, Input, Select, toast, useChosen } from '../core/ui.js';
 
 // usePane keeps which pane is open in the address (?open=new, ?open=ID), so
 // that Back closes it and a link leads to it. name: of the parameter.
@@ -30,7 +30,7 @@ export function Search({ label, value, onInput, children }) {
 
 // Filter is a select of the toolbar: its label is for listeners, its first
 // option says what it filters by.
-export const Filter = ({ label, value, options, onInput }) => html`<select class="filter" aria-label=${label} onChange=${(e) => onInput(e.target.value)}>
+export const Filter = ({ label, value, options, onInput }) => html`<select ref=${useChosen(value ?? '')} class="filter" aria-label=${label} onChange=${(e) => onInput(e.target.value)}>
   ${options.map(([v, text]) => html`<option value=${v} selected=${v === (value ?? '')}>${text}</option>`)}</select>`;
 
 // matches reports that each word of a search is in one of the texts.

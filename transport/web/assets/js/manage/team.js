@@ -31,7 +31,7 @@ function Members({ uid, reload }) {
   const [doing, act] = useState(null);
   const close = () => act(null), done = () => { close(); one.reload(); reload(); };
   const lead = leads(me, uid);
-  const role = async (m, r) => { try { await api.put(`/oz/teams/${enc(uid)}/members/${enc(m.user.uid)}`, { role: r }); toast('The role is changed.', 'good'); } catch (e) { toast(e.message, 'bad'); } one.reload(); };
+  const role = async (m, r) => { try { await api.put(`/oz/teams/${enc(uid)}/members/${enc(m.user.uid)}`, { role: r }); toast('The role is changed.', 'good'); } catch (e) { toast(e, 'bad'); } one.reload(); };
   const columns = [{ name: 'Person', cell: (m) => html`${plain(m.user.display_name || m.user.uid)}${m.user.uid === me.principal.uid && html` <span class="tag">You</span>`}` }, { name: 'E-mail', hide: 'phone', cell: (m) => plain(m.user.email ?? '') },
     { name: 'Role', cell: (m) => lead ? html`<${Filter} label=${`Role of ${plain(m.user.display_name || m.user.uid)}`} value=${m.role} options=${Object.entries(short)} onInput=${(r) => role(m, r)} />` : short[m.role] ?? m.role }, ...(lead ? [{ name: '', cell: (m) => html`<${Button} kind="small quiet" onClick=${() => act(['remove', m])}>Remove<span class="sr"> ${plain(m.user.display_name || m.user.uid)}</span><//>` }] : [])];
   return html`<${Loaded} from=${one}>${(team) => html`<section class="stack" aria-label=${plain(team.name)}><div class="row"><h2 class="grow">${plain(team.name)}</h2>${lead && html`<${Button} kind="quiet" onClick=${() => act(['rename'])}>Rename<//><${Button} kind="primary" icon="plus" onClick=${() => act(['add'])}>Add a member<//>`}</div>

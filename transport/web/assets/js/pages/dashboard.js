@@ -29,13 +29,11 @@ function Actions({ open }) {
 
 // Recent draws the last two weeks; its module and its data come after the rest.
 function Recent() {
-  const [m, set] = useState(null);
-  useEffect(() => { import('../manage/charts.js').then(set, () => {}); }, []);
   const zone = ownZone();
-  const stats = useLoad((signal) => api.get('/oz/stats', { bucket: 'day', time_zone: zone, from: new Date(Date.now() - 13 * 86400000).toISOString() }, { signal }).catch((e) => { if (e.status === 404) return null; throw e; }), []);
-  return html`<section class="panel"><div class="row"><h2 class="grow">Two weeks</h2><a href=${href('/usage')}>More</a></div><${Loaded} from=${stats} rows=${2}>${(s) => s && m ? html`
+  const stats = useLoad((signal) => Promise.all([import('../manage/charts.js'), api.get('/oz/stats', { bucket: 'day', time_zone: zone, from: new Date(Date.now() - 13 * 86400000).toISOString() }, { signal }).catch((e) => { if (e.status === 404) return null; throw e; })]), []);
+  return html`<section class="panel"><div class="row"><h2 class="grow">Two weeks</h2><a href=${href('/usage')}>More</a></div><${Loaded} from=${stats} rows=${2}>${([m, s]) => s?.total.runs ? html`
     <p class="big">${m.share(s.total.success_rate)} <span class="dim">of ${s.total.succeeded + s.total.failed + s.total.errors} that ended succeeded</span></p>
-    <${m.Bars} title="Runs by outcome" rows=${s.buckets.map((b) => ({ name: m.bucketName(b.start, 'day', zone), values: [b.stats.succeeded, b.stats.failed + b.stats.errors, b.stats.cancelled] }))} series=${[['good', 'Succeeded'], ['bad', 'Failed'], ['dim', 'Cancelled']]} />` : html`<p class="dim">No figures yet.</p>`}<//></section>`;
+    <${m.Bars} title="Runs by outcome" rows=${s.buckets.map((b) => ({ name: m.bucketName(b.start, 'day', zone), values: [b.stats.succeeded, b.stats.failed + b.stats.errors, b.stats.cancelled] }))} series=${[['good', 'Succeeded'], ['bad', 'Failed'], ['dim', 'Cancelled']]} />` : html`<p class="dim">No run has ended yet.</p>`}<//></section>`;
 }
 
 function Agents() {

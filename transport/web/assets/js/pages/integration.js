@@ -4,6 +4,7 @@ import { plain } from '../core/format.js';
 import { html, useState } from '../core/html.js';
 import { go, href } from '../core/router.js';
 import { Area, Badge, Button, Dialog, Empty, Failure, Form, Input, Loaded, Page, toast, useLoad } from '../core/ui.js';
+import { sentence } from '../manage/automations.js';
 import { Deliveries, Messages } from '../manage/deliveries.js';
 import { IntegrationForm, SubscriptionForm, WebhookForm, json } from '../manage/integrationforms.js';
 import { Code, Delete, Once, Owned, useChoices, usePane } from '../manage/parts.js';
@@ -32,9 +33,12 @@ function Setup({ item, provider }) {
     <h3>In ${p.name}</h3><ol class="guide">${p.after.map((s) => html`<li key=${s}>${s}</li>`)}</ol></section>`;
 }
 
+// ByItself lists the automations.
+const ByItself = ({ item, spec }) => spec && html`<h3>${spec.title}</h3>${item.settings?.[spec.field]?.length ? html`<ul class="plain-list">${item.settings[spec.field].map((r) => html`<li><strong>${plain(r.name ?? '')}</strong>${r.disabled && html` <span class="tag">Off</span>`} ${plain(sentence(spec, r))}</li>`)}</ul>` : html`<p class="dim">${spec.one ? 'None of its own: a mention of the agent starts a run, and an issue that is assigned to it.' : 'None: add them under Edit.'}</p>`}`;
+
 const IntegrationFacts = ({ item, kind }) => html`<div class="columns"><${Setup} item=${item} provider=${kind} /><section class="panel"><h2>What it starts</h2><dl class="facts"><${Work} item=${item} /><dt>Strangers</dt><dd>${trusts[item.trust] ?? 'Start nothing'}</dd>
-  ${Object.entries(item.settings ?? {}).map(([k, v]) => html`<dt>${plain(providers[kind].settings.find((s) => s.name === k)?.label ?? k)}</dt><dd>${v === true ? 'Yes' : Array.isArray(v) ? v.every((x) => typeof x === 'string') ? v.map(plain).join(', ') : `${v.length} set` : plain(v)}</dd>`)}
-  <dt>Secrets</dt><dd>${item.secret_names?.length ? item.secret_names.map((n) => html`<span class="tag">${plain(n)}</span> `) : 'None'}</dd><dt>Belongs to</dt><dd><${Owned} scope=${item.scope} /></dd></dl>${item.prompt && html`<h3>Added to each prompt</h3><p class="prose">${plain(item.prompt)}</p>`}</section></div>`;
+  ${Object.entries(item.settings ?? {}).filter(([k]) => k !== providers[kind].rules?.field).map(([k, v]) => html`<dt>${plain(providers[kind].settings.find((s) => s.name === k)?.label ?? k)}</dt><dd>${v === true ? 'Yes' : Array.isArray(v) ? v.map(plain).join(', ') : plain(v)}</dd>`)}
+  <dt>Secrets</dt><dd>${item.secret_names?.length ? item.secret_names.map((n) => html`<span class="tag">${plain(n)}</span> `) : 'None'}</dd><dt>Belongs to</dt><dd><${Owned} scope=${item.scope} /></dd></dl>${item.prompt && html`<h3>Added to each prompt</h3><p class="prose">${plain(item.prompt)}</p>`}<${ByItself} item=${item} spec=${providers[kind].rules} /></section></div>`;
 
 function curlOf(w) {
   const head = w.auth_mode === 'token' ? " -H 'Authorization: Bearer SECRET'" : '';

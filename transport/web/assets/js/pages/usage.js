@@ -2,6 +2,7 @@
 import { api, enc } from '../core/api.js';
 import { duration, number, ownZone, plain } from '../core/format.js';
 import { html, useState } from '../core/html.js';
+import { newRun } from '../core/newrun.js';
 import { href, useQuery } from '../core/router.js';
 import { useSession } from '../core/session.js';
 import { Button, Dialog, Empty, Form, Input, Loaded, Page, Select, Table, Tabs, Time, toast, useLoad } from '../core/ui.js';
@@ -51,7 +52,7 @@ function Figures() {
   const range = ranges[query.range] ? query.range : '30', by = groupings.some(([k]) => k === query.by) ? query.by : 'agent', bucket = ranges[range][1];
   const stats = useLoad((signal) => api.get('/oz/stats', { group_by: by, bucket, time_zone: zone, from: new Date(Date.now() - range * day).toISOString(), limit: 20 }, { signal }), [range, by]);
   return html`<div class="toolbar"><${Filter} label="Time" value=${range} options=${Object.entries(ranges).sort((a, b) => a[0] - b[0]).map(([k, [n]]) => [k, n])} onInput=${(r) => set({ range: r === '30' ? '' : r }, { replace: true })} /><span class="dim">in ${zone}</span></div>
-    <${Loaded} from=${stats}>${(s) => html`${s.total.runs === 0 && html`<p class="no-match">No run that was started in this time has ended.</p>`}<${Tiles} t=${s.total} /><${Charts} s=${s} />
+    <${Loaded} from=${stats}>${(s) => s.total.runs === 0 ? html`<${Empty} icon="usage" title="Nothing has ended in this time" action=${html`<${Button} kind="primary" icon="plus" onClick=${() => newRun()}>New run<//>`}>Here is how often runs succeed, how long they work and wait, what they cost and why they fail: as soon as the first has ended. Or choose a longer time.<//>` : html`<${Tiles} t=${s.total} /><${Charts} s=${s} />
       <section class="stack"><div class="row"><h2 class="grow">Compared</h2><${Filter} label="Group by" value=${by} options=${groupings.map(([k, n]) => [k, `By ${n.toLowerCase()}`])} onInput=${(b) => set({ by: b === 'agent' ? '' : b }, { replace: true })} /></div><${Groups} s=${s} by=${by} /></section>`}<//>`;
 }
 
@@ -68,9 +69,16 @@ function Spending() {
     <${Loaded} from=${usage}>${(u) => u.rows.length ? html`<${Table} label="Usage" columns=${columns} rows=${u.rows} id=${(r) => r.key} />${u.truncated && html`<p class="dim">There are more rows than are shown.</p>`}` : html`<p class="no-match">Nothing was used in this time.</p>`}<//>`;
 }
 
+// scopeName is a budget's scope by name, where it is one of one's own.
+function scopeName(me, scope) {
+  const type = String(scope.type).toLowerCase();
+  if (type === 'user' && scope.uid === me.principal.uid) return 'Me';
+  return plain(type === 'team' ? `Team ${me.teams?.find((t) => t.uid === scope.uid)?.name || scope.uid}` : `${scope.type} ${scope.uid}`);
+}
+
 function BudgetForm({ item, onClose, done }) {
   const { me } = useSession();
-  const scopes = [...(me.teams ?? []).map((t) => [`Team:${t.uid}`, `Team ${t.uid}`]), [`User:${me.principal.uid}`, `Me`]];
+  const scopes = [...(me.teams ?? []).map((t) => [`Team:${t.uid}`, `Team ${t.name || t.uid}`]), [`User:${me.principal.uid}`, 'Me']];
   const [v, set] = useState({ scope: item ? `${item.scope.type}:${item.scope.uid}` : scopes[0][0], usd: item?.limit_usd ?? '', tokens: item?.limit_tokens ?? '', period: item?.period ?? 'month' });
   const put = (c) => set((o) => ({ ...o, ...c }));
   const submit = async () => {
@@ -80,22 +88,23 @@ function BudgetForm({ item, onClose, done }) {
     done();
   };
   return html`<${Dialog} side title=${item ? 'Change the budget' : 'New budget'} onClose=${onClose}><${Form} action="Save" cancel=${onClose} submit=${submit}>${(errorOf) => html`
-    ${item ? html`<p>For ${item.scope.type.toLowerCase()} ${plain(item.scope.uid)}</p>` : html`<${Select} label="For" value=${v.scope} options=${scopes} onInput=${(scope) => put({ scope })} error=${errorOf('scope')} />`}
+    ${item ? html`<p>For ${scopeName(me, item.scope)}</p>` : html`<${Select} label="For" value=${v.scope} options=${scopes} onInput=${(scope) => put({ scope })} error=${errorOf('scope')} />`}
     <${Input} label="At most, US dollars" type="number" min="0" step="any" value=${v.usd} onInput=${(usd) => put({ usd })} error=${errorOf('limit_usd')} /><${Input} label="At most, tokens" type="number" min="0" value=${v.tokens} onInput=${(x) => put({ tokens: x })} error=${errorOf('limit_tokens')} hint="At least one of the two." />
     <${Select} label="Each" value=${v.period} options=${[['day', 'Day'], ['month', 'Month'], ['total', 'Once and for all']]} onInput=${(period) => put({ period })} error=${errorOf('period')} hint="Days and months are those of UTC." />`}<//><//>`;
 }
 
 function Budgets() {
+  const { me } = useSession();
   const list = useLoad((signal) => api.get('/oz/budgets', {}, { signal }).then((d) => d.budgets), []);
   const pane = usePane(), [gone, ask] = useState(null);
   const id = (b) => `${b.scope.type}:${b.scope.uid}`;
   const make = html`<${Button} kind="primary" icon="plus" onClick=${() => pane.show('new')}>New budget<//>`;
   const item = list.data?.find((b) => id(b) === pane.open), done = () => { ask(null); pane.close(); list.reload(); };
   const bar = (spent, limit, format) => limit === undefined ? html`<span class="dim">No limit</span>` : html`<span class="load"><progress max=${limit || 1} value=${spent} aria-label="Spent">${format(spent)}</progress>${format(spent)} of ${format(limit)}</span>`;
-  const columns = [{ name: 'For', cell: (b) => `${b.scope.type} ${plain(b.scope.uid)}` }, { name: 'Each', cell: (b) => ({ day: 'Day', month: 'Month', total: 'In all' })[b.period] ?? b.period }, { name: 'Dollars', cell: (b) => bar(b.spent_usd + b.reserved_usd, b.limit_usd, dollars) }, { name: 'Tokens', cell: (b) => bar(b.spent_tokens + b.reserved_tokens, b.limit_tokens, number) }, { name: 'Starts anew', hide: 'phone', cell: (b) => b.resets_at ? html`<${Time} at=${b.resets_at} />` : 'Never' },
-    { name: '', cell: (b) => html`<span class="row tight"><${Button} kind="small" onClick=${() => pane.show(id(b))}>Change<span class="sr"> budget of ${b.scope.uid}</span><//><${Button} kind="small quiet" onClick=${() => ask(b)}>Delete<span class="sr"> budget of ${b.scope.uid}</span><//></span>` }];
+  const columns = [{ name: 'For', cell: (b) => scopeName(me, b.scope) }, { name: 'Each', cell: (b) => ({ day: 'Day', month: 'Month', total: 'In all' })[b.period] ?? b.period }, { name: 'Dollars', cell: (b) => bar(b.spent_usd + b.reserved_usd, b.limit_usd, dollars) }, { name: 'Tokens', cell: (b) => bar(b.spent_tokens + b.reserved_tokens, b.limit_tokens, number) }, { name: 'Starts anew', hide: 'phone', cell: (b) => b.resets_at ? html`<${Time} at=${b.resets_at} />` : 'Never' },
+    { name: '', cell: (b) => html`<span class="row tight"><${Button} kind="small" onClick=${() => pane.show(id(b))}>Change<span class="sr"> budget of ${scopeName(me, b.scope)}</span><//><${Button} kind="small quiet" onClick=${() => ask(b)}>Delete<span class="sr"> budget of ${scopeName(me, b.scope)}</span><//></span>` }];
   return html`<${Loaded} from=${list}>${(all) => all.length ? html`<div class="actions">${make}</div><${Table} label="Budgets" columns=${columns} rows=${all} id=${id} />` : html`<${Empty} icon="usage" title="No budgets" action=${make}>A budget bounds what a team or a person may spend on models. It is reserved before each call, so that runs stop before it is passed.<//>`}<//>
-    ${(pane.open === 'new' || item) && html`<${BudgetForm} item=${item} onClose=${pane.close} done=${done} />`}${gone && html`<${Delete} what="budget" name=${`the budget of ${gone.scope.uid}`} path=${`/oz/budgets/${enc(gone.scope.type)}/${enc(gone.scope.uid)}`} onClose=${() => ask(null)} done=${done}>Spending is not bounded by it any more.<//>`}`;
+    ${(pane.open === 'new' || item) && html`<${BudgetForm} item=${item} onClose=${pane.close} done=${done} />`}${gone && html`<${Delete} what="budget" name=${`the budget of ${scopeName(me, gone.scope)}`} path=${`/oz/budgets/${enc(gone.scope.type)}/${enc(gone.scope.uid)}`} onClose=${() => ask(null)} done=${done}>Spending is not bounded by it any more.<//>`}`;
 }
 
 const tabs = [{ id: 'figures', name: 'How it goes' }, { id: 'spending', name: 'Spending' }, { id: 'budgets', name: 'Budgets' }];

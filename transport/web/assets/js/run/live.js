@@ -82,8 +82,8 @@ export function Share({ run, rights, presence, onClose }) {
   return html`<${Dialog} title="Share this run" onClose=${onClose}>
     ${presence?.edit_requests > 0 && html`<${Requests} run=${run} count=${presence.edit_requests} />`}
     <section class="side-part">${!may && html`<h3>Who may see it</h3>`}
-      ${may ? html`<${Select} label="Who may see it" value=${sharing.visibility || 'team'} options=${Object.entries(sees)} onInput=${(v) => put({ ...sharing, visibility: v }).catch((e) => toast(e.message, 'bad'))} />` : html`<p>${sees[sharing.visibility || 'team']}.</p>`}
-      ${sharing.visibility === 'link' && may && html`<${Select} label="What the address gives" value=${sharing.link_role || 'viewer'} options=${roles} onInput=${(v) => put({ ...sharing, link_role: v }).catch((e) => toast(e.message, 'bad'))} />`}
+      ${may ? html`<${Select} label="Who may see it" value=${sharing.visibility || 'team'} options=${Object.entries(sees)} onInput=${(v) => put({ ...sharing, visibility: v }).catch((e) => toast(e, 'bad'))} />` : html`<p>${sees[sharing.visibility || 'team']}.</p>`}
+      ${sharing.visibility === 'link' && may && html`<${Select} label="What the address gives" value=${sharing.link_role || 'viewer'} options=${roles} onInput=${(v) => put({ ...sharing, link_role: v }).catch((e) => toast(e, 'bad'))} />`}
       <div class="row"><code class="grow one-line">${location.origin + location.pathname}</code><${Copy} text=${location.origin + location.pathname} label="Copy the address" /></div></section>
     <section class="side-part"><h3>By name</h3><ul class="people">${grants.map((g) => html`<li key=${g.user_uid ?? g.team_uid}><span class="grow"><strong>${nameOf(g)}</strong> <span class="hint">${g.role === 'editor' ? 'may write to the agent' : 'may look on'}</span></span>
         ${may && html`<${Button} kind="small" onClick=${() => put({ ...sharing, grants: grants.filter((x) => x !== g) })}>Remove<//>`}</li>`)}${!grants.length && html`<li class="dim">Nobody beside these.</li>`}</ul>

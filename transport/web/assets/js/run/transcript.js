@@ -50,7 +50,7 @@ export function Transcript({ log, live, execution, empty }) {
 
   const goTo = useCallback(async (seq) => {
     if (!log) return;
-    try { await log.around(seq); } catch (e) { toast(e.message, 'bad'); return; }
+    try { await log.around(seq); } catch (e) { toast(e, 'bad'); return; }
     const row = log.rowOf(seq);
     setMark(seq);
     if (row) requestAnimationFrame(() => control.current?.to(row.key));
