@@ -48,6 +48,10 @@ function Suggested() {
 }
 
 const changed = (r) => r.updated_at;
+// reads are what many find late. On phones there is no room for them.
+const reads = [['/integrations', 'Let events start runs', 'A label on an issue, a red pipeline, an alert.'], ['/settings/profiles', 'What agents may do alone', 'Which commands and tools they must ask for.'], ['/usage?tab=budgets', 'Bound what is spent', 'Budgets of teams and people, kept before each call.'], ['/settings/notifications', 'Be told when you are needed', 'On this device, also while no page is open.']];
+const Reads = () => html`<section class="panel hide-phone"><h2>Worth a look</h2><ul class="plain-list">${reads.map(([path, name, text]) => html`<li key=${path}><a href=${href(path)}>${name}</a><p class="dim clamp one">${text}</p></li>`)}</ul></section>`;
+
 const why = (r) => r.status_message?.question?.text || r.status_message?.message || '';
 
 export default function Dashboard() {
@@ -62,6 +66,6 @@ export default function Dashboard() {
       <section class="panel"><h2>Needs you</h2><${RunList} at=${changed} from=${needs} none="Nobody waits for an answer." says=${why} /></section>
       <section class="panel"><div class="row"><h2 class="grow">Running now</h2><a href=${href('/runs')}>All runs</a></div><${RunList} at=${changed} from=${now} none="Nothing is at work." /></section>
       <section class="panel"><h2>Failed lately</h2><${RunList} at=${changed} from=${failed} none="Nothing has failed." says=${why} /></section></div>
-    <div class="stack"><${Recent} /><${Agents} /><${Suggested} /></div></div>
+    <div class="stack"><${Recent} /><${Agents} /><${Suggested} /><${Reads} /></div></div>
     ${pane && html`<${Pane} name=${pane} onClose=${() => open('')} />`}<//>`;
 }

@@ -1,5 +1,5 @@
 // Settings: keys, people, what runs can choose from, and this browser.
-import { html, useEffect, useState } from '../core/html.js';
+import { html, useEffect, useRef, useState } from '../core/html.js';
 import { href } from '../core/router.js';
 import { Empty, Failure, Loading, Page } from '../core/ui.js';
 
@@ -21,6 +21,9 @@ export default function Settings({ params }) {
   const tab = tabs.find(([t]) => t === id);
   const [part, set] = useState(null);
   useEffect(() => { let gone = false; tab?.[3]().then((view) => { if (!gone) set({ view }); }, (error) => { if (!gone) set({ error }); }); return () => { gone = true; }; }, []);
-  const menu = html`<nav class="side-tabs" aria-label="Settings">${groups.map(([group, list]) => html`<div key=${group} role="group" aria-label=${group}><span class="group dim">${group}</span>${list.map(([t, name]) => html`<a key=${t} href=${href(`/settings/${t}`)} aria-current=${t === id ? 'page' : undefined}>${name}</a>`)}</div>`)}</nav>`;
+  const strip = useRef();
+  // On phones the tabs are a strip, of which the current one must be in sight.
+  useEffect(() => { const at = strip.current?.querySelector('[aria-current]'); if (at) strip.current.scrollLeft = at.offsetLeft - strip.current.offsetLeft - 40; }, [id]);
+  const menu = html`<nav ref=${strip} class="side-tabs" aria-label="Settings">${groups.map(([group, list]) => html`<div key=${group} role="group" aria-label=${group}><span class="group dim">${group}</span>${list.map(([t, name]) => html`<a key=${t} href=${href(`/settings/${t}`)} aria-current=${t === id ? 'page' : undefined}>${name}</a>`)}</div>`)}</nav>`;
   return html`<${Page} title=${tab ? tab[1] : 'Settings'} lead=${tab?.[2]}><div class="with-side">${menu}<div class="stack gap">${!tab ? html`<${Empty} icon="question" title="There is no such setting">Choose one of the list.<//>` : part?.error ? html`<${Failure} error=${part.error} retry=${() => location.reload()} />` : part ? html`<${part.view} />` : html`<${Loading} />`}</div></div><//>`;
 }
