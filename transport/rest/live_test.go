@@ -37,8 +37,10 @@ func withLink(t *testing.T, e *transporttest.Env, key, token string) *client.Cli
 
 // TestRunLinks follows a viewer's and an editor's link through what their
 // holders may do, with an account and without one, to their end.
-func TestRunLinks(t *testing.T) {
-	e := transporttest.Start(t, guests())
+func TestRunLinks(t *testing.T) { onEachStore(t, testRunLinks) }
+
+func testRunLinks(t *testing.T, start starter) {
+	e := start(t, guests())
 	ctx := t.Context()
 	id, _ := begin(t, e)
 	other, err := e.Platform.Submit(ctx, oz.Request{Prompt: "another one"})
@@ -97,8 +99,10 @@ func TestRunLinks(t *testing.T) {
 }
 
 // TestRunLinksNeedAnAccount holds the default: a link alone lets nobody in.
-func TestRunLinksNeedAnAccount(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Platform: patient()})
+func TestRunLinksNeedAnAccount(t *testing.T) { onEachStore(t, testRunLinksNeedAnAccount) }
+
+func testRunLinksNeedAnAccount(t *testing.T, start starter) {
+	e := start(t, &transporttest.Options{Platform: patient()})
 	id, _ := begin(t, e)
 	token, _, _, err := sdk(t, e, transporttest.AdminKey).CreateRunLink(t.Context(), id, oz.RunLinkSpec{Role: task.RoleViewer})
 	assert.NilError(t, err)
@@ -111,9 +115,11 @@ func TestRunLinksNeedAnAccount(t *testing.T) {
 }
 
 // TestRunLinksAreBounded tries what a link cannot be, and too many of them.
-func TestRunLinksAreBounded(t *testing.T) {
+func TestRunLinksAreBounded(t *testing.T) { onEachStore(t, testRunLinksAreBounded) }
+
+func testRunLinksAreBounded(t *testing.T, start starter) {
 	clock := &handClock{Clock: task.SystemClock()}
-	e := transporttest.Start(t, &transporttest.Options{Idle: true, Platform: oz.Options{Clock: clock}})
+	e := start(t, &transporttest.Options{Idle: true, Platform: oz.Options{Clock: clock}})
 	ctx, admin := t.Context(), sdk(t, e, transporttest.AdminKey)
 	run, err := admin.Submit(ctx, oz.Request{Prompt: "x"})
 	assert.NilError(t, err)
@@ -153,7 +159,7 @@ func TestRunLinksAreBounded(t *testing.T) {
 		assert.Assert(t, !strings.Contains(string(rec.Data)+rec.Key, strings.TrimPrefix(token, oz.RunLinkPrefix)), "a token is kept in the clear")
 	}
 
-	off := transporttest.Start(t, &transporttest.Options{Idle: true, Platform: oz.Options{NoLinks: true}})
+	off := start(t, &transporttest.Options{Idle: true, Platform: oz.Options{NoLinks: true}})
 	run, err = sdk(t, off, transporttest.AdminKey).Submit(ctx, oz.Request{Prompt: "x"})
 	assert.NilError(t, err)
 	_, _, _, err = sdk(t, off, transporttest.AdminKey).CreateRunLink(ctx, run.ID, oz.RunLinkSpec{Role: task.RoleViewer})
@@ -161,11 +167,13 @@ func TestRunLinksAreBounded(t *testing.T) {
 }
 
 // TestGuessedLinks answers guesses as what does not exist, and not for long.
-func TestGuessedLinks(t *testing.T) {
+func TestGuessedLinks(t *testing.T) { onEachStore(t, testGuessedLinks) }
+
+func testGuessedLinks(t *testing.T, start starter) {
 	clock := &handClock{Clock: task.SystemClock()}
 	o := guests()
 	o.Idle, o.Platform.Clock = true, clock
-	e := transporttest.Start(t, o)
+	e := start(t, o)
 	run, err := e.Platform.Submit(t.Context(), oz.Request{Prompt: "x"})
 	assert.NilError(t, err)
 	path := "/agent/runs/" + string(run.ID)
@@ -195,8 +203,10 @@ func TestGuessedLinks(t *testing.T) {
 
 // TestLinkCookie opens a link as a browser does, and tries the cookie from
 // another site, changed, and after the link was revoked.
-func TestLinkCookie(t *testing.T) {
-	e := transporttest.Start(t, guests())
+func TestLinkCookie(t *testing.T) { onEachStore(t, testLinkCookie) }
+
+func testLinkCookie(t *testing.T, start starter) {
+	e := start(t, guests())
 	ctx, admin := t.Context(), sdk(t, e, transporttest.AdminKey)
 	id, _ := begin(t, e)
 	token, _, l, err := admin.CreateRunLink(ctx, id, oz.RunLinkSpec{Role: task.RoleEditor})
@@ -247,8 +257,10 @@ func TestLinkCookie(t *testing.T) {
 }
 
 // TestRevokedLinkEndsStreams revokes a link while its holder follows the run.
-func TestRevokedLinkEndsStreams(t *testing.T) {
-	e := transporttest.Start(t, guests())
+func TestRevokedLinkEndsStreams(t *testing.T) { onEachStore(t, testRevokedLinkEndsStreams) }
+
+func testRevokedLinkEndsStreams(t *testing.T, start starter) {
+	e := start(t, guests())
 	admin := sdk(t, e, transporttest.AdminKey)
 	id, _ := begin(t, e)
 	token, _, l, err := admin.CreateRunLink(t.Context(), id, oz.RunLinkSpec{Role: task.RoleViewer})
@@ -264,9 +276,11 @@ func TestRevokedLinkEndsStreams(t *testing.T) {
 }
 
 // TestEditRequests asks to edit, is refused, approved and bounded.
-func TestEditRequests(t *testing.T) {
+func TestEditRequests(t *testing.T) { onEachStore(t, testEditRequests) }
+
+func testEditRequests(t *testing.T, start starter) {
 	clock := &handClock{Clock: task.SystemClock()}
-	e := transporttest.Start(t, &transporttest.Options{Idle: true, Platform: oz.Options{Clock: clock}})
+	e := start(t, &transporttest.Options{Idle: true, Platform: oz.Options{Clock: clock}})
 	ctx, keys := t.Context(), cast(t, e)
 	mary, oscar, sol, admin := sdk(t, e, e.Member), sdk(t, e, e.Outsider), sdk(t, e, keys["solo"]), sdk(t, e, transporttest.AdminKey)
 	shared := func() task.ID {
@@ -333,8 +347,10 @@ func TestEditRequests(t *testing.T) {
 }
 
 // TestPresence follows a run in several places and sees who comes and goes.
-func TestPresence(t *testing.T) {
-	e := transporttest.Start(t, guests())
+func TestPresence(t *testing.T) { onEachStore(t, testPresence) }
+
+func testPresence(t *testing.T, start starter) {
+	e := start(t, guests())
 	admin, mary := sdk(t, e, transporttest.AdminKey), sdk(t, e, e.Member)
 	id, _ := begin(t, e)
 	token, _, _, err := admin.CreateRunLink(t.Context(), id, oz.RunLinkSpec{Role: task.RoleViewer, Name: "review"})
@@ -407,8 +423,10 @@ func follow(t *testing.T, c *client.Client, id task.ID, onPresence func(oz.Prese
 
 // TestPresenceIsBounded has more followers than a frame names, and a client
 // that asks for no presence and gets none.
-func TestPresenceIsBounded(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Platform: patient()})
+func TestPresenceIsBounded(t *testing.T) { onEachStore(t, testPresenceIsBounded) }
+
+func testPresenceIsBounded(t *testing.T, start starter) {
+	e := start(t, &transporttest.Options{Platform: patient()})
 	id, _ := begin(t, e)
 	for i := range oz.MaxParticipants + 3 {
 		c := e.Platform.As(access.Caller{Key: "k", Teams: []access.Membership{{UID: access.DefaultTeam, Role: access.RoleMember}},

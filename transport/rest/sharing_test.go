@@ -45,8 +45,10 @@ func mustCaller(t *testing.T, e *transporttest.Env, uid string) access.Caller {
 
 // TestPermissionMatrix says who may run, view, steer and cancel, by the status
 // that the wire documents (Oz platform, access).
-func TestPermissionMatrix(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Idle: true})
+func TestPermissionMatrix(t *testing.T) { onEachStore(t, testPermissionMatrix) }
+
+func testPermissionMatrix(t *testing.T, start starter) {
+	e := start(t, &transporttest.Options{Idle: true})
 	keys := cast(t, e)
 	mary := sdk(t, e, e.Member)
 	grant := func(role task.ShareRole) task.Sharing {
@@ -104,7 +106,11 @@ func TestPermissionMatrix(t *testing.T) {
 // TestPrivateRunIsHiddenOnEveryRoute asks each reading operation that leads to
 // a run as a teammate, before and after it became private.
 func TestPrivateRunIsHiddenOnEveryRoute(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Platform: patient()})
+	onEachStore(t, testPrivateRunIsHiddenOnEveryRoute)
+}
+
+func testPrivateRunIsHiddenOnEveryRoute(t *testing.T, start starter) {
+	e := start(t, &transporttest.Options{Platform: patient()})
 	th, _ := makeThings(t, e)
 	admin := sdk(t, e, transporttest.AdminKey)
 	routes := 0
@@ -248,8 +254,10 @@ func newTenant(t *testing.T, e *transporttest.Env, key, user, team, name string)
 // TestTwoTenants asks every reading operation of the contract as one team, with
 // all ids of the other one, and searches all lists for what is not its own: no
 // row crosses.
-func TestTwoTenants(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Idle: true})
+func TestTwoTenants(t *testing.T) { onEachStore(t, testTwoTenants) }
+
+func testTwoTenants(t *testing.T, start starter) {
+	e := start(t, &transporttest.Options{Idle: true})
 	red := newTenant(t, e, transporttest.AdminKey, access.DefaultUser, access.DefaultTeam, "REDOAK")
 	blue := newTenant(t, e, e.Outsider, "oscar", "others", "BLUEELM")
 	lists, gets := 0, 0

@@ -94,8 +94,10 @@ func open(t *testing.T, c *client.Client, id task.ID) executor.TerminalConn {
 }
 
 // TestTerminal connects an editor with the runner, both from outside.
-func TestTerminal(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Platform: patient()})
+func TestTerminal(t *testing.T) { onEachStore(t, testTerminal) }
+
+func testTerminal(t *testing.T, start starter) {
+	e := start(t, &transporttest.Options{Platform: patient()})
 	id, link := begin(t, e)
 	echoes(t, link)
 	mary := sdk(t, e, e.Member)
@@ -146,8 +148,10 @@ func terminalCodes(t *testing.T, e *transporttest.Env, id task.ID, n int) (codes
 }
 
 // TestTerminalIsForEditors tries everybody else, and runs that have none.
-func TestTerminalIsForEditors(t *testing.T) {
-	e := transporttest.Start(t, guests())
+func TestTerminalIsForEditors(t *testing.T) { onEachStore(t, testTerminalIsForEditors) }
+
+func testTerminalIsForEditors(t *testing.T, start starter) {
+	e := start(t, guests())
 	ctx, admin := t.Context(), sdk(t, e, transporttest.AdminKey)
 	id, link := begin(t, e)
 	echoes(t, link)

@@ -36,13 +36,16 @@ type Options struct {
 	Platform oz.Options
 	Rest     rest.Options
 	Hub      worker.HubOptions
+	// Store opens the platform's store, which is then closed with the test.
+	// Default: a sqlitestore.
+	Store func(t testing.TB) task.Store
 	// Idle leaves the platform without a worker, so that runs stay QUEUED.
 	Idle bool
 }
 
 // Env is a server and its callers.
 type Env struct {
-	Store    *sqlitestore.Store
+	Store    task.Store
 	Platform *oz.Platform
 	Handler  *rest.Handler
 	// URL is the server's root, without prefix.
@@ -68,8 +71,15 @@ func Start(t testing.TB, opts *Options) *Env {
 		opts = &Options{}
 	}
 	o, dir := *opts, t.TempDir()
-	store, err := sqlitestore.Open(context.Background(), filepath.Join(dir, "oz.db"), nil)
-	assert.NilError(t, err)
+	var err error
+	if o.Store == nil {
+		o.Store = func(t testing.TB) task.Store {
+			store, err := sqlitestore.Open(context.Background(), filepath.Join(dir, "oz.db"), nil)
+			assert.NilError(t, err)
+			return store
+		}
+	}
+	store := o.Store(t)
 	t.Cleanup(func() { assert.Check(t, store.Close()) })
 	if o.Platform.Blobs == nil {
 		o.Platform.Blobs, err = fileblob.Open(filepath.Join(dir, "blobs"), nil)
