@@ -462,8 +462,8 @@ func TestChildThatNeverEnds(t *testing.T) {
 		wait time.Duration
 		told string
 	}{
-		"the wait is over": {time.Hour, "The time for which you wanted to wait is up:"},
-		"the child is":     {10 * time.Hour, "The runs that you waited for have ended:"},
+		"the wait is over": {5 * time.Minute, "The time for which you wanted to wait is up:"},
+		"the child is":     {time.Hour, "The runs that you waited for have ended:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -492,15 +492,16 @@ func TestChildThatNeverEnds(t *testing.T) {
 						end(ctx, l, beat.LastInput, task.StateSucceeded)
 					}
 				})
-				p, _ := with(t, &oz.Options{MaxRuntime: 3 * time.Hour, Lease: 3 * time.Minute}, w)
+				p, _ := with(t, &oz.Options{MaxRuntime: 15 * time.Minute, Lease: 3 * time.Minute}, w)
 				run := submit(t, p, oz.Request{Prompt: "lead"})
 				defer start(t, p)()
 				text, id := <-woken, <-child
 				assert.Assert(t, strings.HasPrefix(text, tt.told), text)
 				reaches(t, p, run.ID, task.StateSucceeded)
-				reaches(t, p, id, task.StateError)
+				follow(t, p, id)
 				got, err := p.Get(t.Context(), id)
 				assert.NilError(t, err)
+				assert.Equal(t, got.State, task.StateError)
 				assert.Equal(t, got.Status.ErrorCode, task.CodeInfrastructureTimeout)
 			})
 		})
@@ -515,7 +516,7 @@ func TestNobodyApproves(t *testing.T) {
 			assert.Check(t, l.Begin(ctx))
 			assert.Check(t, a.Task.Executions == 1, "it is not taken up again")
 			ask(t, l, question(func(q *task.Question) {
-				q.Kind, q.Text, q.Choices = task.QuestionApproval, "Run make deploy?", []string{task.ChoiceApprove, task.ChoiceReject}
+				q.Kind, q.Text, q.Choices, q.ExpiresAt = task.QuestionApproval, "Run make deploy?", []string{task.ChoiceApprove, task.ChoiceReject}, time.Now().Add(5*time.Minute)
 			}))
 		})
 		p, _ := with(t, &oz.Options{}, w)
