@@ -1,9 +1,13 @@
 package web_test
 
 import (
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/fstest"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -12,6 +16,7 @@ import (
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+	"github.com/oz-platform/cloudagents/transport/web"
 	"github.com/oz-platform/cloudagents/transport/web/internal/browser"
 )
 
@@ -206,4 +211,33 @@ func TestFirstLoadIsSmall(t *testing.T) {
 		assert.Assert(t, total > 20_000, "%d bytes: nothing was counted", total)
 		assert.Assert(t, total <= 200<<10, "%s takes %d bytes, over 200 KiB", path, total)
 	}
+}
+
+// lacking are the pages of which one script needs another that does not arrive,
+// until it is there.
+type lacking struct {
+	fs.FS
+	name  string
+	there *atomic.Bool
+}
+
+func (l lacking) Open(name string) (fs.File, error) {
+	if name == l.name && !l.there.Load() {
+		return fstest.MapFS{name: {Data: []byte("import './lost.js';")}}.Open(name)
+	}
+	return l.FS.Open(name)
+}
+
+// TestPageDoesNotArriveWhole: a script that is lost on the way leaves no empty
+// page, but one that says so and goes on.
+func TestPageDoesNotArriveWhole(t *testing.T) {
+	var there atomic.Bool
+	e := browser.Start(t, &browser.Options{Web: web.Options{Assets: lacking{os.DirFS("assets"), "js/core/feed.js", &there}}})
+	tab := e.Tab(t, &browser.View{Width: 390, Height: 844, Dark: true, Allow: []string{"js/core/lost.js"}})
+	tab.Load("/runs")
+	tab.WaitText("The page did not arrive whole")
+	tab.Accessible()
+	there.Store(true)
+	tab.ClickName("Reload")
+	tab.WaitText("What agents do and have done.")
 }

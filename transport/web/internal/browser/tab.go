@@ -56,6 +56,7 @@ type Tab struct {
 	mu       sync.Mutex
 	allow    []string
 	trouble  []string
+	changed  bool // the machine's network did, see Goto
 	requests []Request
 	byID     map[network.RequestID]int
 }
@@ -173,8 +174,26 @@ func limited[T any](tab *Tab, a chromedp.Action[T]) (T, error) {
 // nothing is loading.
 func (tab *Tab) Goto(path string) {
 	tab.t.Helper()
-	tab.Load(path)
-	tab.Settled()
+	for range maxLoads {
+		tab.set(false)
+		tab.Load(path)
+		tab.Settled()
+		if !tab.set(false) {
+			return
+		}
+	}
+}
+
+// maxLoads bounds how often a page is opened anew because the machine's network
+// changed meanwhile.
+const maxLoads = 10
+
+// set notes whether the machine's network changed, and gives what was noted.
+func (tab *Tab) set(changed bool) (was bool) {
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	was, tab.changed = tab.changed, changed
+	return was
 }
 
 // Load opens a path.
@@ -344,6 +363,12 @@ func (tab *Tab) hear(ev any) {
 	defer tab.mu.Unlock()
 	switch ev := ev.(type) {
 	case *log.EventEntryAdded:
+		// Chromium drops all that it loads when another program makes a network
+		// interface, as the tests of containers do: no fault of the page.
+		if strings.Contains(ev.Entry.Text, "ERR_NETWORK_CHANGED") {
+			tab.changed = true
+			return
+		}
 		if ev.Entry.Level == log.EntryLevelError {
 			tab.trouble = append(tab.trouble, fmt.Sprintf("%s: %s %s", ev.Entry.Source, ev.Entry.Text, ev.Entry.URL))
 		}
