@@ -130,7 +130,7 @@ func TestKilledContainerd(t *testing.T) {
 	archive := filepath.Join(d.Dir(), "tools.tar")
 	img := containerdtest.Image(t, containerdtest.Tools(t), nil)
 	assert.NilError(t, os.WriteFile(archive, containerdtest.Archive(t, "docker.io/library/tools:1", img), 0o600))
-	const namespace = "oz-killed-worker"
+	namespace := "oz-killed-" + filepath.Base(d.Dir()) // no other on this host may have it
 	r := newRig(t, fmt.Sprintf(`backend:
   containerd:
     root: %s
