@@ -48,7 +48,7 @@ for all runs of an environment; these commands are for everything else.`
 func (f *federate) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "issue-token", Short: "Print an identity token of this run", Args: noArgs,
-		Example: `  curl -H "Authorization: Bearer $(oz federate issue-token --audience https://vault.example.com)" ...
+		Example: `  oz federate issue-token --audience https://vault.example.com > token
   oz federate issue-token --audience sts.amazonaws.com --subject-template scoped_principal --duration 15m`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.request.Audience == "" {
