@@ -23,6 +23,10 @@ type lendingBoard struct {
 	asked atomic.Int32
 	err   error
 	token string
+	// pulls are the sources and repositories of the pull requests it has opened,
+	// and pull is the last.
+	pulls []string
+	pull  trigger.PullRequest
 }
 
 func (l *lendingBoard) GitHost(_ context.Context, source string) (string, error) {

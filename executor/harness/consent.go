@@ -99,3 +99,20 @@ func OutwardPush(repo Repo, branch, commit string) Outward {
 			branch, commit, repo.Remote),
 		Detail: map[string]string{"action": "git_push", "repository": repo.Name, "remote": repo.Remote, "branch": branch, "commit": commit}}
 }
+
+// MaxShownBody bounds the description of a pull request that a person has to
+// approve, in bytes: it is shown whole.
+const MaxShownBody = 4 << 10
+
+// OutwardPull is a pull request, as it is said to the platform. Its body has at
+// most MaxShownBody.
+func OutwardPull(repo Repo, r executor.PullRequest) Outward {
+	kind, text := "a pull request", "> "+strings.ReplaceAll(strings.TrimSpace(r.Body), "\n", "\n> ")
+	if r.Draft {
+		kind = "a draft of a pull request"
+	}
+	return Outward{Key: fmt.Sprintf("pull_request:%q", []string{repo.Name, r.Branch, r.Base, r.Title, r.Body, kind}),
+		Text: fmt.Sprintf("May the agent open %s of the branch `%s` to `%s` at %s?\n\nWho set this run off is not on the team, so that it waits for you. It would say:\n\n> **%s**\n>\n%s",
+			kind, r.Branch, r.Base, repo.Remote, r.Title, text),
+		Detail: map[string]string{"action": "open_pull_request", "repository": repo.Name, "remote": repo.Remote, "branch": r.Branch, "base": r.Base, "title": r.Title}}
+}

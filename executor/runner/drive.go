@@ -228,7 +228,13 @@ func (x *execution) session(ws *workspace, model harness.Model, more ...harness.
 		StateDir: x.stateDir(),
 	}
 	s.Desk.Patience = x.opts.WaitPatience
-	sets := append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer())}, more...)
+	sets := append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer()), tools.PullRequests(x.pullRequester(), x.bundle.GitHosts)}, more...)
 	s.Tools = tools.For(s, append(sets, x.opts.Tools...)...)
 	return s
+}
+
+// pullRequester is the platform's side of pull requests; nil if it opens none.
+func (x *execution) pullRequester() executor.PullRequester {
+	r, _ := x.link.(executor.PullRequester)
+	return r
 }

@@ -104,6 +104,8 @@ func newForge(t *testing.T, s setup) *forge {
 	}
 	f.rig = newRig(t, s)
 	f.git(f.remote, "config", "http.receivepack", "true")
+	assert.NilError(t, os.Mkdir(filepath.Join(f.dir, "acme"), 0o755))
+	assert.NilError(t, os.Symlink(f.remote, filepath.Join(f.dir, "acme", "app.git")))
 	f.people()
 	t.Cleanup(api.Client().CloseIdleConnections)
 	return f
@@ -120,7 +122,7 @@ func (f *forge) people() {
 	f.ann = f.As(caller)
 	team := true
 	env, err := f.ann.CreateEnvironment(ctx, environment.Config{Name: "app",
-		Repos: []environment.Repo{{Owner: "acme", Name: "app", URL: "http://" + f.host + "/remote.git"}}}, &team)
+		Repos: []environment.Repo{{Owner: "acme", Name: "app", URL: "http://" + f.host + "/acme/app.git"}}}, &team)
 	assert.NilError(f.t, err)
 	f.env = env.UID
 	who := strconv.FormatInt(f.sim.User("ann").ID, 10)
@@ -168,6 +170,13 @@ func (f *forge) serveGit(w http.ResponseWriter, q *http.Request) {
 	backend := &cgi.Handler{Path: program, Args: []string{"http-backend"}, Dir: f.dir,
 		Env: []string{"GIT_PROJECT_ROOT=" + f.dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=" + user, "GIT_CONFIG_NOSYSTEM=1"}}
 	backend.ServeHTTP(w, q)
+	if strings.HasSuffix(q.URL.Path, "/git-receive-pack") {
+		refs, err := os.ReadDir(filepath.Join(f.remote, "refs", "heads", "oz"))
+		assert.Check(f.t, err == nil || os.IsNotExist(err), "%v", err)
+		for _, ref := range refs {
+			f.sim.Push("acme/app", "oz/"+ref.Name())
+		}
+	}
 	if strings.HasSuffix(q.URL.Path, "/git-upload-pack") && q.Method == http.MethodPost {
 		f.mu.Lock()
 		done := f.cloned

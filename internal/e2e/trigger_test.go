@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -129,8 +130,8 @@ func (r *rig) integrate(ctx context.Context, sim *gitlabsim.Sim, address, env st
 
 // TestGitLabLendsItsToken: a run that a comment on GitLab made, and a person let
 // through, clones a private project and pushes to it with the integration's
-// token. It travels from the server to the runner over the run's own link, and
-// stands nowhere.
+// token, and has the platform open a merge request. The token travels from the
+// server to the runner over the run's own link, and stands nowhere.
 func TestGitLabLendsItsToken(t *testing.T) {
 	t.Parallel()
 	const token = "glpat-cnry-3Kd8Wq5Zx7Lm"
@@ -141,10 +142,13 @@ func TestGitLabLendsItsToken(t *testing.T) {
 		if strings.HasSuffix(q.URL.Path, "/git-receive-pack") {
 			pushed.Add(1)
 		}
-		r.gitBackend("oauth2", token).ServeHTTP(w, q)
+		http.StripPrefix("/group", r.gitBackend("oauth2", token)).ServeHTTP(w, q)
 	})
 	address, cert := overTLS(t, sim.URL, repositories)
-	r = newRig(t, mender(), "SSL_CERT_FILE="+cert, "GIT_SSL_CAINFO="+cert)
+	script := mender()
+	script.Steps = append([]scripted.Step{{Text: "I open it.", ToolCalls: []scripted.ToolCall{{Name: "open_pull_request", Input: map[string]any{"title": "Mend the greeting"}}},
+		Match: func(q *scripted.Request) bool { return did("git_push", "")(q) && !did("open_pull_request", "")(q) }}}, script.Steps...)
+	r = newRig(t, script, "SSL_CERT_FILE="+cert, "GIT_SSL_CAINFO="+cert)
 	r.configure("worker: {env: [GIT_SSL_CAINFO]}\n")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -152,7 +156,7 @@ func TestGitLabLendsItsToken(t *testing.T) {
 	var env string
 	r.insist(ctx, func() error {
 		made, err := r.client.CreateEnvironment(ctx, environment.Config{Name: "project",
-			Repos: []environment.Repo{{Owner: "group", Name: "remote", URL: address + "/remote.git"}}}, nil)
+			Repos: []environment.Repo{{Owner: "group", Name: "remote", URL: address + "/group/remote.git"}}}, nil)
 		env = made.UID
 		return err
 	})
@@ -166,6 +170,12 @@ func TestGitLabLendsItsToken(t *testing.T) {
 	assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s\n%s", run.Head.Status.Message, describe(events), r.log.String())
 	assert.Equal(t, git(t, r.remote, "show", branch+":greeting.txt"), "hello world")
 	assert.Assert(t, pushed.Load() > 0)
+	merges := sim.Merges()
+	assert.Equal(t, len(merges), 1, "%s", describe(events))
+	assert.Equal(t, merges[0].Source+" "+merges[0].Target+" "+merges[0].Title, branch+" main Mend the greeting")
+	assert.Assert(t, slices.ContainsFunc(run.Artifacts, func(a task.Artifact) bool {
+		return a.Type == task.ArtifactPullRequest && a.Branch == branch && a.URL == "https://gitlab.com/group/remote/-/merge_requests/1"
+	}), "%+v", run.Artifacts)
 	r.checkQuiet(ctx)
 	s := newScanOf(t, map[string]string{"GitLab's token": token})
 	r.scanDisk(s)

@@ -2621,6 +2621,9 @@ type Providers struct {
 	Gcp *GcpProviderConfig `json:"gcp,omitempty"`
 }
 
+// PullRequestAnswer defines model for PullRequestAnswer.
+type PullRequestAnswer = executor.PullRequestAnswer
+
 // PullRequestItem defines model for PullRequestItem.
 type PullRequestItem struct {
 	ArtifactType ArtifactType `json:"artifact_type"`
@@ -2638,6 +2641,9 @@ type PullRequestItem struct {
 		Url   string `json:"url"`
 	} `json:"data"`
 }
+
+// PullRequestRequest defines model for PullRequestRequest.
+type PullRequestRequest = executor.PullRequest
 
 // PushKey defines model for PushKey.
 type PushKey struct {
@@ -4344,6 +4350,9 @@ type SendRunMessageJSONRequestBody = MailingRequest
 // NotifyUserJSONRequestBody defines body for NotifyUser for application/json ContentType.
 type NotifyUserJSONRequestBody = NotifyUserRequest
 
+// OpenPullRequestJSONRequestBody defines body for OpenPullRequest for application/json ContentType.
+type OpenPullRequestJSONRequestBody = PullRequestRequest
+
 // RecallMemoriesJSONRequestBody defines body for RecallMemories for application/json ContentType.
 type RecallMemoriesJSONRequestBody = RecallRequest
 
@@ -5760,6 +5769,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
 	NotifyUser(ctx context.Context, body NotifyUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpenPullRequestWithBody Open a pull request in the name of the run's integration
+	//
+	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+	// is refused until a person has approved something of it that others see.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+	OpenPullRequestWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpenPullRequest Open a pull request in the name of the run's integration
+	//
+	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+	// is refused until a person has approved something of it that others see.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+	OpenPullRequest(ctx context.Context, body OpenPullRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RecallMemoriesWithBody Find what the run's memory stores have on something
 	//
@@ -8920,6 +8951,48 @@ func (c *Client) NotifyUserWithBody(ctx context.Context, contentType string, bod
 // Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
 func (c *Client) NotifyUser(ctx context.Context, body NotifyUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewNotifyUserRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpenPullRequestWithBody Open a pull request in the name of the run's integration
+//
+// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+// is refused until a person has approved something of it that others see.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+func (c *Client) OpenPullRequestWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpenPullRequestRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpenPullRequest Open a pull request in the name of the run's integration
+//
+// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+// is refused until a person has approved something of it that others see.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+func (c *Client) OpenPullRequest(ctx context.Context, body OpenPullRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpenPullRequestRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -15417,6 +15490,46 @@ func NewNotifyUserRequestWithBody(server string, contentType string, body io.Rea
 	return req, nil
 }
 
+// NewOpenPullRequestRequest calls the generic OpenPullRequest builder with application/json body
+func NewOpenPullRequestRequest(server string, body OpenPullRequestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpenPullRequestRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewOpenPullRequestRequestWithBody constructs an http.Request for the OpenPullRequest method, with any body, and a specified content type
+func NewOpenPullRequestRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/executions/current/pull-request")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewRecallMemoriesRequest calls the generic RecallMemories builder with application/json body
 func NewRecallMemoriesRequest(server string, body RecallMemoriesJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -21254,6 +21367,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/executions/current/notes (the `NotifyUser` operationId).
 	NotifyUserWithResponse(ctx context.Context, body NotifyUserJSONRequestBody, reqEditors ...RequestEditorFn) (*NotifyUserAnswer, error)
 
+	// OpenPullRequestWithBodyWithResponse Open a pull request in the name of the run's integration
+	//
+	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+	// is refused until a person has approved something of it that others see.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+	OpenPullRequestWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpenPullRequestAnswer, error)
+
+	// OpenPullRequestWithResponse Open a pull request in the name of the run's integration
+	//
+	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+	// is refused until a person has approved something of it that others see.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+	OpenPullRequestWithResponse(ctx context.Context, body OpenPullRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*OpenPullRequestAnswer, error)
+
 	// RecallMemoriesWithBodyWithResponse Find what the run's memory stores have on something
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -26632,6 +26767,54 @@ func (r NotifyUserAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r NotifyUserAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type OpenPullRequestAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PullRequestAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r OpenPullRequestAnswer) GetJSON200() *PullRequestAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r OpenPullRequestAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r OpenPullRequestAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r OpenPullRequestAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpenPullRequestAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r OpenPullRequestAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -33638,6 +33821,40 @@ func (c *ClientWithResponses) NotifyUserWithResponse(ctx context.Context, body N
 	return ParseNotifyUserAnswer(rsp)
 }
 
+// OpenPullRequestWithBodyWithResponse Open a pull request in the name of the run's integration
+//
+// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+// is refused until a person has approved something of it that others see.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+func (c *ClientWithResponses) OpenPullRequestWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpenPullRequestAnswer, error) {
+	rsp, err := c.OpenPullRequestWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpenPullRequestAnswer(rsp)
+}
+
+// OpenPullRequestWithResponse Open a pull request in the name of the run's integration
+//
+// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
+// is refused until a person has approved something of it that others see.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/executions/current/pull-request (the `OpenPullRequest` operationId).
+func (c *ClientWithResponses) OpenPullRequestWithResponse(ctx context.Context, body OpenPullRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*OpenPullRequestAnswer, error) {
+	rsp, err := c.OpenPullRequest(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpenPullRequestAnswer(rsp)
+}
+
 // RecallMemoriesWithBodyWithResponse Find what the run's memory stores have on something
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -38721,6 +38938,39 @@ func ParseNotifyUserAnswer(rsp *http.Response) (*NotifyUserAnswer, error) {
 	return response, nil
 }
 
+// ParseOpenPullRequestAnswer parses an HTTP response from a OpenPullRequestWithResponse call
+func ParseOpenPullRequestAnswer(rsp *http.Response) (*OpenPullRequestAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpenPullRequestAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PullRequestAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRecallMemoriesAnswer parses an HTTP response from a RecallMemoriesWithResponse call
 func ParseRecallMemoriesAnswer(rsp *http.Response) (*RecallMemoriesAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -42653,6 +42903,9 @@ type ServerInterface interface {
 	// NotifyUser Tell the run's people something before its end
 	// (POST /oz/executions/current/notes)
 	NotifyUser(w http.ResponseWriter, r *http.Request)
+	// OpenPullRequest Open a pull request in the name of the run's integration
+	// (POST /oz/executions/current/pull-request)
+	OpenPullRequest(w http.ResponseWriter, r *http.Request)
 	// RecallMemories Find what the run's memory stores have on something
 	// (POST /oz/executions/current/recall)
 	RecallMemories(w http.ResponseWriter, r *http.Request)
@@ -45685,6 +45938,20 @@ func (siw *ServerInterfaceWrapper) NotifyUser(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.NotifyUser(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// OpenPullRequest operation middleware
+func (siw *ServerInterfaceWrapper) OpenPullRequest(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.OpenPullRequest(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -49211,6 +49478,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/notes", wrapper.NotifyUser)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/recall", wrapper.RecallMemories)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/git-credential", wrapper.LendGitCredential)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/pull-request", wrapper.OpenPullRequest)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/memories", wrapper.RememberMemory)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/executions/current/identity-token", wrapper.IssueIdentityToken)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/identity/.well-known/openid-configuration", wrapper.GetIdentityIssuer)
@@ -52746,6 +53014,45 @@ type NotifyUserdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response NotifyUserdefaultApplicationProblemPlusJSONResponse) VisitNotifyUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type OpenPullRequestRequestObject struct {
+	Body *OpenPullRequestJSONRequestBody
+}
+
+type OpenPullRequestResponseObject interface {
+	VisitOpenPullRequestResponse(w http.ResponseWriter) error
+}
+
+type OpenPullRequest200JSONResponse PullRequestAnswer
+
+func (response OpenPullRequest200JSONResponse) VisitOpenPullRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type OpenPullRequestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response OpenPullRequestdefaultApplicationProblemPlusJSONResponse) VisitOpenPullRequestResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -57452,6 +57759,9 @@ type StrictServerInterface interface {
 	// NotifyUser Tell the run's people something before its end
 	// (POST /oz/executions/current/notes)
 	NotifyUser(ctx context.Context, request NotifyUserRequestObject) (NotifyUserResponseObject, error)
+	// OpenPullRequest Open a pull request in the name of the run's integration
+	// (POST /oz/executions/current/pull-request)
+	OpenPullRequest(ctx context.Context, request OpenPullRequestRequestObject) (OpenPullRequestResponseObject, error)
 	// RecallMemories Find what the run's memory stores have on something
 	// (POST /oz/executions/current/recall)
 	RecallMemories(ctx context.Context, request RecallMemoriesRequestObject) (RecallMemoriesResponseObject, error)
@@ -60245,6 +60555,37 @@ func (sh *strictHandler) NotifyUser(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(NotifyUserResponseObject); ok {
 		if err := validResponse.VisitNotifyUserResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// OpenPullRequest operation middleware
+func (sh *strictHandler) OpenPullRequest(w http.ResponseWriter, r *http.Request) {
+	var request OpenPullRequestRequestObject
+
+	var body OpenPullRequestJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.OpenPullRequest(ctx, request.(OpenPullRequestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "OpenPullRequest")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(OpenPullRequestResponseObject); ok {
+		if err := validResponse.VisitOpenPullRequestResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

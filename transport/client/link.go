@@ -145,6 +145,13 @@ func (l *Link) GitCredential(ctx context.Context, host string) (executor.GitCred
 	return decode[executor.GitCredential](l.c.raw.LendGitCredential(ctx, api.GitCredentialRequest{Host: host}))
 }
 
+var _ executor.PullRequester = (*Link)(nil)
+
+// OpenPullRequest implements executor.PullRequester.
+func (l *Link) OpenPullRequest(ctx context.Context, r executor.PullRequest) (executor.PullRequestAnswer, error) {
+	return decode[executor.PullRequestAnswer](l.c.raw.OpenPullRequest(ctx, r))
+}
+
 // replay makes a request send a file from its present position, again in each
 // attempt.
 func replay(file *os.File) api.RequestEditorFn {

@@ -167,7 +167,7 @@ func body(op operation, e *transporttest.Env) any {
 		"createRule": map[string]any{"name": "x", "rule": "x"}, "updateRule": map[string]any{"description": "x"},
 		"createMemoryStore": map[string]any{"name": "x"}, "updateMemoryStore": map[string]any{"description": "x"},
 		"createMemory": map[string]any{"content": "x", "reason": "x"}, "updateMemory": map[string]any{"content": "x", "reason": "x"},
-		"recallMemories": map[string]any{}, "lendGitCredential": map[string]any{"host": "github.com"}, "rememberMemory": map[string]any{"key": "x", "content": "x"},
+		"recallMemories": map[string]any{}, "lendGitCredential": map[string]any{"host": "github.com"}, "openPullRequest": map[string]any{"remote": "https://x/x/x", "branch": "x", "base": "y", "title": "x"}, "rememberMemory": map[string]any{"key": "x", "content": "x"},
 		"reportArtifact": map[string]any{"artifact_type": "PULL_REQUEST", "data": map[string]any{"url": "https://x", "branch": "x"}}, "notifyUser": map[string]any{"message": "x"},
 		"issueIdentityToken": map[string]any{"audience": "x"},
 		"createRunner":       map[string]any{"name": "x"}, "updateRunner": map[string]any{"config": map[string]any{"description": "x"}},

@@ -22,6 +22,7 @@ const (
 	pageSize   = 100
 	maxPages   = 10
 	maxAnswer  = 16 << 20 // bytes
+	maxDetails = 1000     // bytes of a refusal
 	apiVersion = "2022-11-28"
 )
 
@@ -124,10 +125,11 @@ func (o *Origin) request(ctx context.Context, method, path, token string, in any
 // problemOf reads a refusal, and for how long GitHub asks us to be quiet.
 func (o *Origin) problemOf(res *http.Response, data []byte) error {
 	var answer struct {
-		Message string `json:"message"`
+		Message string          `json:"message"`
+		Errors  json.RawMessage `json:"errors"`
 	}
 	_ = json.Unmarshal(data, &answer) // a proxy may answer anything
-	p := &problem{status: res.StatusCode, text: task.CutReason(strings.ToValidUTF8(answer.Message, "?"), 500)}
+	p := &problem{status: res.StatusCode, text: task.CutReason(strings.ToValidUTF8(answer.Message+details(answer.Errors), "?"), 500)}
 	if p.text == "" {
 		p.text = http.StatusText(res.StatusCode)
 	}
@@ -144,6 +146,28 @@ func (o *Origin) problemOf(res *http.Response, data []byte) error {
 		p.after = time.Minute // as GitHub's manual asks
 	}
 	return p
+}
+
+// details are the words that GitHub puts beside "Validation Failed".
+func details(raw json.RawMessage) string {
+	var list []struct {
+		Message string `json:"message"`
+		Field   string `json:"field"`
+		Code    string `json:"code"`
+	}
+	if json.Unmarshal(raw, &list) != nil { // also when there are none
+		return ""
+	}
+	var b strings.Builder
+	for _, e := range list {
+		if e.Message == "" {
+			e.Message = strings.TrimSpace(e.Field + " " + e.Code)
+		}
+		if e.Message != "" && b.Len() < maxDetails {
+			b.WriteString("; " + e.Message)
+		}
+	}
+	return b.String()
 }
 
 // sendError tells the engine when to try again, if ever.

@@ -12,7 +12,9 @@
 //
 // The runs' git reads and pushes with the same token, unless Settings.NoGitAccess:
 // what an app is installed on is what its runs reach. It is lent for each use,
-// and to no run that nobody vouches for.
+// and to no run that nobody vouches for. Their pull requests are opened in the
+// integration's name, too, for which an app needs the permission "Pull requests:
+// read and write" (see Origin.OpenPullRequest).
 //
 // With Settings.CheckRuns a run about a pull request, a suite of checks or a
 // workflow also has a check run on the commit that it began with: queued, in

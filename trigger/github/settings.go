@@ -38,9 +38,10 @@ type Settings struct {
 	// permission "Checks: read and write"; without it the run is unaffected.
 	CheckRuns bool `json:"check_runs,omitempty"`
 	// NoGitAccess keeps the integration's token from the git of its runs, which
-	// then reach what the server's own credentials reach. Without it they clone
-	// and push what the app is installed on, or the account may: the app needs
-	// the permission "Contents: read and write".
+	// then reach what the server's own credentials reach, and open no pull
+	// requests. Without it they clone and push what the app is installed on, or
+	// the account may: the app needs the permissions "Contents: read and write"
+	// and "Pull requests: read and write".
 	NoGitAccess bool `json:"no_git_access,omitempty"`
 	// Automations start runs by themselves. At most MaxAutomations.
 	Automations []Automation `json:"automations,omitempty"`

@@ -15,7 +15,8 @@
 //
 // The runs' git reads and pushes with the same token, unless
 // Settings.NoGitAccess; it is lent for each use, and to no run that nobody
-// vouches for.
+// vouches for. Their merge requests are opened in the integration's name, too
+// (see Origin.OpenPullRequest).
 //
 // What people on GitLab write is data. Only the words of somebody whom the
 // integration admits are a request; all else reaches the agent in files that

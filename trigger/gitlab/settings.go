@@ -40,8 +40,9 @@ type Settings struct {
 	// before it merges.
 	CommitStatus bool `json:"commit_status,omitempty"`
 	// NoGitAccess keeps the integration's token from the git of its runs, which
-	// then reach what the server's own credentials reach. Without it they clone
-	// and push what the token's account may: it needs the scope
+	// then reach what the server's own credentials reach, and open no merge
+	// requests. Without it they clone and push what the token's account may: it
+	// needs the scope
 	// write_repository, too, unless that is a part of api.
 	NoGitAccess bool `json:"no_git_access,omitempty"`
 	// Automations start runs by themselves. At most MaxAutomations.

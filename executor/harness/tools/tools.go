@@ -12,6 +12,7 @@ import (
 const (
 	NameUpdateTodos    = "update_todos"
 	NameReportArtifact = "report_artifact"
+	NameOpenPull       = "open_pull_request"
 	NameWritePlan      = "write_plan"
 	NameAskUser        = "ask_user"
 	NameFinish         = "finish"

@@ -61,6 +61,8 @@ func (s *Server) routes() *http.ServeMux {
 	m.HandleFunc("GET /repos/{owner}/{name}/commits/{sha}/check-runs", s.onChecks(s.listChecks))
 	m.HandleFunc("POST /repos/{owner}/{name}/check-runs", s.onChecks(s.postCheck))
 	m.HandleFunc("PATCH /repos/{owner}/{name}/check-runs/{id}", s.onChecks(s.patchCheck))
+	m.HandleFunc("GET /repos/{owner}/{name}/pulls", s.authed(s.onPulls(s.listPulls)))
+	m.HandleFunc("POST /repos/{owner}/{name}/pulls", s.authed(s.onPulls(s.openPull)))
 	for _, kind := range []string{"issues", "pulls"} {
 		m.HandleFunc("PATCH /repos/{owner}/{name}/"+kind+"/comments/{id}", s.onComment(kind, s.patchComment))
 		m.HandleFunc("POST /repos/{owner}/{name}/"+kind+"/comments/{id}/reactions", s.onComment(kind, func(c call, _ *thing, m *Comment) answer { return react(c, &m.Reactions) }))

@@ -63,7 +63,17 @@ type Thing struct {
 	Source, Target string
 	Draft, Fork    bool
 	Commit         string
+	// Author and State, one of those below, are filled in.
+	Author Account
+	State  string
 }
+
+// The states of a Thing.
+const (
+	StateOpened = "opened"
+	StateClosed = "closed"
+	StateMerged = "merged"
+)
 
 // Note is a comment. Discussion is the thread that it is in.
 type Note struct {
@@ -203,7 +213,16 @@ func (s *Sim) id() int64 { s.next++; return s.next }
 // and of a merge request what is empty.
 func (s *Sim) Open(by Account, t Thing) Thing {
 	s.mu.Lock()
-	t.ID, t.IID = s.id(), 1
+	opened, hook, body := s.open(by, t)
+	made := *opened
+	s.mu.Unlock()
+	s.send(by, hook, body)
+	return made
+}
+
+// open makes it, and what the webhook says; the lock is held.
+func (s *Sim) open(by Account, t Thing) (made *Thing, hook string, body map[string]any) {
+	t.ID, t.IID, t.Author, t.State = s.id(), 1, by, StateOpened
 	for _, other := range s.things {
 		if other.Merge == t.Merge {
 			t.IID++
@@ -216,11 +235,8 @@ func (s *Sim) Open(by Account, t Thing) Thing {
 		t.Source, t.Target = "feature", "main"
 	}
 	s.things = append(s.things, &t)
-	made := t
-	hook, body := s.ofThing(by, made, "open", nil)
-	s.mu.Unlock()
-	s.send(by, hook, body)
-	return made
+	hook, body = s.ofThing(by, t, "open", nil)
+	return &t, hook, body
 }
 
 // Change lets somebody act on an issue or merge request, such as "close",
@@ -228,7 +244,11 @@ func (s *Sim) Open(by Account, t Thing) Thing {
 // has beside in object_attributes; both may be nil.
 func (s *Sim) Change(by Account, id int64, action string, changes, object map[string]any) {
 	s.mu.Lock()
-	hook, body := s.ofThing(by, *s.thing(id), action, changes)
+	t := s.thing(id)
+	if state, ok := map[string]string{"close": StateClosed, "merge": StateMerged, "reopen": StateOpened}[action]; ok {
+		t.State = state
+	}
+	hook, body := s.ofThing(by, *t, action, changes)
 	for name, v := range object {
 		body["object_attributes"].(map[string]any)[name] = v
 	}
@@ -311,7 +331,7 @@ func labelsOf(titles []string) []map[string]any {
 }
 
 func (s *Sim) wire(t Thing) map[string]any {
-	out := map[string]any{"id": t.ID, "iid": t.IID, "title": t.Title, "description": t.Description, "state": "opened", "labels": labelsOf(t.Labels),
+	out := map[string]any{"id": t.ID, "iid": t.IID, "title": t.Title, "description": t.Description, "state": t.State, "labels": labelsOf(t.Labels),
 		"confidential": t.Confidential, "url": s.page(t)}
 	if t.Merge {
 		from := project
