@@ -23,7 +23,10 @@ type binding struct {
 	Run    task.ID `json:"run"`
 	// Claimed is when Run was to be made.
 	Claimed time.Time `json:"claimed"`
-	// Pending is what is about to be told to Run, or was.
+	// Unsettled are what is about to be told to Run, or was, the newest last:
+	// whoever decides one of them again finds out whether it was.
+	Unsettled []saying `json:"unsettled,omitempty"`
+	// Pending is what Unsettled was before it could be several.
 	Pending *saying `json:"pending,omitempty"`
 	// Said are the keys of what the run was told, the newest last.
 	Said []string `json:"said,omitempty"`
@@ -44,6 +47,9 @@ const (
 	// maxSaid bounds binding.Said: events that are older than so many others
 	// about one entity have been decided long ago.
 	maxSaid = 500
+	// maxUnsettled bounds binding.Unsettled: more than so many are not said at
+	// once by all servers together.
+	maxUnsettled = 64
 	// maxRewrites bounds how often a change is tried against others.
 	maxRewrites = 50
 	// claimAge is after what time a run that was never made is made by another
@@ -142,7 +148,7 @@ func earlier(a, b task.Delivery) bool {
 
 // claim makes the run that everything about the entity goes to from now on.
 func (e *Engine) claim(ctx context.Context, d task.Delivery, s Start, b binding, id task.ID) (NewsType, task.ID, error) {
-	b.Run, b.Claimed, b.Pending = id, e.now(), nil
+	b.Run, b.Claimed, b.Unsettled = id, e.now(), nil
 	b, err := e.putBinding(ctx, b)
 	if err != nil {
 		return "", "", err
@@ -169,20 +175,14 @@ func (e *Engine) say(ctx context.Context, d task.Delivery, s Start, b binding, t
 	if slices.Contains(b.Said, key) {
 		return NewsContinued, t.ID, nil
 	}
-	if b.Pending != nil { // somebody died between two steps, or did not clear up
-		said, err := e.host.Said(ctx, t.ID, b.Pending.Key, b.Pending.After)
-		if err != nil {
-			return "", "", err
-		}
-		if said {
-			b.Said = append(b.Said, b.Pending.Key)
-			b.Said = b.Said[max(0, len(b.Said)-maxSaid):]
-		}
-		if said && b.Pending.Key == key {
-			return NewsContinued, t.ID, nil
-		}
+	if err := e.settle(ctx, &b, t); err != nil {
+		return "", "", err
 	}
-	b.Pending = &saying{Key: key, After: t.LastInput}
+	if slices.Contains(b.Said, key) {
+		return NewsContinued, t.ID, nil
+	}
+	b.Unsettled = append(slices.DeleteFunc(b.Unsettled, func(s saying) bool { return s.Key == key }), saying{Key: key, After: t.LastInput})
+	b.Unsettled = b.Unsettled[max(0, len(b.Unsettled)-maxUnsettled):]
 	b, err := e.putBinding(ctx, b)
 	if err != nil {
 		return "", "", err
@@ -192,6 +192,25 @@ func (e *Engine) say(ctx context.Context, d task.Delivery, s Start, b binding, t
 		return e.claim(ctx, d, s, b, RunID(d, s.Name))
 	}
 	return NewsContinued, t.ID, err
+}
+
+// settle finds out which of what was about to be told to a run was told. What
+// was not may still be: by whoever is at it now, or by who comes back to it.
+func (e *Engine) settle(ctx context.Context, b *binding, t task.Task) error {
+	var open []saying
+	for _, s := range b.Unsettled {
+		said, err := e.host.Said(ctx, t.ID, s.Key, s.After)
+		if err != nil {
+			return err
+		}
+		if said {
+			b.Said = append(b.Said, s.Key)
+		} else {
+			open = append(open, s)
+		}
+	}
+	b.Said, b.Unsettled = b.Said[max(0, len(b.Said)-maxSaid):], open
+	return nil
 }
 
 // About is the run that events about an entity go to now; empty when there is
@@ -231,6 +250,9 @@ func (e *Engine) binding(ctx context.Context, owner task.Scope, entity string) (
 		err = json.Unmarshal(rec.Data, &b)
 	}
 	b.revision = rec.Revision
+	if b.Pending != nil {
+		b.Unsettled, b.Pending = append(b.Unsettled, *b.Pending), nil
+	}
 	if err != nil {
 		return b, fmt.Errorf("read what runs are about %s: %w", entity, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,10 +130,9 @@ func TestLogThatCannotBeRead(t *testing.T) {
 	e := browser.Start(t, patient())
 	w := begin(t, e, oz.Request{Prompt: "Work"})
 	w.add(&task.Message{ID: "m1", Text: "It is there"})
-	failed := false
+	var failed atomic.Bool
 	proxy := transporttest.StartProxy(t, e.URL, func(_ int, r *http.Request) transporttest.Fault {
-		if !failed && strings.HasSuffix(r.URL.Path, "/events") { // the proxy asks for one request at a time
-			failed = true
+		if strings.HasSuffix(r.URL.Path, "/events") && failed.CompareAndSwap(false, true) {
 			return transporttest.Fault{Status: http.StatusServiceUnavailable}
 		}
 		return transporttest.Fault{}

@@ -30,8 +30,8 @@ func control(label string) string {
 
 // fill types into the control of a label, in the place of what was there.
 func fill(tab *browser.Tab, label, text string) {
-	tab.Wait(control(label) + "?.checkVisibility()") // a pane is there before it is open
-	browser.Eval[bool](tab, "(() => { const e = "+control(label)+"; e.scrollIntoView({ block: 'center' }); e.focus(); e.select?.(); return true; })()")
+	// A pane is there before it is open and takes the focus.
+	tab.Wait("(() => { const e = " + control(label) + "; if (!e?.checkVisibility()) return false; e.scrollIntoView({ block: 'center' }); e.focus(); e.select?.(); return document.activeElement === e; })()")
 	if text == "" {
 		tab.Press(kb.Delete)
 		return

@@ -116,6 +116,10 @@ func enable(v *View) chromedp.Action[chromedp.Void] {
 		if _, err := chromedp.EmulateViewport(int64(width), int64(height))(ctx, t); err != nil {
 			return err
 		}
+		// The pages of one browser do not take the keys from one another.
+		if _, err := cdp.Call(ctx, t, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
+			return err
+		}
 		// Without motion, pictures are the same each time.
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
@@ -232,7 +236,8 @@ func (tab *Tab) Wait(expression string) {
 		}
 	}
 	text, _ := limited(tab, chromedp.Evaluate[string](`document.body ? document.body.innerText.slice(0, 3000) : ""`))
-	tab.t.Fatalf("never true: %s %s\nThe page says:\n%s\nIts troubles: %v", expression, last, text, tab.Trouble())
+	at, _ := limited(tab, chromedp.Evaluate[string](`location.href + ", focus on " + (document.activeElement?.outerHTML ?? "nothing").slice(0, 300) + ", value " + document.activeElement?.value`))
+	tab.t.Fatalf("never true: %s %s\nAt %s\nThe page says:\n%s\nIts troubles: %v", expression, last, at, text, tab.Trouble())
 }
 
 // WaitText waits until the page shows a text.
