@@ -117,6 +117,13 @@ func (l *link) IdentityToken(ctx context.Context, r executor.IdentityRequest) (e
 	if c.Subject, err = c.subject(t, r.Subject); err != nil {
 		return none, err
 	}
+	redactor, err := l.p.redactor(ctx, e)
+	if err != nil {
+		return none, err
+	}
+	if names := redactor.Contains([]byte(r.Audience)); len(names) > 0 { // the token and the log would show it
+		return none, task.Invalid("audience", "contains the value of the secret %s", strings.Join(names, ", "))
+	}
 	now := l.p.opts.Clock.Now().UTC().Truncate(time.Second)
 	until := now.Add(life)
 	c.IssuedAt, c.NotBefore, c.ExpiresAt = now.Unix(), now.Unix(), until.Unix()
@@ -127,11 +134,11 @@ func (l *link) IdentityToken(ctx context.Context, r executor.IdentityRequest) (e
 	if err != nil {
 		return none, err
 	}
-	if err := l.p.fences.of(e.ID).redactor.Add("identity-token", token); err != nil {
+	if err := redactor.Add("identity-token", token); err != nil {
 		return none, err
 	}
 	notice := fmt.Sprintf("An identity token for %s was issued, as %s, until %s.", r.Audience, c.Subject, until.Format(time.RFC3339))
-	if _, err := l.p.store.Do(ctx, l.id, task.Log{Payloads: []task.Payload{&task.Notice{Text: notice}}}); err != nil {
+	if _, err := l.p.store.Do(ctx, l.id, task.Log{Payloads: []task.Payload{&task.Notice{Text: redactor.String(notice)}}}); err != nil {
 		return none, err
 	}
 	return executor.IdentityToken{Token: executor.Sensitive(token), Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, ExpiresAt: until}, nil

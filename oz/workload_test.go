@@ -74,6 +74,8 @@ func TestIdentityTokens(t *testing.T) {
 // it cannot be had, is refused by name.
 func TestIdentityRefusals(t *testing.T) {
 	s := newStage(t, func(o *oz.Options) { o.PublicURL = public })
+	_, err := s.clients["ann"].CreateSecret(t.Context(), oz.SecretInput{Name: "SHOP_TOKEN", Value: "Jd4-Wq8_zT2nVb6Rk9Ls"})
+	assert.NilError(t, err)
 	_, l, _ := s.act(t, s.clients["ann"], oz.Request{Prompt: "x"})
 	for _, c := range []struct {
 		request executor.IdentityRequest
@@ -84,6 +86,7 @@ func TestIdentityRefusals(t *testing.T) {
 		{executor.IdentityRequest{Audience: "a b"}, "audience: must be UTF-8 without spaces"},
 		{executor.IdentityRequest{Audience: "a\x00b"}, "audience: must be UTF-8 without spaces"},
 		{executor.IdentityRequest{Audience: "a\xff"}, "audience: must be UTF-8"},
+		{executor.IdentityRequest{Audience: "https://x/Jd4-Wq8_zT2nVb6Rk9Ls"}, "audience: contains the value of the secret SHOP_TOKEN"},
 		{executor.IdentityRequest{Audience: "a", DurationSeconds: 299}, "duration_seconds: is 299"},
 		{executor.IdentityRequest{Audience: "a", DurationSeconds: 10801}, "duration_seconds: is 10801"},
 		{executor.IdentityRequest{Audience: "a", DurationSeconds: -1}, "duration_seconds: is -1"},
@@ -99,7 +102,7 @@ func TestIdentityRefusals(t *testing.T) {
 	ctx := t.Context()
 	assert.NilError(t, l.Begin(ctx))
 	assert.NilError(t, l.End(ctx, task.End{State: task.StateFailed, SeenInput: 1}))
-	_, _, err := identify(t, l, executor.IdentityRequest{Audience: "a"})
+	_, _, err = identify(t, l, executor.IdentityRequest{Audience: "a"})
 	assert.ErrorIs(t, err, task.ErrFenced)
 
 	s = newStage(t, nil)
