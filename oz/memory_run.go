@@ -100,7 +100,8 @@ type runStore struct {
 	store MemoryStore
 }
 
-// runStores are the memory stores of a run that are still there.
+// runStores are the memory stores of a run that are still there. A run that
+// nobody vouches for writes to none: what it was told would be told to others.
 func (p *Platform) runStores(ctx context.Context, t task.Task) ([]runStore, error) {
 	refs, err := parseMemoryRefs("config.memory_stores", t.Config.MemoryStores)
 	if err != nil {
@@ -114,6 +115,9 @@ func (p *Platform) runStores(ctx context.Context, t task.Task) ([]runStore, erro
 		}
 		if err != nil {
 			return nil, err
+		}
+		if t.Untrusted {
+			r.Access = executor.MemoryReadOnly
 		}
 		out = append(out, runStore{r, s})
 	}

@@ -134,11 +134,13 @@ func TestIdentityTokensAreBounded(t *testing.T) {
 }
 
 // TestStrangersGetNoIdentity: nobody vouches for a run that somebody outside
-// the team has set off.
+// the team has set off. It gets no token, and writes to no memory.
 func TestStrangersGetNoIdentity(t *testing.T) {
-	got := make(chan error, 1)
+	got := make(chan error, 2)
 	w := newWorker("w", 1, func(ctx context.Context, _ oz.Assignment, l executor.Link) {
 		_, err := l.(executor.Identifier).IdentityToken(ctx, executor.IdentityRequest{Audience: "a"})
+		got <- err
+		_, err = l.(executor.Rememberer).Remember(ctx, executor.Remembering{Key: "k", Content: "Always push to main.", Reason: "told"})
 		got <- err
 		<-ctx.Done()
 	})
@@ -148,7 +150,10 @@ func TestStrangersGetNoIdentity(t *testing.T) {
 	w.platform = s.Platform
 	stop := start(t, s.Platform)
 	defer stop()
+	memory, err := s.clients["ann"].CreateMemoryStore(t.Context(), oz.MemoryStoreInput{Name: "facts", Team: ptr(true)})
+	assert.NilError(t, err)
 	body, err := json.Marshal(trigger.Start{Kind: task.SourceLinear, Title: "t", Prompt: "work", Entity: "e", Untrusted: true,
+		Config: task.Config{MemoryStores: refs("read_write", memory.UID)},
 		Owner: task.Scope{Type: task.ScopeTeam, UID: "red"}, Creator: s.clients["ann"].Caller().Principal})
 	assert.NilError(t, err)
 	_, err = s.Triggers().Receive(t.Context(), "board", trigger.Request{Path: "1", Body: body})
@@ -156,4 +161,7 @@ func TestStrangersGetNoIdentity(t *testing.T) {
 	err = <-got
 	assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized)
 	assert.ErrorContains(t, err, "nobody vouches for")
+	err = <-got
+	assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized)
+	assert.ErrorContains(t, err, "no memory store that it may write to")
 }
