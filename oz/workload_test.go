@@ -154,7 +154,7 @@ func TestStrangersGetNoIdentity(t *testing.T) {
 	assert.NilError(t, err)
 	body, err := json.Marshal(trigger.Start{Kind: task.SourceLinear, Title: "t", Prompt: "work", Entity: "e", Untrusted: true,
 		Config: task.Config{MemoryStores: refs("read_write", memory.UID)},
-		Owner: task.Scope{Type: task.ScopeTeam, UID: "red"}, Creator: s.clients["ann"].Caller().Principal})
+		Owner:  task.Scope{Type: task.ScopeTeam, UID: "red"}, Creator: s.clients["ann"].Caller().Principal})
 	assert.NilError(t, err)
 	_, err = s.Triggers().Receive(t.Context(), "board", trigger.Request{Path: "1", Body: body})
 	assert.NilError(t, err)
