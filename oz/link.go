@@ -147,10 +147,11 @@ func (l *link) Append(ctx context.Context, offset int64, events []task.Event) er
 		}
 	}
 	crashpoint.Hit(crashpoint.AppendStart)
-	_, err = l.p.store.Do(ctx, l.id, task.Append{Execution: l.exec, Offset: offset, Events: clean})
+	head, err := l.p.store.Do(ctx, l.id, task.Append{Execution: l.exec, Offset: offset, Events: clean})
 	crashpoint.Hit(crashpoint.AppendCommitted)
 	if err == nil {
 		l.settle(ctx, clean)
+		l.progress(ctx, head.LastSeq, clean)
 		l.p.outages.note(l.p.opts.Models.Providers, clean, l.p.opts.Clock.Now())
 	}
 	return err
@@ -186,6 +187,28 @@ func (l *link) admit(ctx context.Context, r *secrets.Redactor, e task.Event) (ta
 		return e, l.keepSnapshot(ctx, *p)
 	}
 	return e, nil
+}
+
+// progress tells where the run came from of its newest task list among events
+// that were stored up to a number. When the platform dies before, the runner
+// sends the events again.
+func (l *link) progress(ctx context.Context, last int64, events []task.Event) {
+	var list *task.Todos
+	for _, e := range events {
+		if p, ok := e.Payload.(*task.Todos); ok {
+			list = p
+		}
+	}
+	if list == nil || l.p.triggers == nil {
+		return
+	}
+	t, err := l.p.store.Get(ctx, l.id)
+	if err == nil {
+		err = l.p.triggers.Progress(ctx, t, last, list.Items)
+	}
+	if err != nil { // the run goes on without it
+		l.p.opts.Logger.Error("tell of a run's progress", zap.String("task_id", string(l.id)), zap.Error(err))
+	}
 }
 
 // Events implements executor.Link.

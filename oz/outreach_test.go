@@ -226,3 +226,67 @@ func TestNotesAreBounded(t *testing.T) {
 	assert.NilError(t, o.NotifyUser(t.Context(), executor.Note{Message: "x", Key: "7"}), "that one is said")
 	assert.Equal(t, len(notices(t, s.Platform, run.ID)), executor.MaxNotes)
 }
+
+// todoBoard is a board that is told how far its runs have come.
+type todoBoard struct {
+	board
+	told chan string
+}
+
+func (b *todoBoard) Report(_ context.Context, n trigger.News) ([]task.Outgoing, error) {
+	if n.Type != trigger.NewsProgress {
+		return nil, nil
+	}
+	var titles []string
+	for _, t := range n.Progress.Items {
+		titles = append(titles, t.Title)
+	}
+	return []task.Outgoing{{Key: "board " + n.Key, Kind: "board", Body: []byte(strings.Join(titles, ", "))}}, nil
+}
+
+func (b *todoBoard) Kinds() []string { return []string{"board"} }
+
+func (b *todoBoard) Send(_ context.Context, o task.Outgoing) ([]byte, error) {
+	b.told <- string(o.Body)
+	return nil, nil
+}
+
+// TestTaskListsAreTold: what an agent has set out to do is told where its run
+// came from, without secrets, and once however often its runner says so.
+func TestTaskListsAreTold(t *testing.T) {
+	origin, decided := &todoBoard{told: make(chan string, 10)}, make(chan task.Delivery, 1)
+	s := newStage(t, func(o *oz.Options) {
+		o.Origins = []trigger.Origin{origin}
+		o.Triggers = trigger.Options{Poll: 5 * time.Millisecond, Progress: 10 * time.Millisecond, OnDelivery: func(d task.Delivery) { decided <- d }}
+	})
+	ann := s.clients["ann"]
+	_, err := ann.CreateSecret(t.Context(), oz.SecretInput{Name: "SHOP_TOKEN", Value: "Jd4-Wq8_zT2nVb6Rk9Ls"})
+	assert.NilError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Triggers().Run(ctx) }()
+	defer func() { stop(); assert.NilError(t, <-done) }()
+	body, err := json.Marshal(trigger.Start{Kind: task.SourceSlack, Title: "t", Prompt: "mend it", Owner: task.Scope{Type: task.ScopeTeam, UID: "red"},
+		Creator: ann.Caller().Principal, Address: json.RawMessage(`"here"`)})
+	assert.NilError(t, err)
+	_, err = s.Triggers().Receive(ctx, "board", trigger.Request{Path: "1", Body: body})
+	assert.NilError(t, err)
+	id := (<-decided).Runs[0]
+	link := deskOf(t, s.Platform, s.store, id)
+	assert.NilError(t, link.Begin(ctx))
+
+	events := func(titles ...string) (list []task.Event) {
+		for _, title := range titles {
+			list = append(list, task.Event{Time: time.Now(), Payload: &task.Todos{Items: []task.Todo{{Title: title}}}})
+		}
+		return list
+	}
+	assert.NilError(t, link.Append(ctx, 0, events("old", "use Jd4-Wq8_zT2nVb6Rk9Ls")))
+	told := <-origin.told
+	assert.Assert(t, strings.HasPrefix(told, "use ") && !strings.Contains(told, "Jd4"), told)
+	assert.NilError(t, link.Append(ctx, 0, events("old", "use Jd4-Wq8_zT2nVb6Rk9Ls")), "once more after a lost answer")
+	assert.NilError(t, link.Append(ctx, 2, []task.Event{{Time: time.Now(), Payload: &task.Notice{Text: "hello"}}}))
+	assert.NilError(t, link.Append(ctx, 3, events("next")))
+	assert.Equal(t, <-origin.told, "next")
+	assert.Equal(t, len(origin.told), 0)
+}

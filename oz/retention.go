@@ -109,6 +109,11 @@ func (p *Platform) trimRun(ctx context.Context, pruner task.Pruner, id task.ID) 
 			return err
 		}
 	}
+	if p.triggers != nil {
+		if err := p.triggers.ForgetProgress(ctx, id); err != nil {
+			return err
+		}
+	}
 	for done := false; !done; {
 		var err error
 		if done, err = pruner.Trim(ctx, id, trimEvents); err != nil {

@@ -53,6 +53,8 @@ func TestOldTranscriptsAreRemoved(t *testing.T) {
 		beat, err := l.Heartbeat(ctx)
 		assert.NilError(t, err)
 		assert.NilError(t, l.End(ctx, task.End{State: task.StateSucceeded, SeenInput: beat.LastInput}))
+		_, err = store.PutRecord(ctx, task.Record{Kind: "trigger.todos", Key: string(run.ID), Data: []byte("{}")})
+		assert.NilError(t, err)
 		waiting := submit(t, p, oz.Request{Prompt: "nobody takes this one"})
 
 		time.Sleep(keep - 3*time.Hour)
@@ -70,6 +72,8 @@ func TestOldTranscriptsAreRemoved(t *testing.T) {
 		assert.DeepEqual(t, left[0].Payload, &task.Pruned{Through: whole[len(whole)-1].Seq})
 		assert.Equal(t, len(laws.Check(laws.Record{Task: got, Events: left})), 0)
 		assert.Equal(t, files(t, dir), 0)
+		_, err = store.Record(ctx, "trigger.todos", string(run.ID))
+		assert.ErrorIs(t, err, task.ErrNotFound, "its task list is part of it")
 		ids, err := store.Leftovers(ctx, 10)
 		assert.NilError(t, err)
 		assert.Equal(t, len(ids), 0, "hidden events were not deleted")

@@ -83,6 +83,8 @@ func (e *Engine) converseAs(ctx context.Context, d task.Delivery, s Start, b bin
 		return "", "", e.nobodyToTell(ctx, d, s)
 	case b.Run == "":
 		return e.claim(ctx, d, s, b, own)
+	case s.Stop && s.Run != "" && s.Run != b.Run: // it has ended, and another one is about the same
+		return "", "", nil
 	}
 	t, err := e.host.Run(ctx, b.Run)
 	if errors.Is(err, task.ErrNotFound) {

@@ -70,6 +70,10 @@ type Options struct {
 	KeepDeliveries int
 	KeepFor        time.Duration
 
+	// Progress is how often the origin of a run is told of its task list at
+	// most. Default 15 s.
+	Progress time.Duration
+
 	// KeepOutgoing is how long is kept what was sent. Default 7 days.
 	KeepOutgoing time.Duration
 
@@ -104,8 +108,9 @@ func (o *Options) withDefaults() (Options, error) {
 	r.Parallel = cmp.Or(r.Parallel, 16)
 	r.KeepDeliveries = cmp.Or(r.KeepDeliveries, 50)
 	r.KeepFor = cmp.Or(r.KeepFor, 7*24*time.Hour)
+	r.Progress = cmp.Or(r.Progress, 15*time.Second)
 	r.KeepOutgoing = cmp.Or(r.KeepOutgoing, 7*24*time.Hour)
-	for _, d := range []time.Duration{r.Patience, r.Persistence, r.Grace, r.Poll, r.Lease, r.KeepFor, r.KeepOutgoing} {
+	for _, d := range []time.Duration{r.Patience, r.Persistence, r.Grace, r.Poll, r.Lease, r.KeepFor, r.KeepOutgoing, r.Progress} {
 		if d < 0 || r.Parallel < 0 || r.KeepDeliveries < 0 {
 			return r, task.Invalid("Triggers", "bounds and durations may not be negative")
 		}
@@ -183,6 +188,11 @@ func (e *Engine) addOrigin(origin Origin) error {
 	r, ok := origin.(Reporter)
 	if !ok {
 		return nil
+	}
+	if len(e.reporters) == 0 {
+		if err := e.addSender(progress{e}); err != nil {
+			return err
+		}
 	}
 	e.reporters[info.Name] = r
 	return e.addSender(r)

@@ -91,6 +91,9 @@ func (*chat) Report(_ context.Context, n trigger.News) ([]task.Outgoing, error) 
 	if n.Type == trigger.NewsSignal {
 		text = string(n.Signal.Type)
 	}
+	if n.Type == trigger.NewsProgress {
+		text = fmt.Sprintf("progress %d/%d", n.Progress.Done, n.Progress.All)
+	}
 	return []task.Outgoing{{Key: n.Key, Lane: "chat " + thread, Kind: "chat", Body: []byte(thread + " " + text)}}, nil
 }
 

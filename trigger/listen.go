@@ -173,6 +173,13 @@ func (e *Engine) spread(ctx context.Context, n News) error {
 	name, _, _ := strings.Cut(n.Origin.Source, "/")
 	reporters := e.opts.Listeners
 	if own := e.reporters[name]; own != nil {
+		if n.Task.ID != "" {
+			list, err := e.todos(ctx, n.Task.ID)
+			if err != nil {
+				return err
+			}
+			n.Progress = list.Progress
+		}
 		reporters = append(reporters[:len(reporters):len(reporters)], own)
 	}
 	for _, r := range reporters {

@@ -160,9 +160,10 @@ type Start struct {
 	Message string
 	// OnlyGoOn makes no run when there is none to go on with. See FieldThread.
 	OnlyGoOn bool
-	// Stop ends the run about Entity in place of telling it Message. It goes with
-	// OnlyGoOn.
+	// Stop ends the run about Entity in place of telling it Message; with Run it
+	// does so only if it is that one. It goes with OnlyGoOn.
 	Stop bool
+	Run  task.ID
 	// Answer says that Message answers what a run has asked, and goes with
 	// OnlyGoOn; nil for none.
 	Answer *Answer
@@ -244,6 +245,9 @@ type News struct {
 	Err error
 	// Note is what is said, in Markdown, for NewsNote.
 	Note string
+	// Progress is how far the run has come; zero when it has no task list, or
+	// nobody answers where it came from.
+	Progress Progress
 }
 
 // NewsType says what News are about.
@@ -257,6 +261,7 @@ const (
 	NewsRefused   NewsType = "refused"   // a delivery was to make a run, and none can be made
 	NewsSignal    NewsType = "signal"    // a run's state has changed
 	NewsNote      NewsType = "note"      // a run has something to say before its end
+	NewsProgress  NewsType = "progress"  // a run's task list has changed
 )
 
 // Reporter tells the outside of runs. What it is to tell is written down first,
@@ -266,7 +271,10 @@ type Reporter interface {
 	// Report gives what is to be told, if anything. The engine fills in what is
 	// left empty of ID, Source, Owner, TaskID, CreatedAt and ReadyAt. A message
 	// whose Key is known is not told again. After an error that is retryable or
-	// no *task.Error it is asked again.
+	// no *task.Error it is asked again. Of NewsProgress only the run's own
+	// reporter hears, when it is time to tell: what it gives then is sent at
+	// once, perhaps twice and perhaps after the run's end, and should change what
+	// was said before rather than say more.
 	Report(ctx context.Context, n News) ([]task.Outgoing, error)
 	// Kinds are the task.Outgoing.Kind that Send understands.
 	Kinds() []string

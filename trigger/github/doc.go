@@ -3,8 +3,8 @@
 // comment, or in the body of a new pull request starts a run about it, or
 // speaks to the one that is there. Automations start runs when something
 // happens in a repository (see Automation). The run answers where it was asked:
-// a status comment that is edited as the run goes on, and a comment with the
-// result.
+// a status comment that is edited as the run goes on, with the agent's task list,
+// and a comment with the result.
 //
 // An integration speaks to GitHub as a bot's account (secret "token") or as an
 // app (secret "private_key", and the app's and the installation's numbers in

@@ -548,3 +548,24 @@ func TestBadSettings(t *testing.T) {
 		assert.Equal(t, e.Field, c.field, c.settings)
 	}
 }
+
+// TestProgressIsShown: the status comment shows the task list of the run, in
+// place, and what was written last of it when the run has ended.
+func TestProgressIsShown(t *testing.T) {
+	b := newBench(t, with{})
+	n := b.sim.OpenIssue(repo, "carol", "It crashes", "")
+	b.sim.Comment(repo, n, "bob", "@oz-agent mend it, please")
+	run := b.one()
+	b.Begin(run.ID)
+	b.Todos(run.ID, task.Todo{Title: "Ask @carol <!-- oz:", Done: true}, task.Todo{Title: "Mend\nit"})
+	list := b.comments(n, "oz-agent")
+	assert.Equal(t, len(list), 1)
+	contains(t, list[0].Body, "**Working on it.** [Follow the run]", "\n\n1 of 2 done:\n\n- [x] Ask @\u2060carol &lt;!-- oz:\n- [ ] Mend it")
+	b.Todos(run.ID, task.Todo{Title: "Mend it", Done: true})
+	list = b.comments(n, "oz-agent")
+	contains(t, list[0].Body, "1 of 1 done:\n\n- [x] Mend it")
+	b.Finish(run.ID, task.StateFailed, task.Status{Message: "No."})
+	list = b.comments(n, "oz-agent")
+	assert.Equal(t, len(list), 2)
+	contains(t, list[0].Body, "**Failed**", "- [x] Mend it")
+}

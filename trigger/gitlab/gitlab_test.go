@@ -552,3 +552,24 @@ func TestBadSettings(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, s.URL, "https://git.example.com")
 }
+
+// TestProgressIsShown: the status comment shows the task list of the run, in
+// place.
+func TestProgressIsShown(t *testing.T) {
+	b := newBench(t, nil, nil)
+	issue := b.sim.Open(b.ann, gitlabsim.Thing{Title: "The export is empty"})
+	b.sim.Comment(b.ann, gitlabsim.Note{On: issue.ID, Body: "Please mend it, @oz-agent."})
+	b.last(t)
+	run := b.Runs()[0]
+	b.Begin(run.ID)
+	b.Todos(run.ID, task.Todo{Title: "Ask @eve", Done: true}, task.Todo{Title: "Mend it"})
+	b.Settle()
+	said := b.said(issue.ID)
+	assert.Equal(t, len(said), 1, "%q", said)
+	assert.Assert(t, strings.Contains(said[0], "**Working on it.**") && strings.HasSuffix(said[0], "1 of 2 done:\n\n- [x] Ask @\u2060eve\n- [ ] Mend it"), said[0])
+	b.Finish(run.ID, task.StateSucceeded, task.Status{Message: "Mended."})
+	b.Settle()
+	said = b.said(issue.ID)
+	assert.Equal(t, len(said), 2, "%q", said)
+	assert.Assert(t, strings.HasPrefix(said[0], "**Done.**") && strings.HasSuffix(said[0], "- [ ] Mend it"), said[0])
+}

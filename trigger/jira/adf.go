@@ -221,11 +221,10 @@ func marked(n node) string {
 func document(a tracker.Answer) node {
 	doc := node{Type: "doc", Version: 1, Content: textBlocks(a.Text)}
 	if len(a.Choices) > 0 {
-		list := node{Type: "bulletList"}
-		for _, c := range a.Choices {
-			list.Content = append(list.Content, node{Type: "listItem", Content: []node{paragraph(orElse(strings.TrimSpace(c), "-"))}})
-		}
-		doc.Content = append(doc.Content, list)
+		doc.Content = append(doc.Content, bullets(a.Choices))
+	}
+	if head, lines := a.Checklist(); len(lines) > 0 {
+		doc.Content = append(doc.Content, paragraph(head), bullets(lines))
 	}
 	for _, p := range a.Pulls {
 		doc.Content = append(doc.Content, node{Type: "paragraph", Content: []node{{Type: "text", Text: "Pull request: "}, link(p, p)}})
@@ -234,6 +233,14 @@ func document(a tracker.Answer) node {
 		doc.Content = append(doc.Content, node{Type: "paragraph", Content: []node{link("Open the run", a.Page)}})
 	}
 	return doc
+}
+
+func bullets(lines []string) node {
+	list := node{Type: "bulletList"}
+	for _, l := range lines {
+		list.Content = append(list.Content, node{Type: "listItem", Content: []node{paragraph(orElse(strings.TrimSpace(l), "-"))}})
+	}
+	return list
 }
 
 func link(text, href string) node {

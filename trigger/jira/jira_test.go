@@ -406,3 +406,30 @@ func TestText(t *testing.T) {
 		assert.Equal(t, jira.Text(json.RawMessage(raw)), want, raw)
 	}
 }
+
+// TestProgressIsShown: the comment that says that the agent has begun comes to
+// show its task list.
+func TestProgressIsShown(t *testing.T) {
+	b := newBench(t, nil, nil)
+	issue := b.sim.Create(b.ann, jirasim.Issue{Summary: "The export is empty"})
+	b.sim.Label(b.ann, issue.ID, "warp-agent")
+	b.last(t)
+	id := b.Runs()[0].ID
+	b.Begin(id)
+	b.Settle()
+	b.Todos(id, task.Todo{Title: "Look", Done: true}, task.Todo{Title: "Mend"})
+	b.Settle()
+	assert.DeepEqual(t, b.said(issue.ID), []string{"I am on it.", "I am at work."})
+	list := b.sim.Comments(issue.ID)
+	text := jirasim.TextOf(list[len(list)-1].Body)
+	for _, part := range []string{"1 of 2 done:", "☑ Look", "☐ Mend", "Open the run"} {
+		assert.Assert(t, strings.Contains(text, part), text)
+	}
+	b.Todos(id, task.Todo{Title: "Look", Done: true}, task.Todo{Title: "Mend", Done: true})
+	b.Settle()
+	b.Finish(id, task.StateSucceeded, task.Status{Message: "Mended."})
+	b.Settle()
+	assert.DeepEqual(t, b.said(issue.ID), []string{"I am on it.", "I am at work.", "Mended."})
+	list = b.sim.Comments(issue.ID)
+	assert.Assert(t, strings.Contains(jirasim.TextOf(list[len(list)-2].Body), "2 of 2 done:"))
+}

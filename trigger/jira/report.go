@@ -122,6 +122,16 @@ func (o *Origin) say(ctx context.Context, c client, out task.Outgoing, m message
 		m.Answer.Text = text
 	}
 	body := document(m.Answer)
+	if m.Answer.Kind == tracker.Progress { // it changes what says that the agent has begun
+		own.Kind = tracker.Working
+		id, err := c.find(ctx, m.Address.Issue, func(k mark) bool { return k.Run == out.TaskID && k.Kind == tracker.Working })
+		if err != nil {
+			return "", err
+		}
+		if id != "" {
+			return id, c.edit(ctx, m.Address.Issue, id, body)
+		}
+	}
 	if m.Answer.Kind == tracker.Failed && m.Answer.NeverBegan {
 		id, err := c.find(ctx, m.Address.Issue, func(k mark) bool { return k.Run == out.TaskID && k.Kind != tracker.Failed && k.Run != "" })
 		if err != nil {

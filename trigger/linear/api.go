@@ -27,6 +27,7 @@ const (
 	queryActivity  = `query Activity($id: ID) { agentActivities(filter: { id: { eq: $id } }, first: 1) { nodes { id } } }`
 	createComment  = `mutation Comment($input: CommentCreateInput!) { commentCreate(input: $input) { success } }`
 	createActivity = `mutation Activity($input: AgentActivityCreateInput!) { agentActivityCreate(input: $input) { success } }`
+	updateComment  = `mutation Change($id: String!, $input: CommentUpdateInput!) { commentUpdate(id: $id, input: $input) { success } }`
 	updateSession  = `mutation Session($id: String!, $input: AgentSessionUpdateInput!) { agentSessionUpdate(id: $id, input: $input) { success } }`
 )
 

@@ -8,8 +8,9 @@
 // actor=app) or a personal API key. The account behind the token is the agent;
 // what it does itself starts nothing. See Settings for the rest.
 //
-// Where the app has agent sessions, it is spoken to and answers in those; their
-// webhook category is "Agent session events". Else it answers in comments.
+// Where the app has agent sessions, it is spoken to and answers in those, and
+// their plan is the agent's task list; their webhook category is "Agent session
+// events". Else it answers in comments.
 //
 // Whoever is not linked is sent an address to link their account with, but only
 // in an agent session, which can show something to one person alone; in

@@ -529,3 +529,66 @@ func TestBadSettings(t *testing.T) {
 		assert.NilError(t, linear.Check(json.RawMessage(raw)), raw)
 	}
 }
+
+// TestProgressIsShown: the task list of a run is the plan of its agent session,
+// and below an issue a comment that changes.
+func TestProgressIsShown(t *testing.T) {
+	b := newBench(t, &linearsim.Options{AgentSessions: true}, linear.Settings{AgentSessions: true}, nil)
+	b.sim.Create(b.ann, linearsim.Issue{Title: "Crash at start", Delegate: b.sim.App.ID})
+	b.Settle()
+	id := b.Runs()[0].ID
+	b.Begin(id)
+	b.Todos(id, task.Todo{Title: "Look", Done: true}, task.Todo{Title: "Mend"}, task.Todo{Title: "Test"})
+	b.Settle()
+	assert.DeepEqual(t, b.sim.Sessions()[0].Plan, []linearsim.Step{{Content: "Look", Status: "completed"}, {Content: "Mend", Status: "inProgress"}, {Content: "Test", Status: "pending"}})
+	b.sim.Fail(linearsim.FaultCut)
+	b.Todos(id, task.Todo{Title: "Mend", Done: true})
+	until(t, func() bool { return len(b.sim.Sessions()[0].Plan) == 1 })
+	b.Todos(id, make100()...)
+	b.Finish(id, task.StateSucceeded, task.Status{Message: "Mended."})
+	until(t, func() bool { return len(b.sim.Sessions()[0].Plan) > 1 })
+	plan := b.sim.Sessions()[0].Plan
+	assert.Equal(t, len(plan), trigger.MaxProgressItems+1)
+	assert.Equal(t, plan[len(plan)-1].Content, "and 70 more")
+}
+
+func make100() (list []task.Todo) {
+	for range 100 {
+		list = append(list, task.Todo{Title: "step"})
+	}
+	return list
+}
+
+func until(t *testing.T, met func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !met(); time.Sleep(5 * time.Millisecond) {
+		assert.Assert(t, time.Now().Before(end), "waited in vain")
+	}
+}
+
+// TestProgressIsAComment: without agent sessions it stands in one comment, which
+// is made once also when the connection breaks.
+func TestProgressIsAComment(t *testing.T) {
+	b := newBench(t, nil, linear.Settings{}, nil)
+	issue := b.sim.Create(b.ann, linearsim.Issue{Title: "Crash at start", Description: "It crashes."})
+	b.sim.Comment(b.ann, issue.ID, "", "@oz please mend it")
+	b.last(t)
+	id := b.Runs()[0].ID
+	b.Begin(id)
+	b.Settle()
+	b.sim.Fail(linearsim.FaultCut) // of the question whether it is there
+	b.Todos(id, task.Todo{Title: "Look", Done: true}, task.Todo{Title: "Mend"})
+	until(t, func() bool { return len(b.said(issue.ID)) == 3 })
+	assert.DeepEqual(t, b.said(issue.ID), []string{"I am on it.", "The agent has begun.", "I am at work.\n\n1 of 2 done:\n\n- ☑ Look\n- ☐ Mend"})
+	b.Settle()
+	b.Todos(id, task.Todo{Title: "Look", Done: true}, task.Todo{Title: "Mend", Done: true})
+	until(t, func() bool { return strings.Contains(b.said(issue.ID)[2], "2 of 2 done") })
+	b.Finish(id, task.StateSucceeded, task.Status{Message: "Mended."})
+	b.Settle()
+	assert.Assert(t, len(b.said(issue.ID)) == 4 && strings.HasPrefix(b.said(issue.ID)[3], "Mended."), "%q", b.said(issue.ID))
+	for _, c := range b.sim.Comments(issue.ID) {
+		if strings.HasPrefix(c.Body, "I am at work.") {
+			assert.Equal(t, c.Edits, 1)
+		}
+	}
+}

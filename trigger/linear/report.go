@@ -95,6 +95,15 @@ func (o *Origin) Send(ctx context.Context, out task.Outgoing) ([]byte, error) {
 	}
 	c := client{caller: o.caller, url: o.url, token: string(token)}
 	id := idOf(out.Key)
+	if m.Answer.Kind == tracker.Progress {
+		if m.Address.Session == "" {
+			id = idOf("progress " + string(out.TaskID))
+		}
+		if err := o.progress(ctx, c, m, id); err != nil {
+			return nil, tracker.ForSend(err)
+		}
+		return jsonOf(map[string]string{"id": id})
+	}
 	if err := o.say(ctx, c, i, m, id, out.Attempts > 1); err != nil {
 		return nil, tracker.ForSend(err)
 	}
@@ -130,6 +139,46 @@ func (o *Origin) say(ctx context.Context, c client, i integration.Integration, m
 	}
 	input["id"], input["agentSessionId"] = id, m.Address.Session
 	return c.act(ctx, createActivity, map[string]any{"input": input})
+}
+
+// progress shows a run's task list: as the plan of its agent session, or in a
+// comment of its own, which changes.
+func (o *Origin) progress(ctx context.Context, c client, m message, id string) error {
+	if m.Address.Session != "" {
+		return c.act(ctx, updateSession, map[string]any{"id": m.Address.Session, "input": map[string]any{"plan": plan(m.Answer.Steps)}})
+	}
+	there, err := c.there(ctx, queryComment, id)
+	switch {
+	case err != nil:
+		return err
+	case there:
+		return c.act(ctx, updateComment, map[string]any{"id": id, "input": map[string]any{"body": m.Answer.Markdown()}})
+	}
+	return c.act(ctx, createComment, map[string]any{"input": m.comment(integration.Integration{}, id)})
+}
+
+// plan is a task list as Linear shows it: what comes next is under way.
+func plan(p trigger.Progress) []map[string]string {
+	steps := make([]map[string]string, 0, len(p.Items)+1)
+	add := func(content, status string) {
+		steps = append(steps, map[string]string{"content": content, "status": status})
+	}
+	working := false
+	for _, t := range p.Items {
+		switch {
+		case t.Done:
+			add(t.Title, "completed")
+		case !working:
+			working = true
+			add(t.Title, "inProgress")
+		default:
+			add(t.Title, "pending")
+		}
+	}
+	if more := p.All - len(p.Items); more > 0 {
+		add(fmt.Sprintf("and %d more", more), "pending")
+	}
+	return steps
 }
 
 // comment is what stands below an issue.

@@ -1,6 +1,7 @@
 // Package slack lets people start runs from Slack and hear of them there. A
 // mention of the app, a direct message or a slash command starts a run; what is
-// said in its thread goes on with it; one status message, questions with
+// said in its thread goes on with it; one status message, which shows the
+// agent's task list as it goes on and has a button to stop it, questions with
 // buttons and the result are posted there.
 //
 // One address, /webhooks/slack/<uid>, takes all that Slack sends: events,

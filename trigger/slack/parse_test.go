@@ -57,6 +57,7 @@ func FuzzParse(f *testing.F) {
 		`{"type":"event_callback","event_id":"Ev1","event":{"type":"message","subtype":"message_changed","channel":{"id":"C1"},"message":{}}}`,
 		`{"type":"event_callback","event_id":"Ev1","event":{"type":"app_uninstalled"}}`,
 		"command=%2Foz&trigger_id=1.2&user_id=U1&channel_id=C1&text=a+b", "ssl_check=1", "%zz",
+		`payload={"type":"block_actions","trigger_id":"1","user":{"id":"U1"},"channel":{"id":"C1"},"message":{"ts":"1.1"},"actions":[{"action_id":"oz_stop","value":"{\"r\":\"a\",\"e\":\"f\",\"s\":true}"}]}`,
 		`payload=%7B%22type%22%3A%22block_actions%22%2C%22trigger_id%22%3A%221%22%2C%22user%22%3A%7B%22id%22%3A%22U1%22%7D%2C%22channel%22%3A%7B%22id%22%3A%22C1%22%7D%2C%22message%22%3A%7B%22ts%22%3A%221.1%22%7D%2C%22actions%22%3A%5B%7B%22action_id%22%3A%22oz_answer_0%22%2C%22value%22%3A%22%7B%5C%22r%5C%22%3A%5C%22a%5C%22%2C%5C%22q%5C%22%3A%5C%22b%5C%22%2C%5C%22c%5C%22%3A%5C%22d%5C%22%2C%5C%22e%5C%22%3A%5C%22f%5C%22%7D%22%7D%5D%7D`,
 	} {
 		f.Add([]byte(seed))

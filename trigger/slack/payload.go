@@ -53,12 +53,20 @@ type event struct {
 	Answer *answer `json:"answer,omitempty"`
 }
 
-// answer is the value of a button, which comes back when it is pressed.
+// answer is the value of a button, which comes back when it is pressed. One that
+// stops its run answers no question.
 type answer struct {
 	Run      task.ID `json:"r"`
-	Question string  `json:"q"`
-	Choice   string  `json:"c"`
+	Question string  `json:"q,omitempty"`
+	Choice   string  `json:"c,omitempty"`
 	Entity   string  `json:"e"`
+	Stop     bool    `json:"s,omitempty"`
+}
+
+// ours reports an answer that one of our buttons may have, by the button's ID.
+func (a answer) ours(action string) bool {
+	stops := action == stopAction
+	return a.Run != "" && a.Entity != "" && a.Stop == stops && (a.Question == "") == stops && (a.Choice == "") == stops
 }
 
 // Limits of what is taken from a request.
@@ -257,8 +265,12 @@ type wireInteraction struct {
 	} `json:"actions"`
 }
 
-// actionPrefix is what the IDs of our buttons begin with.
-const actionPrefix = "oz_answer_"
+// actionPrefix is what the IDs of buttons begin with that answer questions,
+// stopAction the ID of those that stop a run.
+const (
+	actionPrefix = "oz_answer_"
+	stopAction   = "oz_stop"
+)
 
 func parseInteraction(payload []byte) (request, error) {
 	var w wireInteraction
@@ -273,14 +285,18 @@ func parseInteraction(payload []byte) (request, error) {
 	if !eventName.MatchString(w.Type) {
 		return request{}, task.Invalid("type", "must be a name")
 	}
-	if w.Type != "block_actions" || len(w.Actions) == 0 || !strings.HasPrefix(w.Actions[0].ActionID, actionPrefix) {
+	action := ""
+	if len(w.Actions) > 0 {
+		action = w.Actions[0].ActionID
+	}
+	if w.Type != "block_actions" || action != stopAction && !strings.HasPrefix(action, actionPrefix) {
 		return request{event: event{Kind: kindOther, Type: w.Type, ID: e.ID}}, nil // not one of ours, or a link that was followed
 	}
 	if e.Thread == e.TS {
 		e.Thread = ""
 	}
 	var a answer
-	if err := json.Unmarshal([]byte(w.Actions[0].Value), &a); err != nil || a.Run == "" || a.Question == "" || a.Choice == "" || a.Entity == "" {
+	if err := json.Unmarshal([]byte(w.Actions[0].Value), &a); err != nil || !a.ours(action) {
 		return request{}, task.Invalid("actions", "have a value that is not ours")
 	}
 	e.Kind, e.Answer = kindAction, &a

@@ -155,9 +155,14 @@ func (p *planner) answer(a integration.Admission) (trigger.Plan, error) {
 	}
 	s := p.i.Start(a)
 	s.Kind, s.Entity, s.OnlyGoOn, s.URL = task.SourceSlack, ans.Entity, true, p.e.permalink()
+	at := address{Thread: p.e.Thread, Entity: ans.Entity, Since: p.e.root()}
+	if ans.Stop {
+		s.Stop, s.Run = true, ans.Run
+		return p.withAddress(s, at)
+	}
 	s.Message = "(by a button in Slack)"
 	s.Answer = &trigger.Answer{Run: ans.Run, Question: ans.Question, Choice: ans.Choice}
-	return p.withAddress(s, address{Thread: p.e.Thread, Entity: ans.Entity, Since: p.e.root()})
+	return p.withAddress(s, at)
 }
 
 // start makes a run, or speaks to the one of the thread.

@@ -60,7 +60,7 @@ func (o *Origin) Report(_ context.Context, n trigger.News) ([]task.Outgoing, err
 		return nil, err
 	}
 	var e event
-	if n.Type != trigger.NewsSignal && n.Type != trigger.NewsNote {
+	if n.Delivery.ID != "" { // else it comes from the run
 		if err := json.Unmarshal(n.Delivery.Body, &e); err != nil {
 			return nil, nil // it was refused because it is none
 		}
@@ -79,10 +79,16 @@ func (o *Origin) Report(_ context.Context, n trigger.News) ([]task.Outgoing, err
 		r.started()
 	case trigger.NewsContinued:
 		r.continued()
+	case trigger.NewsStopped:
+		r.stopped()
 	case trigger.NewsRefused:
 		r.refused()
 	case trigger.NewsSignal:
 		r.signal()
+	case trigger.NewsProgress:
+		if n.Task.State == task.StateInProgress { // else the status says what has happened since
+			r.status(working, false)
+		}
 	case trigger.NewsNote:
 		r.add("note", note{Deed: deedPost, Text: mrkdwn(n.Note)})
 	}
@@ -129,7 +135,40 @@ func (r *report) addAs(key string, m note) {
 }
 
 func (r *report) status(text string, first bool) {
-	r.add("status", note{Deed: deedStatus, Text: text + r.page() + r.results(), First: first})
+	m := note{Deed: deedStatus, Text: text + r.page() + checklist(r.n.Progress) + r.results(), First: first}
+	if t := r.n.Task; !t.State.Ended() {
+		m.Buttons = []button{{Label: "Stop", Style: "danger", Value: answer{Run: t.ID, Entity: r.at.Entity, Stop: true}}}
+	}
+	r.add("status", m)
+}
+
+// working is the status of a run whose agent works.
+const working = ":gear: *Working on it.*"
+
+// checklist is the task list of a run; empty when it has none.
+func checklist(p trigger.Progress) string {
+	if p.All == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%d of %d done:", p.Done, p.All)
+	shown := 0
+	for _, t := range p.Items {
+		mark := "☐"
+		if t.Done {
+			mark = "☑"
+		}
+		line := "\n" + mark + " " + escape.Replace(t.Title)
+		if b.Len()+len(line) > maxSection {
+			break
+		}
+		b.WriteString(line)
+		shown++
+	}
+	if more := p.All - shown; more > 0 {
+		fmt.Fprintf(&b, "\n… and %d more", more)
+	}
+	return b.String()
 }
 
 // page links to the run's.
@@ -188,11 +227,18 @@ func (r *report) continued() {
 	r.add("seen", note{Deed: deedReact, TS: r.e.TS, Emoji: "eyes"})
 }
 
+// stopped says who has stopped a run, once; its status says that it was.
+func (r *report) stopped() {
+	if t := r.n.Task; t.State == task.StateCancelled {
+		r.addAs(fmt.Sprintf("slack stopped %s %d", t.ID, t.LastInput), note{Deed: deedPost, Text: fmt.Sprintf(":octagonal_sign: <@%s> has stopped this.", r.e.User)})
+	}
+}
+
 // refused says who must do what, so that it works the next time.
 func (r *report) refused() {
 	code := task.CodeOf(r.n.Err)
 	switch {
-	case r.e.Kind == kindAction && code == task.CodeOperationNotSupported:
+	case r.e.Kind == kindAction && !r.e.Answer.Stop && code == task.CodeOperationNotSupported:
 		r.add("late", note{Deed: deedClose, TS: r.e.TS, Text: r.e.Text + "\n_This question is not open any more._"})
 		return
 	case code == task.CodeExternalAuthRequired:
@@ -214,7 +260,11 @@ func (r *report) refused() {
 	if code != "" && code != task.CodeInternal {
 		why = r.n.Err.Error()
 	}
-	text := fmt.Sprintf(":warning: <@%s>, I cannot start: %s", r.e.User, escape.Replace(task.CutReason(why, maxSection/2)))
+	what := "start"
+	if r.e.Kind == kindAction && r.e.Answer.Stop {
+		what = "stop"
+	}
+	text := fmt.Sprintf(":warning: <@%s>, I cannot %s: %s", r.e.User, what, escape.Replace(task.CutReason(why, maxSection/2)))
 	if code != "" {
 		text += fmt.Sprintf(" (`%s`)", code)
 	}
@@ -237,7 +287,7 @@ func (r *report) signal() {
 	}
 	switch r.n.Signal.Type {
 	case task.SignalInProgress:
-		r.status(":gear: *Working on it.*", false)
+		r.status(working, false)
 	case task.SignalBlocked:
 		r.blocked(status)
 	case task.SignalSucceeded:

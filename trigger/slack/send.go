@@ -243,9 +243,20 @@ func (s *sender) elements() ([]any, error) {
 		if b.Style != "" {
 			e["style"] = b.Style
 		}
+		if b.Value.Stop {
+			e["action_id"], e["confirm"] = stopAction, confirmStop()
+		}
 		list = append(list, e)
 	}
 	return list, nil
+}
+
+// confirmStop asks whoever presses whether they mean it: the button stands below
+// a text that changes while they read.
+func confirmStop() map[string]any {
+	plain := func(s string) map[string]string { return map[string]string{"type": "plain_text", "text": s} }
+	return map[string]any{"title": plain("Stop this run?"), "text": plain("The agent stops, and what it has not pushed may be lost."),
+		"confirm": plain("Stop it"), "deny": plain("Let it work"), "style": "danger"}
 }
 
 func label(s string) string {

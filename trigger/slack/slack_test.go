@@ -46,6 +46,7 @@ type office struct {
 	i        integration.Integration
 	ann, bob string // in Slack
 	channel  string
+	presses  int
 }
 
 // open opens one; change may be nil.
@@ -556,4 +557,37 @@ func TestSlackIsAway(t *testing.T) {
 	assert.Equal(t, len(thread), 3, "%v", texts(thread))
 	contains(t, thread[1].Text, "*Done*")
 	contains(t, thread[2].Text, "*Done.*\ndone")
+}
+
+// TestProgressIsShown: the run's status message shows its task list as it goes
+// on, in place, and goes on to show it at the end.
+func TestProgressIsShown(t *testing.T) {
+	o := open(t, nil)
+	said := o.w.Say(o.ann, o.channel, "", mention+"mend it")
+	o.Settle()
+	id := o.Runs()[0].ID
+	o.Begin(id)
+	o.Settle()
+	o.Todos(id, task.Todo{Title: "Look <!channel>", Done: true}, task.Todo{Title: "Mend\nit"})
+	o.Settle()
+	thread := o.w.Thread(o.channel, said.TS)
+	assert.Equal(t, len(thread), 2, "%q", texts(thread))
+	link := "<https://oz.example.com/runs/" + string(id) + "|View the agent>"
+	assert.Equal(t, thread[1].Text, ":gear: *Working on it.* · "+link+"\n1 of 2 done:\n☑ Look &lt;!channel&gt;\n☐ Mend it")
+	o.Todos(id, task.Todo{Title: "Look", Done: true}, task.Todo{Title: "Mend it", Done: true})
+	o.Settle()
+	contains(t, o.w.Thread(o.channel, said.TS)[1].Text, "2 of 2 done:\n☑ Look\n☑ Mend it")
+	long := make([]task.Todo, 200)
+	for n := range long {
+		long[n].Title = fmt.Sprintf("%d %s", n, strings.Repeat("<", 300))
+	}
+	o.Todos(id, long...)
+	o.Finish(id, task.StateSucceeded, task.Status{Message: "Mended."})
+	o.Settle()
+	thread = o.w.Thread(o.channel, said.TS)
+	assert.Equal(t, len(thread), 3, "%q", texts(thread))
+	contains(t, thread[1].Text, "*Done*", "0 of 200 done:", "more")
+	assert.Assert(t, !strings.Contains(thread[1].Text, "Working"))
+	contains(t, thread[2].Text, "Mended.")
+	o.sound()
 }

@@ -63,6 +63,9 @@ func (r *Rig) start(origins []trigger.Origin, opts *trigger.Options) {
 	if o.Grace == 0 {
 		o.Grace = 20 * time.Millisecond
 	}
+	if o.Progress == 0 {
+		o.Progress = 20 * time.Millisecond
+	}
 	if o.Clock != nil {
 		r.Host.Clock = o.Clock
 	}
@@ -185,6 +188,28 @@ func (r *Rig) Note(id task.ID, key, text string) {
 	}
 }
 
+// Todos replaces the task list of a run that has begun, as its agent may. What is
+// told of it comes at most once in each trigger.Options.Progress.
+func (r *Rig) Todos(id task.ID, list ...task.Todo) {
+	r.tb.Helper()
+	t, err := r.Store.Get(r.ctx, id)
+	if err != nil {
+		r.tb.Fatalf("read run %s: %v", id, err)
+	}
+	x, err := r.Store.Execution(r.ctx, t.Execution)
+	if err != nil {
+		r.tb.Fatalf("read the execution of run %s: %v", id, err)
+	}
+	event := task.Event{Time: time.Now().UTC(), Payload: &task.Todos{Items: list}}
+	head, err := r.Store.Do(r.ctx, id, task.Append{Execution: x.ID, Offset: x.Appended, Events: []task.Event{event}})
+	if err == nil {
+		err = r.Engine.Progress(r.ctx, t, head.LastSeq, list)
+	}
+	if err != nil {
+		r.tb.Fatalf("change the task list of run %s: %v", id, err)
+	}
+}
+
 // Begin lets a worker begin a run that waits. One that it has begun stays.
 func (r *Rig) Begin(id task.ID) {
 	r.tb.Helper()
@@ -222,6 +247,7 @@ type Host struct {
 
 	mu     sync.Mutex
 	refuse func(trigger.Start) error
+	stop   func() error
 	starts map[task.ID]trigger.Start
 }
 
@@ -233,6 +259,13 @@ func (h *Host) Refuse(f func(trigger.Start) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.refuse = f
+}
+
+// RefuseStop lets f judge every further stop; nil lets all be done.
+func (h *Host) RefuseStop(f func() error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stop = f
 }
 
 // Started is what a run was made of.
@@ -298,6 +331,14 @@ func (h *Host) GoOn(ctx context.Context, id task.ID, s trigger.Start, key string
 
 // Stop implements trigger.Host.
 func (h *Host) Stop(ctx context.Context, id task.ID, s trigger.Start) error {
+	h.mu.Lock()
+	stop := h.stop
+	h.mu.Unlock()
+	if stop != nil {
+		if err := stop(); err != nil {
+			return err
+		}
+	}
 	_, err := h.Store.Do(ctx, id, task.Cancel{By: s.Creator, Reason: "stopped"})
 	if err == nil {
 		return nil

@@ -59,12 +59,19 @@ func Tell(n trigger.News, page, request string) Words {
 		w = ofSignal(n, page, request)
 	case trigger.NewsNote:
 		return Words{Comment: joined("A note from the run:", Quoted(Harmless(n.Note)))}
+	case trigger.NewsProgress:
+		if n.Task.State == task.StateInProgress { // else the status says what has happened since
+			w = Words{Status: "**Working on it.**"}
+		}
 	}
 	if late := n.Type == trigger.NewsStarted && n.Task.State == task.StateInProgress || n.Type != trigger.NewsSignal && n.Task.State.Ended(); late {
 		w = Words{Nod: w.Nod} // who decided it died before this could be told, and the signals have told more since
 	}
 	if w.Status != "" && page != "" {
 		w.Status += fmt.Sprintf(" [Follow the run](%s).", page)
+	}
+	if w.Status != "" {
+		w.Status = joined(w.Status, checklist(n.Progress))
 	}
 	return w
 }
@@ -107,6 +114,26 @@ func ofSignal(n trigger.News, page, request string) Words {
 		w.Status = "**Cancelled.**"
 	}
 	return w
+}
+
+// checklist is the task list of a run; empty when it has none.
+func checklist(p trigger.Progress) string {
+	if p.All == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of %d done:\n", p.Done, p.All)
+	for _, t := range p.Items {
+		box := "[ ]"
+		if t.Done {
+			box = "[x]"
+		}
+		fmt.Fprintf(&b, "\n- %s %s", box, Harmless(t.Title))
+	}
+	if more := p.All - len(p.Items); more > 0 {
+		fmt.Fprintf(&b, "\n- and %d more", more)
+	}
+	return b.String()
 }
 
 // results lists the pull requests and branches that a run has made.

@@ -20,6 +20,7 @@ const (
 	Continued Kind = "continued" // a run that is there was told
 	Working   Kind = "working"   // the agent has begun
 	Noted     Kind = "noted"     // it has something to say before its end
+	Progress  Kind = "progress"  // its task list has changed
 	Asking    Kind = "asking"    // the run waits for somebody
 	Done      Kind = "done"      // it ended well
 	Failed    Kind = "failed"    // it did not
@@ -39,6 +40,8 @@ type Answer struct {
 	Pulls []string `json:"pulls,omitempty"`
 	// Choices are the answers that a question allows.
 	Choices []string `json:"choices,omitempty"`
+	// Steps are the run's task list, of Progress alone.
+	Steps trigger.Progress `json:"steps,omitzero"`
 	// NeverBegan says of a failure that no agent had worked before it.
 	NeverBegan bool `json:"never_began,omitempty"`
 }
@@ -74,6 +77,8 @@ func Tell(n trigger.News, page string) (a Answer, ok bool) {
 		return ofSignal(n, page)
 	case trigger.NewsNote:
 		return Answer{Kind: Noted, Text: cut(n.Note)}, true
+	case trigger.NewsProgress:
+		return Answer{Kind: Progress, Text: "I am at work.", Page: page, Steps: n.Progress}, true
 	}
 	return Answer{}, false
 }
@@ -126,6 +131,25 @@ func pulls(t task.Task) (list []string) {
 	return list
 }
 
+// Checklist is the task list of an answer as lines of a list; nil when it has
+// none.
+func (a Answer) Checklist() (head string, lines []string) {
+	if a.Steps.All == 0 {
+		return "", nil
+	}
+	for _, t := range a.Steps.Items {
+		box := "☐ "
+		if t.Done {
+			box = "☑ "
+		}
+		lines = append(lines, box+t.Title)
+	}
+	if more := a.Steps.All - len(a.Steps.Items); more > 0 {
+		lines = append(lines, fmt.Sprintf("… and %d more", more))
+	}
+	return fmt.Sprintf("%d of %d done:", a.Steps.Done, a.Steps.All), lines
+}
+
 // Markdown is all of the answer in one text.
 func (a Answer) Markdown() string {
 	var b strings.Builder
@@ -135,6 +159,9 @@ func (a Answer) Markdown() string {
 			b.WriteString("\n")
 		}
 		b.WriteString("\n- " + c)
+	}
+	if head, lines := a.Checklist(); len(lines) > 0 {
+		b.WriteString("\n\n" + head + "\n\n- " + strings.Join(lines, "\n- "))
 	}
 	for _, p := range a.Pulls {
 		b.WriteString("\n\nPull request: " + p)

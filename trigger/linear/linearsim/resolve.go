@@ -14,6 +14,8 @@ func (s *Sim) resolve(name string, args map[string]any) (any, error) {
 	switch name {
 	case "commentCreate", "agentActivityCreate":
 		return s.mutate(name, args)
+	case "commentUpdate":
+		return s.updateComment(args)
 	case "agentSessionUpdate":
 		return s.updateSession(args)
 	}
@@ -222,6 +224,44 @@ func checkSignal(kind, signal string, metadata map[string]any) error {
 	return nil
 }
 
+// updateComment changes a comment of the agent's own.
+func (s *Sim) updateComment(args map[string]any) (any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, _ := args["id"].(string)
+	input, _ := args["input"].(map[string]any)
+	at := slices.IndexFunc(s.comments, func(c Comment) bool { return c.ID == id })
+	switch {
+	case at < 0:
+		return nil, notFound("Comment", id)
+	case s.comments[at].User != s.App.ID:
+		return nil, &refusal{status: http.StatusOK, code: "FORBIDDEN", message: "You may change your own comments alone"}
+	case text(input["body"]) == "":
+		return nil, invalid("Argument Validation Error: body must not be empty")
+	}
+	s.comments[at].Body = text(input["body"])
+	s.comments[at].Edits++
+	return object{"success": true, "comment": s.commentValue(s.comments[at])}, nil
+}
+
+// planOf reads the plan of a session, which replaces the one before.
+func planOf(v any) ([]Step, error) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, invalid("Argument Validation Error: plan must be a list")
+	}
+	var plan []Step
+	for _, one := range list {
+		entry, _ := one.(map[string]any)
+		step := Step{Content: text(entry["content"]), Status: text(entry["status"])}
+		if step.Content == "" || !slices.Contains([]string{"pending", "inProgress", "completed", "canceled"}, step.Status) {
+			return nil, invalid("Argument Validation Error: a step of a plan needs content, and a status that is known")
+		}
+		plan = append(plan, step)
+	}
+	return plan, nil
+}
+
 func text(v any) string { t, _ := v.(string); return t }
 
 func (s *Sim) updateSession(args map[string]any) (any, error) {
@@ -233,6 +273,14 @@ func (s *Sim) updateSession(args map[string]any) (any, error) {
 		return nil, notFound("AgentSession", id)
 	}
 	input, _ := args["input"].(map[string]any)
+	if v, ok := input["plan"]; ok && v != nil {
+		plan, err := planOf(v)
+		if err != nil {
+			return nil, err
+		}
+		x.Plan = plan
+		x.Plans++
+	}
 	added, _ := input["addedExternalUrls"].([]any)
 	for _, v := range added {
 		entry, _ := v.(map[string]any)

@@ -15,6 +15,7 @@ type Query {
 }
 type Mutation {
   commentCreate(input: CommentCreateInput!): CommentPayload!
+  commentUpdate(id: String!, input: CommentUpdateInput!): CommentPayload!
   agentActivityCreate(input: AgentActivityCreateInput!): AgentActivityPayload!
   agentSessionUpdate(id: String!, input: AgentSessionUpdateInput!): AgentSessionPayload!
 }
@@ -25,9 +26,10 @@ input UserFilter { id: IDComparator }
 input CommentFilter { id: IDComparator }
 input AgentActivityFilter { id: IDComparator }
 input CommentCreateInput { id: String issueId: String parentId: String body: String }
+input CommentUpdateInput { body: String }
 input AgentActivityCreateInput { id: String agentSessionId: String! content: JSONObject! ephemeral: Boolean signal: AgentActivitySignal signalMetadata: JSONObject }
 input AgentSessionExternalUrlInput { label: String! url: String! }
-input AgentSessionUpdateInput { addedExternalUrls: [AgentSessionExternalUrlInput!] externalUrls: [AgentSessionExternalUrlInput!] }
+input AgentSessionUpdateInput { addedExternalUrls: [AgentSessionExternalUrlInput!] externalUrls: [AgentSessionExternalUrlInput!] plan: JSONObject }
 type CommentPayload { success: Boolean! comment: Comment! }
 type AgentActivityPayload { success: Boolean! agentActivity: AgentActivity! }
 type AgentSessionPayload { success: Boolean! agentSession: AgentSession! }

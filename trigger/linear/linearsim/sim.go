@@ -61,6 +61,8 @@ type Issue struct {
 type Comment struct {
 	ID, Issue, Parent, User, Body string
 	CreatedAt                     time.Time
+	// Edits counts how often the agent has changed it.
+	Edits int
 }
 
 // Activity is one in an agent session.
@@ -80,7 +82,14 @@ type Session struct {
 	Status string
 	// URLs are those that the agent has added.
 	URLs []string
+	// Plan is what the agent says of its steps, Plans how often it has.
+	Plan  []Step
+	Plans int
 }
+
+// Step is one of a plan. Its Status is pending, inProgress, completed or
+// canceled.
+type Step struct{ Content, Status string }
 
 // Fault is how a call of the API fails.
 type Fault string
@@ -324,7 +333,7 @@ func (s *Sim) Sessions() (list []Session) {
 	defer s.mu.Unlock()
 	for _, x := range s.sessions {
 		c := *x
-		c.URLs = slices.Clone(x.URLs)
+		c.URLs, c.Plan = slices.Clone(x.URLs), slices.Clone(x.Plan)
 		list = append(list, c)
 	}
 	return list

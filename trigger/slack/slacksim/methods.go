@@ -294,6 +294,21 @@ func judgeMetadata(raw json.RawMessage) string {
 	return ""
 }
 
+func (c *Confirm) valid() bool {
+	if c == nil {
+		return true
+	}
+	for _, part := range []struct {
+		text Text
+		most int
+	}{{c.Title, 100}, {c.Text, 300}, {c.Confirm, 30}, {c.Deny, 30}} {
+		if n := utf8.RuneCountInString(part.text.Text); part.text.Type != "plain_text" || n == 0 || n > part.most {
+			return false
+		}
+	}
+	return slices.Contains([]string{"", "primary", "danger"}, c.Style)
+}
+
 func (b Block) valid(ids map[string]bool) bool {
 	switch b.Type {
 	case "section":
@@ -305,7 +320,7 @@ func (b Block) valid(ids map[string]bool) bool {
 		for _, e := range b.Elements {
 			n := utf8.RuneCountInString(e.Text.Text)
 			if e.Type != "button" || e.Text.Type != "plain_text" || n == 0 || n > 75 || e.ActionID == "" || len(e.ActionID) > 255 || ids[e.ActionID] ||
-				utf8.RuneCountInString(e.Value) > 2000 || !slices.Contains([]string{"", "primary", "danger"}, e.Style) {
+				utf8.RuneCountInString(e.Value) > 2000 || !slices.Contains([]string{"", "primary", "danger"}, e.Style) || !e.Confirm.valid() {
 				return false
 			}
 			ids[e.ActionID] = true

@@ -118,10 +118,24 @@ type Element struct {
 	ActionID string `json:"action_id"`
 	Value    string `json:"value"`
 	Style    string `json:"style"`
-	Text     struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
-	} `json:"text"`
+	Text     Text   `json:"text"`
+	// Confirm is what whoever presses is asked before, if anything.
+	Confirm *Confirm `json:"confirm"`
+}
+
+// Text is one of a button.
+type Text struct {
+	Type string `json:"type"`
+	Text string `json:"text"`
+}
+
+// Confirm is a question before a button counts.
+type Confirm struct {
+	Title   Text   `json:"title"`
+	Text    Text   `json:"text"`
+	Confirm Text   `json:"confirm"`
+	Deny    Text   `json:"deny"`
+	Style   string `json:"style"`
 }
 
 // Buttons are the labels of the message's.
