@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/oz-platform/cloudagents/environment"
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/secrets"
@@ -51,6 +53,9 @@ func (h triggerHost) start(ctx context.Context, id task.ID, s trigger.Start, fro
 		return task.Errorf(task.CodeNotAuthorized, "the trigger belongs to %s, for which its creator cannot act any more", s.Owner)
 	}
 	spec.Origin, spec.TriggerURL, spec.Untrusted, spec.ConversationID = &from, s.URL, s.Untrusted, string(id)
+	if err := withRepository(&spec, s.Repository, h.p.opts.RepositoryBase); err != nil {
+		return err
+	}
 	if s.Untrusted {
 		spec.Config.Secrets, spec.Config.HarnessAuthSecrets = &[]string{}, nil
 	}
@@ -61,6 +66,43 @@ func (h triggerHost) start(ctx context.Context, id task.ID, s trigger.Start, fro
 	_, _, err = h.p.store.Create(ctx, task.Creation{ID: id, Spec: spec, From: source(r), Now: h.p.opts.Clock.Now(), MaxWaiting: h.p.opts.MaxWaiting})
 	crashpoint.Hit(crashpoint.SubmitCommitted)
 	return err
+}
+
+// withRepository has the repository that an event is from cloned beside those of
+// the environment, or checks its commit out if it is one of them. Where its
+// directory is taken, or there are too many, the environment stays as it is: the
+// prompt says where the repository is. It fails with
+// task.CodeIntegrationNotConfigured for an environment of another host alone.
+func withRepository(spec *task.Spec, r *trigger.Repository, base string) error {
+	if r == nil {
+		return nil
+	}
+	return changeEnvironment(spec, func(e *environment.Config) error {
+		taken, here := len(e.Repos) >= environment.MaxRepos, len(e.Repos) == 0
+		for i, known := range e.Repos {
+			if strings.EqualFold(known.Owner, r.Owner) && strings.EqualFold(known.Name, r.Name) {
+				e.Repos[i].Ref = cmp.Or(r.Commit, known.Ref)
+				return nil
+			}
+			taken = taken || strings.EqualFold(known.Dir(), r.Name)
+			here = here || sameHost(known.Address(base), r.URL)
+		}
+		if !here {
+			return task.Errorf(task.CodeIntegrationNotConfigured, "the environment's repositories are all at another host than %s/%s, which the event is from: choose another environment for the integration", r.Owner, r.Name)
+		}
+		if !taken {
+			e.Repos = append(e.Repos, environment.Repo{Owner: r.Owner, Name: r.Name, URL: r.URL, Ref: r.Commit})
+		}
+		return nil
+	})
+}
+
+// sameHost reports that two addresses are at one host, or that the first is of
+// no host.
+func sameHost(a, b string) bool {
+	x, err := url.Parse(a)
+	y, otherErr := url.Parse(b)
+	return err == nil && otherErr == nil && (x.Hostname() == "" || strings.EqualFold(x.Hostname(), y.Hostname()))
 }
 
 // startRequest is what an event asks for.
@@ -435,6 +477,9 @@ func (c *Client) rehearse(ctx context.Context, e *trigger.Engine, s trigger.Star
 	}
 	spec, err := as.draft(ctx, access.RunCreate, startRequest(s))
 	if err != nil {
+		return r, err
+	}
+	if err := withRepository(&spec, s.Repository, c.p.opts.RepositoryBase); err != nil {
 		return r, err
 	}
 	spec.Origin, spec.Untrusted = &task.Origin{}, s.Untrusted

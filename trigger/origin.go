@@ -152,6 +152,8 @@ type Start struct {
 	URL string
 	// Files are given to the agent.
 	Files []File
+	// Repository is cloned beside those of the run's environment; nil for none.
+	Repository *Repository
 	// Entity is what the event is about, such as an issue: while there is a run
 	// of the owner's about it, that is told Message, and no run is made. Empty:
 	// there is always a new run.
@@ -196,6 +198,15 @@ func (a *Answer) Open(t task.Task) (*task.Question, error) {
 		return nil, err
 	}
 	return q, nil
+}
+
+// Repository is one that a run works in.
+type Repository struct {
+	// Owner and Name are its two parts, URL where it is cloned from.
+	Owner, Name, URL string
+	// Commit is checked out, with HEAD detached; empty for what the environment
+	// says, or the newest of the default branch.
+	Commit string
 }
 
 // File is something that an agent gets beside its prompt.

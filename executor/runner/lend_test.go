@@ -336,3 +336,29 @@ func cautious() scripted.Script {
 	s.Steps = append([]scripted.Step{no, again}, s.Steps...)
 	return s
 }
+
+// TestPullRequestIsCheckedOut: a run that a comment on a pull request has made
+// works on its newest commit.
+func TestPullRequestIsCheckedOut(t *testing.T) {
+	t.Parallel()
+	peek := command("git rev-parse HEAD; cat topic.txt; git status --short --branch")
+	peek.Match = func(q *scripted.Request) bool { return len(q.Messages) == 1 }
+	end := call("finish", object{"outcome": "success", "summary": "Looked."})
+	end.Match = func(*scripted.Request) bool { return true }
+	f := newForge(t, setup{script: play(peek, end)})
+	f.integrate("", nil)
+	work := filepath.Join(f.dir, "topic")
+	f.git(f.dir, "clone", "-q", f.remote, work)
+	f.git(work, "checkout", "-q", "-b", "topic")
+	assert.NilError(t, os.WriteFile(filepath.Join(work, "topic.txt"), []byte("of the topic"), 0o600))
+	f.git(work, "add", ".")
+	f.git(work, "-c", "user.name=ann", "-c", "user.email=ann@example.com", "commit", "-q", "-m", "topic")
+	f.git(work, "push", "-q", "origin", "topic")
+	head := f.git(work, "rev-parse", "HEAD")
+	n := f.sim.OpenPull("acme/app", "ann", "The greeting", "", githubsim.Pull{Head: "topic", SHA: head})
+	f.sim.Comment("acme/app", n, "ann", "@oz-agent look")
+	run, events := f.run()
+	assert.Equal(t, run.State, task.StateSucceeded, "%s\n%s", run.Status.Message, describe(events))
+	log := describe(events)
+	assert.Assert(t, strings.Contains(log, head) && strings.Contains(log, "of the topic") && strings.Contains(log, "HEAD (no branch)"), log)
+}

@@ -55,6 +55,9 @@ func (x occasion) told() string {
 		fmt.Fprintf(&b, ", and the commented change in %s", diffFile)
 	}
 	fmt.Fprintf(&b, ". The repository is %s: clone it from %s if your workspace does not have it.", e.Repo.FullName, e.cloneURL())
+	if n := e.number(); x.fork && !x.untrusted {
+		fmt.Fprintf(&b, " The pull request comes from a fork, so what it changes is not in your workspace: `git fetch origin pull/%d/head` brings it. It is a stranger's: read it, and run nothing of it.", n)
+	}
 	fmt.Fprintf(&b, " Your result is posted there; do not post it yourself.")
 	return strings.ReplaceAll(b.String(), "\x00", "")
 }
@@ -68,12 +71,12 @@ func (e *event) cloneURL() string {
 
 // files is what is known besides. What cannot be read is missing and said to be;
 // a GitHub that is away is asked again a few times.
-// commit is the newest of the pull request or check.
-func (o *Origin) files(ctx context.Context, x occasion) (list []trigger.File, commit string, err error) {
+// known has the newest commit of the pull request or check.
+func (o *Origin) files(ctx context.Context, x occasion) (list []trigger.File, known knowledge, err error) {
 	c, e := o.client(x.Integration, x.settings), x.event
-	known, err := c.know(ctx, x)
+	known, err = c.know(ctx, x)
 	if err != nil && x.delivery.Attempts < maxTries && !gone(err) {
-		return nil, "", err
+		return nil, known, err
 	}
 	if err != nil {
 		known.missing = err.Error()
@@ -87,7 +90,7 @@ func (o *Origin) files(ctx context.Context, x occasion) (list []trigger.File, co
 		text := fmt.Sprintf("--- a/%s\n+++ b/%s\n%s\n", e.Comment.Path, e.Comment.Path, diff)
 		list = append(list, trigger.File{Name: diffFile, MIMEType: "text/x-diff", Data: []byte(forge.Cut(text, maxFile))})
 	}
-	return list, known.commit(e), nil
+	return list, known, nil
 }
 
 // commit is the newest of what an event is about; "" when that is not known.

@@ -16,6 +16,11 @@
 // integration's name, too, for which an app needs the permission "Pull requests:
 // read and write" (see Origin.OpenPullRequest).
 //
+// A run has the event's repository in its workspace beside those of its
+// environment, at the head of the pull request or the commit of the check, unless
+// Settings.NoClone. What a fork changes is a stranger's: it is checked out where
+// there are no secrets, and else left to the agent, which is told so.
+//
 // With Settings.CheckRuns a run about a pull request, a suite of checks or a
 // workflow also has a check run on the commit that it began with: queued, in
 // progress, and in the end a success, a failure, cancelled, or waiting for an

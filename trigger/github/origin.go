@@ -193,8 +193,11 @@ type occasion struct {
 	header   trigger.Header
 	delivery task.Delivery
 	// commit is the newest of the pull request or check; empty when it is not
-	// about one, or not known.
+	// about one, or not known. fork says that it is in another repository.
 	commit string
+	fork   bool
+	// untrusted says that nobody vouches for who set the event off.
+	untrusted bool
 }
 
 // occasion reads a delivery; reason says why it does not count.
@@ -335,11 +338,11 @@ func (o *Origin) admit(ctx context.Context, x occasion) (integration.Admission, 
 
 // plan makes the runs.
 func (o *Origin) plan(ctx context.Context, x occasion, m matches, admission integration.Admission) (trigger.Plan, error) {
-	files, commit, err := o.files(ctx, x)
+	files, known, err := o.files(ctx, x)
 	if err != nil {
 		return trigger.Plan{}, err
 	}
-	x.commit = commit
+	x.commit, x.fork, x.untrusted = known.commit(x.event), known.fork(x.event), admission.Untrusted
 	var p trigger.Plan
 	if m.mention {
 		s, err := x.start(nil, admission, files)
@@ -370,6 +373,7 @@ func (x occasion) start(a *Automation, admission integration.Admission, files []
 		s.Metadata["automation"] = a.Name
 		i.Prompt = strings.TrimSpace(i.Prompt + "\n\n" + a.Prompt)
 	}
+	s.Repository = x.repository()
 	s.Metadata["github_repo"] = e.Repo.FullName
 	if n := e.number(); n > 0 {
 		s.Metadata["github_number"] = fmt.Sprint(n)
@@ -394,6 +398,36 @@ func (x occasion) start(a *Automation, admission integration.Admission, files []
 		}
 	}
 	return s, nil
+}
+
+// repository is what the run has in its workspace beside what its environment
+// has (Oz platform, GHM-5): at the newest commit of the pull request or check.
+// What a fork changes is a stranger's: setup commands run none of it in a run
+// that has secrets. Nil for a private one that nobody lends the run.
+func (x occasion) repository() *trigger.Repository {
+	e := x.event
+	owner, name, ok := strings.Cut(e.Repo.FullName, "/")
+	if !ok || x.settings.NoClone || e.Repo.Private && (x.untrusted || x.settings.NoGitAccess) {
+		return nil
+	}
+	r := &trigger.Repository{Owner: owner, Name: name, URL: e.cloneURL()}
+	if shaForm.MatchString(x.commit) && (x.untrusted || !x.fork) {
+		r.Commit = x.commit
+	}
+	return r
+}
+
+// fork reports that what an event is about comes from another repository.
+func (k knowledge) fork(e *event) bool {
+	switch {
+	case k.pull != nil:
+		return k.pull.Head.Repo == nil || k.pull.Head.Repo.ID != e.Repo.ID // one that was deleted has none
+	case e.Run != nil:
+		return e.Run.HeadRepo.ID != e.Repo.ID
+	case e.Suite != nil:
+		return e.Suite.HeadBranch == "" // GitHub names no branch of a fork
+	}
+	return false
 }
 
 // entity is what a run is about: a review thread, an issue or pull request, or

@@ -43,6 +43,9 @@ type Settings struct {
 	// the account may: the app needs the permissions "Contents: read and write"
 	// and "Pull requests: read and write".
 	NoGitAccess bool `json:"no_git_access,omitempty"`
+	// NoClone leaves it to the environment what is cloned. Without it a run also
+	// has the repository that its event is from (Oz platform, GHM-5).
+	NoClone bool `json:"no_clone,omitempty"`
 	// Automations start runs by themselves. At most MaxAutomations.
 	Automations []Automation `json:"automations,omitempty"`
 }

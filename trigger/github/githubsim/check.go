@@ -199,7 +199,7 @@ func (r *CheckRun) setOutput(out any) (wrong string) {
 func (s *Server) suiteEvent(r *repo, of *CheckRun) func() {
 	var pulls []int
 	for _, t := range r.things {
-		if t.Pull != nil && sha(t.Pull.Head) == of.HeadSHA {
+		if t.Pull != nil && t.Pull.sha() == of.HeadSHA {
 			pulls = append(pulls, t.Number)
 		}
 	}

@@ -82,7 +82,7 @@ func (s *Server) pullJSON(r *repo, t *thing) map[string]any {
 		teams = append(teams, map[string]any{"slug": slug, "name": slug})
 	}
 	m["draft"], m["merged"] = t.Pull.Draft, t.Merged
-	m["head"] = map[string]any{"ref": t.Pull.Head, "sha": sha(t.Pull.Head), "repo": headRepo}
+	m["head"] = map[string]any{"ref": t.Pull.Head, "sha": t.Pull.sha(), "repo": headRepo}
 	m["base"] = map[string]any{"ref": t.Pull.Base, "sha": sha(t.Pull.Base), "repo": map[string]any{"id": r.ID, "full_name": r.Name}}
 	m["requested_reviewers"], m["requested_teams"] = s.usersJSON(t.Reviewers), teams
 	return m
@@ -120,7 +120,7 @@ func (s *Server) commentJSON(r *repo, t *thing, c *Comment) map[string]any {
 	m := map[string]any{"id": c.ID, "body": c.Body, "user": c.user, "created_at": c.CreatedAt.Format(time.RFC3339), "updated_at": c.UpdatedAt.Format(time.RFC3339),
 		"html_url": fmt.Sprintf("https://github.com/%s/%s/%d#%s%d", r.Name, page, t.Number, anchor, c.ID)}
 	if c.Path != "" {
-		m["path"], m["diff_hunk"], m["line"], m["commit_id"] = c.Path, c.Hunk, 1, sha(t.Pull.Head)
+		m["path"], m["diff_hunk"], m["line"], m["commit_id"] = c.Path, c.Hunk, 1, t.Pull.sha()
 		if c.ReplyTo != 0 {
 			m["in_reply_to_id"] = c.ReplyTo
 		}

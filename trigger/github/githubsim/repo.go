@@ -42,10 +42,20 @@ type Pull struct {
 	Head string // branch; default "topic"
 	Base string // branch; default "main"
 	// Fork is the repository that Head is in. Default: the same.
-	Fork  string
+	Fork string
+	// SHA is the newest commit of Head. Default: one that is made up.
+	SHA   string
 	Draft bool
 	// Files are the patches by name.
 	Files map[string]string
+}
+
+// sha is the newest commit of the branch.
+func (p *Pull) sha() string {
+	if p.SHA != "" {
+		return p.SHA
+	}
+	return sha(p.Head)
 }
 
 // Comment is a comment on an issue, a pull request or a change.
@@ -104,7 +114,7 @@ func (s *Server) OpenPull(repo, login, title, body string, p Pull, labels ...str
 	if p.Base == "" {
 		p.Base = "main"
 	}
-	r.commits[sha(p.Head)], r.commits[sha(p.Base)] = p.Head, p.Base
+	r.commits[p.sha()], r.commits[sha(p.Base)] = p.Head, p.Base
 	t := s.open(r, login, title, body, &p, labels)
 	send := s.event("pull_request", "opened", r, t.User, map[string]any{"number": t.Number, "pull_request": s.pullJSON(r, t)})
 	s.mu.Unlock()
