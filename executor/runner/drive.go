@@ -228,9 +228,16 @@ func (x *execution) session(ws *workspace, model harness.Model, more ...harness.
 		StateDir: x.stateDir(),
 	}
 	s.Desk.Patience = x.opts.WaitPatience
-	sets := append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer()), tools.PullRequests(x.pullRequester(), x.bundle.GitHosts)}, more...)
+	sets := append([]harness.ToolSet{tools.Standard, tools.Memory(x.bundle.Memory, x.rememberer()), tools.PullRequests(x.pullRequester(), x.bundle.GitHosts),
+		tools.Notes(x.outreach())}, more...)
 	s.Tools = tools.For(s, append(sets, x.opts.Tools...)...)
 	return s
+}
+
+// outreach is the platform's side of notes to people; nil if it takes none.
+func (x *execution) outreach() executor.Outreach {
+	o, _ := x.link.(executor.Outreach)
+	return o
 }
 
 // pullRequester is the platform's side of pull requests; nil if it opens none.

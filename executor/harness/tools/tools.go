@@ -15,6 +15,7 @@ const (
 	NameOpenPull       = "open_pull_request"
 	NameWritePlan      = "write_plan"
 	NameAskUser        = "ask_user"
+	NameNotifyUser     = "notify_user"
 	NameFinish         = "finish"
 	NameRecall         = "recall"
 	NameRemember       = "remember"
