@@ -75,7 +75,7 @@ func (c *Client) CreateAgent(ctx context.Context, in AgentInput) (access.Agent, 
 	}
 	undo := func() {}
 	if memory, _ := parseAgentMemory(in.Memory); memory.wantsOwn() { // applyAgent has judged it
-		if undo, err = c.ownMemory(ctx, &a); err != nil {
+		if undo, err = c.ownMemory(ctx, &a, memory.ownLearns()); err != nil {
 			return access.Agent{}, err
 		}
 	}
@@ -226,6 +226,9 @@ func (c *Client) applyAgent(ctx context.Context, in AgentInput, a *access.Agent)
 	memory, err := parseAgentMemory(in.Memory)
 	if err != nil {
 		return err
+	}
+	if a.UID != "" && memory.ownLearns() {
+		return task.Invalid("memory.auto_memory.extract", "is for a new agent; of this one attach the store with extract, in attached_stores")
 	}
 	if memory.Stores != nil {
 		a.Config.MemoryStores = nil
@@ -458,6 +461,7 @@ type agentMemoryInput struct {
 	Stores *json.RawMessage `json:"attached_stores"`
 	Auto   *struct {
 		Enabled *bool `json:"enabled"`
+		Extract *bool `json:"extract"` // ours, for a new agent
 	} `json:"auto_memory"`
 }
 
@@ -469,10 +473,29 @@ func parseAgentMemory(raw *json.RawMessage) (in agentMemoryInput, err error) {
 	if err := json.Unmarshal(*raw, &in); err != nil {
 		return in, task.Invalid("memory", "must be an object with attached_stores and auto_memory")
 	}
-	if in.Stores != nil {
-		_, err = parseMemoryRefs("memory.attached_stores", *in.Stores)
+	if in.Stores == nil && !in.ownLearns() {
+		return in, nil
 	}
-	return in, err
+	var refs []memoryRef
+	if in.Stores != nil {
+		if refs, err = parseMemoryRefs("memory.attached_stores", *in.Stores); err != nil {
+			return in, err
+		}
+	}
+	switch {
+	case len(refs) > maxAttached:
+		return in, task.Invalid("memory.attached_stores", "names %d stores, at most %d are allowed beside the agent's own", len(refs), maxAttached)
+	case in.ownLearns() && !in.wantsOwn():
+		return in, task.Invalid("memory.auto_memory.extract", "needs enabled: there is no store that could learn")
+	case in.ownLearns() && slices.ContainsFunc(refs, func(r memoryRef) bool { return r.Extract }):
+		return in, task.Invalid("memory.auto_memory.extract", "another store learns already; one of a run may")
+	}
+	return in, nil
+}
+
+// ownLearns reports that a new agent's own store learns from its conversations.
+func (in agentMemoryInput) ownLearns() bool {
+	return in.Auto != nil && in.Auto.Extract != nil && *in.Auto.Extract
 }
 
 // wantsOwn reports that a new agent gets a memory store of its own, which it

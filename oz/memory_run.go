@@ -17,8 +17,9 @@ import (
 
 // Limits of what a run has of memories.
 const (
-	maxMemoryRefs        = 10      // stores
-	maxMemoryInstruction = 4 << 10 // bytes, of each
+	maxMemoryRefs        = 10                // stores
+	maxAttached          = maxMemoryRefs - 1 // to an agent, which may have its own
+	maxMemoryInstruction = 4 << 10           // bytes, of each
 	maxMemoryRefsBytes   = 64 << 10
 	// maxInjected is what an agent is told of memories when it begins, in bytes
 	// and number; it asks for more with Recall.
@@ -244,8 +245,8 @@ func writableStore(stores []runStore, uid string) (MemoryStore, error) {
 }
 
 // ownMemory makes the store that a new agent identity has for itself, and
-// attaches it (Oz platform, MEM-1).
-func (c *Client) ownMemory(ctx context.Context, a *access.Agent) (undo func(), err error) {
+// attaches it (Oz platform, MEM-1). One that learns is attached as such.
+func (c *Client) ownMemory(ctx context.Context, a *access.Agent, learns bool) (undo func(), err error) {
 	team := true
 	name := []rune(a.Name)
 	s, err := memoryStores().add(ctx, c, MemoryStore{Registered: Registered{
@@ -255,7 +256,25 @@ func (c *Client) ownMemory(ctx context.Context, a *access.Agent) (undo func(), e
 		return nil, err
 	}
 	a.AutoMemory = s.UID
-	return func() { _ = memoryStores().remove(context.WithoutCancel(ctx), c, s.UID) }, nil // a store too many harms nobody
+	undo = func() { _ = memoryStores().remove(context.WithoutCancel(ctx), c, s.UID) } // a store too many harms nobody
+	if !learns {
+		return undo, nil
+	}
+	refs, err := parseMemoryRefs("memory.attached_stores", a.Config.MemoryStores)
+	if err == nil {
+		own := ownRef(a.AutoMemory)
+		own.Extract = true
+		a.Config.MemoryStores, err = json.Marshal(append([]memoryRef{own}, refs...))
+	}
+	if err != nil {
+		undo()
+	}
+	return undo, err
+}
+
+// ownRef attaches an agent's own memory store.
+func ownRef(uid string) memoryRef {
+	return memoryRef{UID: uid, Access: executor.MemoryReadWrite, Instructions: AutoMemoryInstructions}
 }
 
 // agentMemory is what an agent's runs have of memory stores: those attached,
@@ -265,9 +284,8 @@ func agentMemory(a access.Agent) json.RawMessage {
 	if err != nil || a.AutoMemory == "" {
 		return a.Config.MemoryStores // judged where it is used
 	}
-	own := memoryRef{UID: a.AutoMemory, Access: executor.MemoryReadWrite, Instructions: AutoMemoryInstructions}
-	if !slices.ContainsFunc(refs, func(r memoryRef) bool { return r.UID == own.UID }) {
-		refs = append([]memoryRef{own}, refs...)
+	if !slices.ContainsFunc(refs, func(r memoryRef) bool { return r.UID == a.AutoMemory }) {
+		refs = append([]memoryRef{ownRef(a.AutoMemory)}, refs...)
 	}
 	raw, err := json.Marshal(refs)
 	if err != nil {

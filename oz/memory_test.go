@@ -11,6 +11,7 @@ import (
 
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/oz"
+	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
 )
 
@@ -157,6 +158,50 @@ func TestAgentMemory(t *testing.T) {
 		assert.Equal(t, task.CodeOf(err), tt.code, "%s: %v", name, err)
 		assert.Equal(t, err.(*task.Error).Field, "memory.attached_stores"+tt.field, name)
 	}
+}
+
+// TestAgentsOwnMemoryLearns: a new agent's own store may learn from its
+// conversations, and is one of those attached then; one store of a run learns.
+func TestAgentsOwnMemoryLearns(t *testing.T) {
+	p, _ := newPlatform(t, nil)
+	who, ctx := people(t, p), t.Context()
+	team, err := who["ann"].CreateMemoryStore(ctx, oz.MemoryStoreInput{Name: "team", Team: ptr(true)})
+	assert.NilError(t, err)
+	create := func(name, memory string) (access.Agent, error) {
+		return who["bob"].CreateAgent(ctx, oz.AgentInput{Name: &name, Memory: ptr(json.RawMessage(memory))})
+	}
+	keeper, err := create("keeper", `{"auto_memory":{"enabled":true,"extract":true},"attached_stores":`+string(refs("read_only", team.UID))+`}`)
+	assert.NilError(t, err)
+	run := submit(t, who["bob"], oz.Request{Prompt: "x", AgentIdentityUID: keeper.UID})
+	var has []struct {
+		UID     string
+		Extract bool
+	}
+	assert.NilError(t, json.Unmarshal(run.Config.MemoryStores, &has))
+	assert.Equal(t, len(has), 2)
+	assert.Assert(t, has[0].UID == keeper.AutoMemory && has[0].Extract && has[1].UID == team.UID && !has[1].Extract, "%v", has)
+
+	stores, err := who["bob"].MemoryStores(ctx)
+	assert.NilError(t, err)
+	var many []string
+	for i := range 10 {
+		many = append(many, fmt.Sprint(i))
+	}
+	for _, tt := range []struct{ field, memory string }{
+		{"memory.attached_stores", `{"attached_stores":` + string(refs("read_only", many...)) + `}`}, // its own is the eleventh
+		{"memory.auto_memory.extract", `{"auto_memory":{"enabled":false,"extract":true}}`},
+		{"memory.auto_memory.extract", `{"auto_memory":{"extract":true},"attached_stores":[{"uid":"` + team.UID + `","access":"read_write","instructions":"x","extract":true}]}`},
+		{"memory", `{"auto_memory":{"extract":"yes"}}`},
+	} {
+		_, err := create("bad", tt.memory)
+		assert.Equal(t, task.CodeOf(err), task.CodeInvalidRequest, "%s: %v", tt.memory, err)
+		assert.Equal(t, err.(*task.Error).Field, tt.field, "%v", err)
+	}
+	_, err = who["bob"].UpdateAgent(ctx, keeper.UID, oz.AgentInput{Memory: ptr(json.RawMessage(`{"auto_memory":{"enabled":true,"extract":true}}`))})
+	assert.ErrorContains(t, err, "memory.auto_memory.extract: is for a new agent")
+	after, err := who["bob"].MemoryStores(ctx)
+	assert.NilError(t, err)
+	assert.Equal(t, len(after), len(stores), "a refused agent leaves no store")
 }
 
 // TestRunRemembers: an execution reads its stores, writes to those that it may

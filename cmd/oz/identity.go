@@ -17,7 +17,10 @@ import (
 var identityLines = []column{
 	{"Agent", ".uid"}, {"Name", ".name"}, {"Description", ".description"}, {"Available", `if .available then "yes" else "no" end`},
 	{"Model", ".base_model"}, {"Harness", ".harness.type"}, {"Environment", ".environment_id"}, {"Worker", ".worker_host"},
-	{"Secrets", `[.secrets[]?.name] | join(", ")`}, {"Skills", `.skills | join(", ")`}, {"Prompt", ".prompt"}, {"Created", ".created_at"},
+	{"Secrets", `[.secrets[]?.name] | join(", ")`}, {"Skills", `.skills | join(", ")`},
+	{"Own memory", ".memory.auto_memory.store.uid"},
+	{"Memory", `[.memory.attached_stores[]? | "\(.uid) (\(if .extract then "learns" else .access | gsub("_"; "-") end))"] | join(", ")`},
+	{"Prompt", ".prompt"}, {"Created", ".created_at"},
 }
 
 func (a *app) identityCommands() []*cobra.Command {
@@ -62,9 +65,11 @@ func (f *identityFlags) register(cmd *cobra.Command) {
 
 func (a *app) identityCreateCommand() *cobra.Command {
 	var f identityFlags
+	var memory memoryEdits
 	var savedPrompt func(*string) error
 	cmd := &cobra.Command{Use: "create", Short: "Make an agent identity of your team", Args: noArgs,
-		Example: "  oz agent create --name triage --prompt 'Label each issue' --skill acme/tools:skills/triage --secret TRACKER_TOKEN",
+		Example: "  oz agent create --name triage --prompt 'Label each issue' --skill acme/tools:skills/triage --secret TRACKER_TOKEN\n" +
+			"  oz agent create --name keeper --learn --memory-store 'STORE_UID:read_only:What the team has decided'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.name == "" {
 				return usageError{errors.New("--name is needed")}
@@ -79,12 +84,16 @@ func (a *app) identityCreateCommand() *cobra.Command {
 			body.set(cmd, "environment", "environment_id", f.environment)
 			body.set(cmd, "secret", "secrets", secretRefs(f.secrets))
 			body.set(cmd, "skill", "skills", f.skills)
+			if err := memory.create(body); err != nil {
+				return err
+			}
 			return a.change(cmd.Context(), http.MethodPost, "/agent/identities", body, identityLines, "The agent is made.")
 		}}
 	f.register(cmd)
 	savedPrompt = savedPromptFlag(cmd)
 	cmd.Flags().StringArrayVar(&f.secrets, "secret", nil, "`name` of a secret that its runs get")
 	cmd.Flags().StringArrayVar(&f.skills, "skill", nil, "skill `spec`, owner/repo:path")
+	memory.createFlags(cmd)
 	return a.filterFlag(cmd)
 }
 
@@ -104,10 +113,12 @@ func secretRefs(names []string) []secretRef {
 func (a *app) identityUpdateCommand() *cobra.Command {
 	var f identityFlags
 	var addSecrets, removeSecrets, addSkills, removeSkills []string
+	var memory memoryEdits
 	var savedPrompt func(*string) error
 	cleared := map[string]*bool{}
 	cmd := &cobra.Command{Use: "update <UID>", Short: "Change an agent identity; what is not named stays", Args: oneArg("agent uid"),
-		Example: "  oz agent update AGENT_UID --add-skill acme/tools:skills/review --remove-environment",
+		Example: "  oz agent update AGENT_UID --add-skill acme/tools:skills/review --remove-environment\n" +
+			"  oz agent update AGENT_UID --add-memory-store STORE_UID:learn",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !namesChange(cmd) {
 				return usageError{errNothing}
@@ -131,6 +142,9 @@ func (a *app) identityUpdateCommand() *cobra.Command {
 			if err := a.editLists(cmd.Context(), path, body, listEdits{addSecrets, removeSecrets, addSkills, removeSkills, *cleared["all-secrets"], *cleared["all-skills"]}); err != nil {
 				return err
 			}
+			if err := memory.update(cmd.Context(), a, path, body); err != nil {
+				return err
+			}
 			return a.change(cmd.Context(), http.MethodPut, path, body, identityLines, "The agent is changed.")
 		}}
 	f.register(cmd)
@@ -150,6 +164,7 @@ func (a *app) identityUpdateCommand() *cobra.Command {
 		cmd.MarkFlagsMutuallyExclusive("remove-"+what[:len(what)-1], "remove-all-"+what)
 		cmd.MarkFlagsMutuallyExclusive("add-"+what[:len(what)-1], "remove-all-"+what)
 	}
+	memory.updateFlags(cmd)
 	return a.filterFlag(cmd)
 }
 

@@ -324,6 +324,37 @@ func TestMail(t *testing.T) {
 	d.ok("run", "follow", to)
 }
 
+// TestAgentsMemory: which stores an agent's runs have, and which one learns, is
+// said by flags; what is not named stays.
+func TestAgentsMemory(t *testing.T) {
+	d := newDesk(t)
+	shop := d.object("memory-store", "create", "-n", "shop", "--team")["uid"].(string)
+	house := d.object("memory-store", "create", "-n", "house", "--team")["uid"].(string)
+	const shown = `.memory | .auto_memory.enabled, (.attached_stores[] | "\(.uid) \(.access) \(.extract // false) \(.instructions)")`
+	const use = defaultStoreUse
+	plain := d.object("agent", "create", "-n", "plain", "--no-own-memory", "--memory-store", shop+":learn:Prices: all of them")["uid"].(string)
+	assert.Equal(t, d.ok("agent", "get", plain, "--jq", shown), "false\n"+shop+" read_write true Prices: all of them\n")
+	d.ok("agent", "update", plain, "--add-memory-store", shop+":read_only", "--add-memory-store", house)
+	assert.Equal(t, d.ok("agent", "get", plain, "--jq", shown), "false\n"+shop+" read_only false Prices: all of them\n"+house+" read_write false "+use+"\n")
+	has(t, d.ok("agent", "get", plain), shop+" (read-only), "+house+" (read-write)")
+	d.ok("agent", "update", plain, "--remove-memory-store", shop, "--description", "one is left")
+	assert.Equal(t, d.ok("agent", "get", plain, "--jq", shown), "false\n"+house+" read_write false "+use+"\n")
+	d.ok("agent", "update", plain, "--description", "still one")
+	d.ok("agent", "update", plain, "--remove-all-memory-stores")
+	assert.Equal(t, d.ok("agent", "get", plain, "--jq", shown), "false\n")
+
+	keeper := d.object("agent", "create", "-n", "keeper", "--learn", "--memory-store", house+":read_only")["uid"].(string)
+	own := strings.TrimSpace(d.ok("agent", "get", keeper, "--jq", ".memory.auto_memory.store.uid"))
+	has(t, d.ok("agent", "get", keeper), "Own memory  "+own, own+" (learns), "+house+" (read-only)")
+	has(t, d.ok("memory-store", "list-store-agents", own), "keeper")
+
+	d.fails(exitUsage, `--memory-store: "write" is none of read_only, read_write, learn`, "agent", "create", "-n", "x", "--memory-store", shop+":write")
+	d.fails(exitUsage, "--add-memory-store: begins with the uid", "agent", "update", plain, "--add-memory-store", ":learn")
+	d.fails(exitUsage, "learn", "agent", "create", "-n", "x", "--no-own-memory", "--learn")
+	d.fails(exitFailure, "another store learns already", "agent", "create", "-n", "x", "--learn", "--memory-store", shop+":learn")
+	d.fails(exitFailure, "memory.attached_stores[0].uid", "agent", "update", plain, "--add-memory-store", "nope")
+}
+
 func TestMemory(t *testing.T) {
 	d := newDesk(t)
 	store := d.object("memory-store", "create", "-n", "shop", "--team")["uid"].(string)

@@ -1283,7 +1283,10 @@ type AuthConfig struct {
 
 // AutoMemory defines model for AutoMemory.
 type AutoMemory struct {
-	Enabled bool             `json:"enabled"`
+	Enabled bool `json:"enabled"`
+
+	// Extract Ours, in requests for a new agent, default false: its own store learns from its conversations; it is among attached_stores then, with extract.
+	Extract bool             `json:"extract,omitempty,omitzero"`
 	Store   *AutoMemoryStore `json:"store,omitempty"`
 }
 

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -258,6 +259,7 @@ func TestAgentPages(t *testing.T) {
 	pick(tab, "Environment", "tally")
 	tab.ClickName("Secrets, tools and memory")
 	tab.ClickName("DEPLOY_TOKEN")
+	pick(tab, "Learns from its conversations", "Yes: into a memory of its own")
 	tab.ClickName("Create agent")
 	closed(tab)
 	find := func() access.Agent {
@@ -273,6 +275,22 @@ func TestAgentPages(t *testing.T) {
 	a := find()
 	assert.Equal(t, a.Config.BasePrompt, "Keep")
 	assert.Assert(t, a.Config.EnvironmentID != "" && a.AutoMemory != "")
+	learns := func(a access.Agent) (uids []string) {
+		var stores []struct {
+			UID     string
+			Extract bool
+		}
+		if len(a.Config.MemoryStores) > 0 {
+			assert.NilError(t, json.Unmarshal(a.Config.MemoryStores, &stores))
+		}
+		for _, s := range stores {
+			if s.Extract {
+				uids = append(uids, s.UID)
+			}
+		}
+		return uids
+	}
+	assert.DeepEqual(t, learns(a), []string{a.AutoMemory})
 	fill(tab, "Search agents", "keep")
 	tab.Wait(`document.querySelectorAll(".card").length === 1`)
 	tab.ClickName("Keeper")
@@ -282,7 +300,15 @@ func TestAgentPages(t *testing.T) {
 	closed(tab)
 	b := find()
 	assert.Equal(t, b.Name, "Keeper of books")
+	assert.DeepEqual(t, learns(b), learns(a))
+	a.Config.MemoryStores, b.Config.MemoryStores = nil, nil
 	assert.DeepEqual(t, b.Config, a.Config)
+	tab.ClickName("Keeper of books")
+	tab.ClickName("Edit")
+	pick(tab, "Learns from its conversations", "No")
+	tab.ClickName("Save")
+	closed(tab)
+	assert.Equal(t, len(learns(find())), 0)
 	tab.ClickName("Keeper of books")
 	tab.ClickName("Delete")
 	tab.ClickName("Delete agent")
