@@ -2,6 +2,8 @@ package executor
 
 import (
 	"context"
+	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -28,6 +30,9 @@ type PullRequester interface {
 const (
 	MaxPullTitle  = 240      // bytes of PullRequest.Title
 	MaxPullBody   = 32 << 10 // bytes of PullRequest.Body
+	MaxPullNames  = 10       // of PullRequest.Reviewers, and of its Labels
+	maxReviewer   = 100      // bytes of a reviewer's name
+	maxLabel      = 50       // characters of a label, as GitHub has it
 	maxPullBranch = 255      // bytes of a branch's name
 	maxPullRemote = 2048     // bytes of a repository's address
 )
@@ -46,6 +51,10 @@ type PullRequest struct {
 	Body  string `json:"body,omitempty"`
 	// Draft says that it is not to be merged yet.
 	Draft bool `json:"draft,omitempty"`
+	// Reviewers are asked to review it: logins, on GitHub also teams as
+	// "organisation/team". Labels are put on it. At most MaxPullNames of each.
+	Reviewers []string `json:"reviewers,omitempty"`
+	Labels    []string `json:"labels,omitempty"`
 }
 
 // PullRequestAnswer is what became of a PullRequest.
@@ -54,6 +63,8 @@ type PullRequestAnswer struct {
 	Number int64  `json:"number,omitempty"` // in its repository
 	// Existing says that it was there before; its title and body are as they were.
 	Existing bool `json:"existing,omitempty"`
+	// Notes say what the service has not taken of reviewers and labels, and why.
+	Notes []string `json:"notes,omitempty"`
 	// WaitMS, if above 0, says that nothing is known to be open: the service is
 	// away, or takes no more requests now, as Reason tells. Ask again after that
 	// time, in milliseconds.
@@ -90,5 +101,37 @@ func (r PullRequest) Validate() error {
 	if err := task.ValidateText("title", r.Title); err != nil {
 		return err
 	}
-	return task.ValidateText("body", r.Body)
+	if err := task.ValidateText("body", r.Body); err != nil {
+		return err
+	}
+	return r.validateNames()
 }
+
+var reviewerForm = regexp.MustCompile(`^[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)?$`)
+
+func (r PullRequest) validateNames() error {
+	for _, list := range []struct {
+		field string
+		names []string
+		fits  func(string) bool
+		rule  string
+	}{
+		{"reviewers", r.Reviewers, func(s string) bool { return len(s) <= maxReviewer && reviewerForm.MatchString(s) },
+			"is no login, nor a team as organisation/team; write it without an @"},
+		{"labels", r.Labels, func(s string) bool {
+			return s != "" && s == strings.TrimSpace(s) && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxLabel && !strings.ContainsFunc(s, unlabelled)
+		}, "is no label: it has 1 to 50 characters, on one line, without commas"},
+	} {
+		if len(list.names) > MaxPullNames {
+			return task.Invalid(list.field, "are %d, at most %d are allowed", len(list.names), MaxPullNames)
+		}
+		for i, name := range list.names {
+			if !list.fits(name) {
+				return task.Invalid(fmt.Sprintf("%s[%d]", list.field, i), "%.80q %s", name, list.rule)
+			}
+		}
+	}
+	return nil
+}
+
+func unlabelled(c rune) bool { return unicode.IsControl(c) || c == ',' }

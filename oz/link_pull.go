@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/executor"
@@ -41,16 +42,20 @@ func (l *link) OpenPullRequest(ctx context.Context, r executor.PullRequest) (exe
 	if names := redactor.Contains([]byte(r.Branch + "\n" + r.Base)); len(names) > 0 {
 		return none, task.Invalid("branch", "contains the value of the secret %s", strings.Join(names, ", "))
 	}
+	if names := redactor.Contains([]byte(strings.Join(slices.Concat(r.Reviewers, r.Labels), "\n"))); len(names) > 0 {
+		return none, task.Invalid("labels", "or reviewers contain the value of the secret %s", strings.Join(names, ", "))
+	}
 	opener, source, path, err := l.p.pullRequester(ctx, t, r.Remote)
 	if err != nil {
 		return none, err
 	}
 	made, err := opener.OpenPullRequest(ctx, source, trigger.PullRequest{Run: t.ID, Path: path, Branch: r.Branch, Base: r.Base,
-		Title: redactor.String(r.Title), Body: redactor.String(r.Body), Draft: r.Draft})
+		Title: redactor.String(r.Title), Body: redactor.String(r.Body), Draft: r.Draft,
+		Reviewers: r.Reviewers, Labels: r.Labels})
 	if err != nil {
 		return waitFor(err)
 	}
-	return executor.PullRequestAnswer{URL: made.URL, Number: made.Number, Existing: made.Existing}, nil
+	return executor.PullRequestAnswer{URL: made.URL, Number: made.Number, Existing: made.Existing, Notes: made.Notes}, nil
 }
 
 // waitFor makes an answer of what passes by itself. As an error, the runner

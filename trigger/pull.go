@@ -13,7 +13,8 @@ type PullRequester interface {
 	Lender
 	// OpenPullRequest opens one of a source's, unless it is there: an open one of
 	// the same branch to the same base, or one that was opened for the same run
-	// before, whatever became of it. It fails with
+	// before, whatever became of it. Reviewers and labels go to one that the run
+	// has opened, and is open. It fails with
 	// task.CodeIntegrationNotConfigured when the integration has no right to do
 	// it, with task.CodeOperationNotSupported when the service refuses, and with
 	// task.CodeResourceUnavailable and a hint when it is to be asked again later.
@@ -32,6 +33,9 @@ type PullRequest struct {
 	Title, Body string
 	// Draft says that it is not to be merged yet.
 	Draft bool
+	// Reviewers are logins, or teams as "organisation/team", to be asked for a
+	// review; Labels are put on it.
+	Reviewers, Labels []string
 }
 
 // Pull is a pull request that is there.
@@ -40,4 +44,6 @@ type Pull struct {
 	Number int64  // in its repository
 	// Existing says that it was there before it was asked for.
 	Existing bool
+	// Notes say what the service has not taken of reviewers and labels, and why.
+	Notes []string
 }

@@ -104,6 +104,8 @@ func OutwardPush(repo Repo, branch, commit string) Outward {
 // approve, in bytes: it is shown whole.
 const MaxShownBody = 4 << 10
 
+func listed(names []string) string { return "`" + strings.Join(names, "`, `") + "`" }
+
 // OutwardPull is a pull request, as it is said to the platform. Its body has at
 // most MaxShownBody.
 func OutwardPull(repo Repo, r executor.PullRequest) Outward {
@@ -111,8 +113,17 @@ func OutwardPull(repo Repo, r executor.PullRequest) Outward {
 	if r.Draft {
 		kind = "a draft of a pull request"
 	}
-	return Outward{Key: fmt.Sprintf("pull_request:%q", []string{repo.Name, r.Branch, r.Base, r.Title, r.Body, kind}),
-		Text: fmt.Sprintf("May the agent open %s of the branch `%s` to `%s` at %s?\n\nWho set this run off is not on the team, so that it waits for you. It would say:\n\n> **%s**\n>\n%s",
-			kind, r.Branch, r.Base, repo.Remote, r.Title, text),
+	said, more := []string{repo.Name, r.Branch, r.Base, r.Title, r.Body, kind}, ""
+	if len(r.Reviewers) > 0 {
+		said, more = append(said, "reviewers"), more+" It would ask "+listed(r.Reviewers)+" for a review."
+		said = append(said, r.Reviewers...)
+	}
+	if len(r.Labels) > 0 {
+		said, more = append(said, "labels"), more+" It would have the labels "+listed(r.Labels)+"."
+		said = append(said, r.Labels...)
+	}
+	return Outward{Key: fmt.Sprintf("pull_request:%q", said),
+		Text: fmt.Sprintf("May the agent open %s of the branch `%s` to `%s` at %s?\n\nWho set this run off is not on the team, so that it waits for you.%s It would say:\n\n> **%s**\n>\n%s",
+			kind, r.Branch, r.Base, repo.Remote, more, r.Title, text),
 		Detail: map[string]string{"action": "open_pull_request", "repository": repo.Name, "remote": repo.Remote, "branch": r.Branch, "base": r.Base, "title": r.Title}}
 }

@@ -184,3 +184,48 @@ func TestPullRequestAnswerIsLost(t *testing.T) {
 	assert.Equal(t, made.Number, int64(1))
 	assert.Equal(t, len(b.sim.Pulls(repo)), 1)
 }
+
+// TestPullRequestIsDressed: labels are put on it and reviews asked for, also
+// when that broke off before; what GitHub does not take is told, and one that
+// somebody else has opened is left alone.
+func TestPullRequestIsDressed(t *testing.T) {
+	b, app := pullBench(t)
+	b.sim.AddCollaborator(repo, "bob")
+	b.sim.AddTeam(repo, "core")
+	ctx, r := t.Context(), request()
+	r.Labels, r.Reviewers = []string{"bug", "good first issue"}, []string{"bob", "acme/core"}
+	b.sim.Fail(githubsim.Fault{Path: "/labels", Status: 502})
+	_, err := b.origin.OpenPullRequest(ctx, b.in.Source(), r)
+	assert.Equal(t, task.CodeOf(err), task.CodeResourceUnavailable, "%v", err)
+	assert.ErrorContains(t, err, "it is open, but")
+	for range 2 { // again, and once more
+		made, err := b.origin.OpenPullRequest(ctx, b.in.Source(), r)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, made, trigger.Pull{URL: "https://github.com/acme/app/pull/1", Number: 1, Existing: true})
+	}
+	got := b.sim.Pulls(repo)[0]
+	assert.DeepEqual(t, got.Labels, r.Labels)
+	assert.DeepEqual(t, got.Reviewers, []string{"bob"})
+	assert.DeepEqual(t, got.Teams, []string{"core"})
+
+	other := r
+	other.Run, other.Labels, other.Reviewers = "run-2", []string{"wontfix"}, []string{"bob"}
+	_, err = b.origin.OpenPullRequest(ctx, b.in.Source(), other)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, b.sim.Pulls(repo)[0].Labels, r.Labels) // it is another run's
+
+	b.sim.Push(repo, "oz/more")
+	r.Branch, r.Reviewers = "oz/more", []string{"bob", "eve", "acme/none"}
+	made, err := b.origin.OpenPullRequest(ctx, b.in.Source(), r)
+	assert.NilError(t, err)
+	assert.Equal(t, len(made.Notes), 2, "%q", made.Notes)
+	contains(t, made.Notes[0], "no review was asked of eve", "not a collaborator")
+	contains(t, made.Notes[1], "no review was asked of acme/none")
+	assert.DeepEqual(t, b.sim.Pulls(repo)[1].Reviewers, []string{"bob"})
+	b.sim.Push(repo, "oz/one")
+	r.Branch, r.Reviewers = "oz/one", []string{"eve"}
+	made, err = b.origin.OpenPullRequest(ctx, b.in.Source(), r)
+	assert.NilError(t, err)
+	assert.Equal(t, len(made.Notes), 1, "%q", made.Notes)
+	_ = app
+}

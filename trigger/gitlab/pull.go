@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/task"
@@ -30,6 +31,8 @@ type merge struct {
 	// From is the project of the branch.
 	From    int64 `json:"source_project_id"`
 	Project int64 `json:"project_id"`
+	// Reviewers are who was asked; GitLab leaves out whom it does not ask.
+	Reviewers []account `json:"reviewers"`
 }
 
 // OpenPullRequest implements trigger.PullRequester.
@@ -57,7 +60,12 @@ func (o *Origin) OpenPullRequest(ctx context.Context, source string, r trigger.P
 	if err != nil || ok {
 		return made, mergeError(ctx, i, err)
 	}
-	made, err = c.openMerge(ctx, r, o.store.Page(r.Run))
+	reviewers, notes, err := c.reviewers(ctx, r.Reviewers)
+	if err != nil {
+		return trigger.Pull{}, mergeError(ctx, i, err)
+	}
+	made, err = c.openMerge(ctx, r, reviewers, o.store.Page(r.Run))
+	made.Notes = slices.Concat(notes, made.Notes)
 	var no *tracker.StatusError
 	if errors.As(err, &no) && no.Status == http.StatusConflict { // somebody else may have been faster
 		if found, ok, again := c.findMerge(ctx, r); ok && again == nil {
@@ -98,15 +106,47 @@ func (c *client) findMerge(ctx context.Context, r trigger.PullRequest) (trigger.
 	return trigger.Pull{URL: ours.URL, Number: ours.IID, Existing: true}, true, nil
 }
 
-func (c *client) openMerge(ctx context.Context, r trigger.PullRequest, page string) (trigger.Pull, error) {
+// reviewers finds whom to ask; notes tell of those that are not there.
+func (c *client) reviewers(ctx context.Context, names []string) (list []account, notes []string, err error) {
+	for _, name := range names {
+		var found []account
+		if err := c.call(ctx, http.MethodGet, "/users?"+url.Values{"username": {name}}.Encode(), nil, &found); err != nil {
+			return nil, nil, err
+		}
+		if i := slices.IndexFunc(found, func(a account) bool { return strings.EqualFold(a.Username, name) }); i >= 0 {
+			list = append(list, found[i])
+			continue
+		}
+		notes = append(notes, "no review was asked of "+name+": GitLab knows nobody of this username")
+	}
+	return list, notes, nil
+}
+
+func (c *client) openMerge(ctx context.Context, r trigger.PullRequest, reviewers []account, page string) (trigger.Pull, error) {
 	title := r.Title
 	if r.Draft {
 		title = draftPrefix + title
 	}
 	var made merge
-	err := c.call(ctx, http.MethodPost, mergesPath(r.Path), map[string]any{"title": title, "source_branch": r.Branch, "target_branch": r.Base,
-		"description": forge.PullBody(r, page)}, &made)
-	return trigger.Pull{URL: made.URL, Number: made.IID}, err
+	in := map[string]any{"title": title, "source_branch": r.Branch, "target_branch": r.Base, "description": forge.PullBody(r, page)}
+	if len(r.Labels) > 0 {
+		in["labels"] = strings.Join(r.Labels, ",")
+	}
+	var ids []int64
+	for _, a := range reviewers {
+		ids = append(ids, a.ID)
+	}
+	if len(ids) > 0 {
+		in["reviewer_ids"] = ids
+	}
+	err := c.call(ctx, http.MethodPost, mergesPath(r.Path), in, &made)
+	p := trigger.Pull{URL: made.URL, Number: made.IID}
+	for _, a := range reviewers {
+		if err == nil && !slices.ContainsFunc(made.Reviewers, func(b account) bool { return b.ID == a.ID }) {
+			p.Notes = append(p.Notes, "no review was asked of "+a.Username+": GitLab has left them out, as it does with who has no access, and with more than one where its edition allows one")
+		}
+	}
+	return p, err
 }
 
 // mergeError gives a failure its code.

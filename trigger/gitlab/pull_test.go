@@ -122,3 +122,24 @@ func TestMergeRequestIsRefused(t *testing.T) {
 	assert.NilError(t, err)
 	fails(b.i.Source(), mergeRequest(), task.CodeOperationNotSupported, "\"gitlab\"")
 }
+
+// TestMergeRequestIsDressed: it has labels and reviewers from the beginning; whom
+// GitLab does not know or does not ask is told.
+func TestMergeRequestIsDressed(t *testing.T) {
+	b := newBench(t, nil, nil)
+	b.sim.Outside("out")
+	o, ctx, r := mergeOrigin(b), t.Context(), mergeRequest()
+	r.Labels, r.Reviewers = []string{"bug", "good first issue"}, []string{"Ann", "nobody", "out"}
+	made, err := o.OpenPullRequest(ctx, b.i.Source(), r)
+	assert.NilError(t, err)
+	assert.Equal(t, len(made.Notes), 2, "%q", made.Notes)
+	assert.Assert(t, strings.Contains(made.Notes[0], "nobody: GitLab knows nobody"), made.Notes[0])
+	assert.Assert(t, strings.Contains(made.Notes[1], "asked of out: GitLab has left them out"), made.Notes[1])
+	got := b.sim.Merges()[0]
+	assert.DeepEqual(t, got.Labels, r.Labels)
+	assert.DeepEqual(t, got.Reviewers, []string{"ann"})
+	b.sim.Fail(gitlabsim.FaultDown)
+	r.Branch = "oz/more"
+	_, err = o.OpenPullRequest(ctx, b.i.Source(), r)
+	assert.Equal(t, task.CodeOf(err), task.CodeResourceUnavailable, "%v", err)
+}

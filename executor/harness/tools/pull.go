@@ -51,6 +51,9 @@ type pullInput struct {
 	Title  string `json:"title"`
 	Body   string `json:"body"`
 	Draft  bool   `json:"draft"`
+
+	Reviewers []string `json:"reviewers"`
+	Labels    []string `json:"labels"`
 }
 
 // opened is what the log keeps of a pull request.
@@ -60,6 +63,8 @@ type opened struct {
 	Branch   string `json:"branch"`
 	Base     string `json:"base"`
 	Existing bool   `json:"existing,omitempty"`
+
+	Notes []string `json:"notes,omitempty"`
 }
 
 func openPull(s *harness.Session, r executor.PullRequester, out *reporter) harness.Tool {
@@ -72,6 +77,8 @@ func openPull(s *harness.Session, r executor.PullRequester, out *reporter) harne
 			"branch":{"type":"string","description":"default: the current one"},
 			"base":{"type":"string","description":"default: the branch that the run began on"},
 			"draft":{"type":"boolean","description":"it is not to be merged yet"},
+			"reviewers":{"type":"array","items":{"type":"string"},"description":"logins of who is to review it, without @, on GitHub also teams as organisation/team; only when the task names them"},
+			"labels":{"type":"array","items":{"type":"string"},"description":"labels of the repository to put on it"},
 			"repo":{"type":"string","description":"name of the repository; needed when there are several"}},"required":["title"]}`,
 	}, func(ctx context.Context, _ harness.ToolCall, in pullInput) (harness.ToolAnswer, error) {
 		repo, err := repoOf(s, in.Repo)
@@ -103,15 +110,16 @@ func wanted(ctx context.Context, s *harness.Session, repo harness.Repo, in pullI
 		return executor.PullRequest{}, harness.Refuse("Repository %s has no remote.", repo.Name)
 	}
 	r := executor.PullRequest{Remote: repo.Remote, Branch: in.Branch, Base: cmp.Or(in.Base, repo.Branch), Title: strings.TrimSpace(clean(s, in.Title)),
-		Body: clean(s, in.Body), Draft: in.Draft}
+		Body: clean(s, in.Body), Draft: in.Draft, Reviewers: in.Reviewers, Labels: in.Labels}
 	if r.Branch == "" {
 		var err error
 		if r.Branch, err = s.Git.CurrentBranch(ctx, repo.Dir); err != nil {
 			return r, refusedByGit(ctx, err)
 		}
 	}
-	if names := s.Redactor.Contains([]byte(r.Branch + "\n" + r.Base)); len(names) > 0 {
-		return r, harness.Deny("The name of a branch contains the value of the secret %s. Nothing was opened.", strings.Join(names, ", "))
+	given := slices.Concat([]string{r.Branch, r.Base}, r.Reviewers, r.Labels)
+	if names := s.Redactor.Contains([]byte(strings.Join(given, "\n"))); len(names) > 0 {
+		return r, harness.Deny("The name of a branch, reviewer or label contains the value of the secret %s. Nothing was opened.", strings.Join(names, ", "))
 	}
 	for field, name := range map[string]string{"branch": r.Branch, "base": r.Base} {
 		if name == "" {
@@ -166,7 +174,7 @@ func openOnce(ctx context.Context, s *harness.Session, r executor.PullRequester,
 				wait := (time.Duration(answer.WaitMS) * time.Millisecond).Round(time.Second)
 				return nil, harness.Refuse("It cannot be opened now: %s. Try again in %s, or say so at the end.", answer.Reason, max(wait, time.Second))
 			}
-			return opened{URL: answer.URL, Number: answer.Number, Branch: want.Branch, Base: want.Base, Existing: answer.Existing}, nil
+			return opened{URL: answer.URL, Number: answer.Number, Branch: want.Branch, Base: want.Base, Existing: answer.Existing, Notes: answer.Notes}, nil
 		},
 	})
 	if err != nil {
@@ -194,6 +202,9 @@ func reportPull(ctx context.Context, s *harness.Session, out *reporter, want exe
 	text := fmt.Sprintf("Pull request %d is open, and reported: %s", made.Number, made.URL)
 	if made.Existing {
 		text = fmt.Sprintf("Pull request %d was there already; its title and text are as they were. It is reported: %s", made.Number, made.URL)
+	}
+	for _, n := range made.Notes {
+		text += "\nNote: " + n
 	}
 	return harness.ToolAnswer{Text: text + note, Output: made}, nil
 }

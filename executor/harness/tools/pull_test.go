@@ -69,6 +69,15 @@ func TestOpenPullRequest(t *testing.T) {
 	refused("body", task.ToolFailed, object{"title": "t", "body": strings.Repeat("x", executor.MaxPullBody+1)})
 	refused("branch", task.ToolFailed, object{"title": "t", "branch": "a..b"})
 	refused("base", task.ToolFailed, object{"title": "t", "base": "oz/work"})
+	refused("reviewers[1]", task.ToolFailed, object{"title": "t", "reviewers": []string{"bob", "@ann"}})
+	refused("reviewers[0]", task.ToolFailed, object{"title": "t", "reviewers": []string{"a/b/c"}})
+	refused("reviewers[0]", task.ToolFailed, object{"title": "t", "reviewers": []string{strings.Repeat("x", 101)}})
+	refused("labels[0]", task.ToolFailed, object{"title": "t", "labels": []string{"a,b"}})
+	refused("labels[0]", task.ToolFailed, object{"title": "t", "labels": []string{" a"}})
+	refused("labels[0]", task.ToolFailed, object{"title": "t", "labels": []string{""}})
+	refused("labels[0]", task.ToolFailed, object{"title": "t", "labels": []string{strings.Repeat("ä", 51)}})
+	refused("labels: are 11", task.ToolFailed, object{"title": "t", "labels": strings.Split(strings.Repeat("x ", 10)+"x", " ")})
+	refused("secret DEPLOY_KEY", task.ToolDenied, object{"title": "t", "labels": []string{secret}})
 	refused("repo must be one of demo", task.ToolFailed, object{"title": "t", "repo": "other"})
 	refused("oz/none is not on the remote of demo", task.ToolFailed, object{"title": "t", "branch": "oz/none"})
 	refused("the secret DEPLOY_KEY", task.ToolDenied, object{"title": "t", "branch": "oz/" + secret})
@@ -199,7 +208,12 @@ func TestStrangersPullRequestIsShown(t *testing.T) {
 	_, no := open(object{"title": "t", "body": strings.Repeat("x", harness.MaxShownBody+1)})
 	assert.Assert(t, no != nil && no.Input)
 	assert.Assert(t, is.Contains(no.Message, "a person has to read it first"))
-	asked(object{"title": strings.Repeat("t", executor.MaxPullTitle), "body": strings.Repeat("\n", harness.MaxShownBody)}) // the longest
+	most := object{"title": strings.Repeat("t", executor.MaxPullTitle), "body": strings.Repeat("\n", harness.MaxShownBody)} // the longest
+	for range executor.MaxPullNames {
+		most["reviewers"] = append(asStrings(most["reviewers"]), strings.Repeat("r", 100))
+		most["labels"] = append(asStrings(most["labels"]), strings.Repeat("😀", 50))
+	}
+	asked(most)
 
 	first := asked(object{"title": "Mend it", "body": "one\ntwo"})
 	for _, part := range []string{"open a pull request of the branch `oz/work` to `main`", lab.RemoteURL, "> **Mend it**", "> one\n> two"} {
@@ -208,6 +222,9 @@ func TestStrangersPullRequestIsShown(t *testing.T) {
 	second := asked(object{"title": "Mend it", "body": "one\nthree"})
 	assert.Assert(t, second.ID != first.ID)
 	assert.Assert(t, asked(object{"title": "Mend it", "body": "one\ntwo", "draft": true}).ID != first.ID)
+	dressed := asked(object{"title": "Mend it", "body": "one\ntwo", "reviewers": []string{"bob"}, "labels": []string{"bug"}})
+	assert.Assert(t, dressed.ID != first.ID)
+	assert.Assert(t, is.Contains(dressed.Text, "ask `bob` for a review. It would have the labels `bug`."))
 	say(second, task.ChoiceReject)
 	_, no = open(object{"title": "Mend it", "body": "one\nthree"})
 	assert.Assert(t, no != nil)
@@ -217,4 +234,19 @@ func TestStrangersPullRequestIsShown(t *testing.T) {
 	_, no = open(object{"title": "Mend it", "body": "one\ntwo"})
 	assert.Assert(t, no == nil, "%v", no)
 	assert.Equal(t, len(desk.asked), 1)
+}
+
+func asStrings(v any) []string { list, _ := v.([]string); return list }
+
+// TestOpenPullRequestTellsNotes: what the service has not taken.
+func TestOpenPullRequestTellsNotes(t *testing.T) {
+	lab, host := pullLab(t, harnesstest.LabOptions{})
+	desk := &pullDesk{answer: executor.PullRequestAnswer{URL: "https://forge.example/pull/7", Number: 7, Notes: []string{"no review was asked of eve: not a collaborator"}}}
+	s := lab.Session(t)
+	s.Tools = tools.For(s, tools.PullRequests(desk, []string{host}))
+	answer, no := do(t, s, tools.NameOpenPull, object{"title": "t", "reviewers": []string{"eve", "acme/core"}, "labels": []string{"bug"}})
+	assert.Assert(t, no == nil, "%v", no)
+	assert.Assert(t, is.Contains(answer.Text, "Note: no review was asked of eve"))
+	assert.DeepEqual(t, desk.asked[0].Reviewers, []string{"eve", "acme/core"})
+	assert.DeepEqual(t, desk.asked[0].Labels, []string{"bug"})
 }

@@ -53,6 +53,8 @@ func (s *Server) routes() *http.ServeMux {
 	at("GET /repos/{owner}/{name}/issues/{number}", func(c call) answer { return answer{status: 200, body: s.issueJSON(c.repo, c.on)} })
 	at("GET /repos/{owner}/{name}/pulls/{number}", func(c call) answer { return answer{status: 200, body: s.pullJSON(c.repo, c.on)} })
 	at("GET /repos/{owner}/{name}/pulls/{number}/files", s.listFiles)
+	m.HandleFunc("POST /repos/{owner}/{name}/issues/{number}/labels", s.onThing(s.onPulls(s.addLabels)))
+	m.HandleFunc("POST /repos/{owner}/{name}/pulls/{number}/requested_reviewers", s.onThing(s.onPulls(s.askReviewers)))
 	at("GET /repos/{owner}/{name}/issues/{number}/comments", func(c call) answer { return s.list(c, c.on.Comments) })
 	at("GET /repos/{owner}/{name}/pulls/{number}/comments", func(c call) answer { return s.list(c, c.on.Reviews) })
 	at("POST /repos/{owner}/{name}/issues/{number}/comments", s.postComment)

@@ -22,7 +22,93 @@ type PullRequest struct {
 	Login       string // who opened it
 	Title, Body string
 	State       string // "open" or "closed"
+	Labels      []string
+	// Reviewers and Teams were asked to review it.
+	Reviewers, Teams []string
 }
+
+// AddCollaborator gives somebody access to a repository: others are asked for no
+// review.
+func (s *Server) AddCollaborator(repo, login string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.repo(repo)
+	r.collaborators = append(r.collaborators, strings.ToLower(login))
+}
+
+// strings reads a list of an input; false when it is none.
+func (c call) strings(name string) (list []string, ok bool) {
+	v, there := c.in[name]
+	if !there {
+		return nil, true
+	}
+	raw, ok := v.([]any)
+	for _, one := range raw {
+		text, isText := one.(string)
+		ok = ok && isText
+		list = append(list, text)
+	}
+	return list, ok
+}
+
+// addLabels puts labels on an issue or pull request; those that nobody made yet
+// are made.
+func (s *Server) addLabels(c call) answer {
+	list, ok := c.strings("labels")
+	if !ok {
+		return refuse(422, "Invalid request.\n\nFor 'properties/labels', it is not an array of strings.")
+	}
+	for _, l := range list {
+		if l == "" || utf8.RuneCountInString(l) > 50 {
+			return invalid(map[string]any{"resource": "Label", "code": "custom", "field": "name", "message": "name is too long (maximum is 50 characters)"})
+		}
+	}
+	for _, l := range list {
+		if !slices.Contains(c.on.Labels, l) {
+			c.on.Labels = append(c.on.Labels, l)
+		}
+	}
+	out := []any{}
+	for _, l := range c.on.Labels {
+		out = append(out, labelJSON(l))
+	}
+	return answer{status: 200, body: out}
+}
+
+// askReviewers asks for reviews: of all, or of nobody.
+func (s *Server) askReviewers(c call) answer {
+	people, ok := c.strings("reviewers")
+	teams, alsoOK := c.strings("team_reviewers")
+	if !ok || !alsoOK {
+		return refuse(422, "Invalid request.\n\nreviewers and team_reviewers are arrays of strings.")
+	}
+	for _, p := range people {
+		switch {
+		case strings.EqualFold(p, c.on.User.Login):
+			return refuse(422, "Review cannot be requested from pull request author.")
+		case !slices.Contains(c.repo.collaborators, strings.ToLower(p)):
+			return refuse(422, "Reviews may only be requested from collaborators. One or more of the users or teams you specified is not a collaborator of the %s repository.", c.repo.Name)
+		}
+	}
+	for _, t := range teams {
+		if !slices.Contains(c.repo.collaborators, "team "+strings.ToLower(t)) {
+			return refuse(422, "Could not resolve to a node with the global id of '%s'.", t)
+		}
+	}
+	add := func(list *[]string, names []string) {
+		for _, n := range names {
+			if !slices.Contains(*list, n) {
+				*list = append(*list, n)
+			}
+		}
+	}
+	add(&c.on.Reviewers, people)
+	add(&c.on.Teams, teams)
+	return answer{status: 201, body: s.pullJSON(c.repo, c.on)}
+}
+
+// AddTeam gives a team, by its slug, access to a repository.
+func (s *Server) AddTeam(repo, slug string) { s.AddCollaborator(repo, "team "+slug) }
 
 // Pulls lists a repository's pull requests, the oldest first.
 func (s *Server) Pulls(repo string) (list []PullRequest) {
@@ -30,7 +116,8 @@ func (s *Server) Pulls(repo string) (list []PullRequest) {
 	defer s.mu.Unlock()
 	for _, t := range s.repo(repo).things {
 		if t.Pull != nil {
-			list = append(list, PullRequest{Pull: *t.Pull, Number: t.Number, Login: t.User.Login, Title: t.Title, Body: t.Body, State: t.State})
+			list = append(list, PullRequest{Pull: *t.Pull, Number: t.Number, Login: t.User.Login, Title: t.Title, Body: t.Body, State: t.State,
+				Labels: slices.Clone(t.Labels), Reviewers: slices.Clone(t.Reviewers), Teams: slices.Clone(t.Teams)})
 		}
 	}
 	return list

@@ -12,9 +12,11 @@ type repo struct {
 	ID      int64
 	Name    string // owner/name
 	Private bool
-	things  []*thing          // number 1 and so on
-	commits map[string]string // branches by the commit that they are at
-	checks  []*CheckRun
+	// collaborators are logins in lower case, and teams as "team slug".
+	collaborators []string
+	things        []*thing          // number 1 and so on
+	commits       map[string]string // branches by the commit that they are at
+	checks        []*CheckRun
 }
 
 // thing is an issue or a pull request.

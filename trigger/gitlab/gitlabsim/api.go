@@ -22,6 +22,7 @@ func (s *Sim) handler() http.Handler {
 	mux.HandleFunc("POST /api/v4/projects/{project}/{kind}/{iid}/award_emoji", s.on(s.award))
 	mux.HandleFunc("POST /api/v4/projects/{project}/{kind}/{iid}/notes/{note}/award_emoji", s.on(s.award))
 	mux.HandleFunc("POST /api/v4/projects/{project}/statuses/{sha}", s.setStatus)
+	mux.HandleFunc("GET /api/v4/users", s.listUsers)
 	mux.HandleFunc("GET /api/v4/projects/{project}/merge_requests", s.ofProject(s.listMerges))
 	mux.HandleFunc("POST /api/v4/projects/{project}/merge_requests", s.ofProject(s.openMerge))
 	return s.guarded(mux)

@@ -65,13 +65,28 @@ func (s *Sim) listMerges(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, list[:min(size, len(list))])
 }
 
+// listUsers finds the account of a username.
+func (s *Sim) listUsers(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := []map[string]any{}
+	for _, a := range s.people {
+		if strings.EqualFold(a.Username, r.URL.Query().Get("username")) {
+			list = append(list, wireAccount(a))
+		}
+	}
+	answer(w, http.StatusOK, list)
+}
+
 // openMerge makes a merge request, in the agent's name.
 func (s *Sim) openMerge(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		Title       string `json:"title"`
-		Source      string `json:"source_branch"`
-		Target      string `json:"target_branch"`
-		Description string `json:"description"`
+		Title       string  `json:"title"`
+		Source      string  `json:"source_branch"`
+		Target      string  `json:"target_branch"`
+		Description string  `json:"description"`
+		Labels      string  `json:"labels"`
+		Reviewers   []int64 `json:"reviewer_ids"`
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, 2<<20))
 	if err != nil || r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(data, &in) != nil {
@@ -108,7 +123,20 @@ func (s *Sim) openMerge(w http.ResponseWriter, r *http.Request) {
 	}
 	t, hook, body := s.open(s.Agent, Thing{Merge: true, Title: in.Title, Description: in.Description, Source: in.Source, Target: in.Target,
 		Draft: strings.HasPrefix(in.Title, "Draft: ")})
+	for label := range strings.SplitSeq(in.Labels, ",") {
+		if label = strings.TrimSpace(label); label != "" {
+			t.Labels = append(t.Labels, label)
+		}
+	}
 	out := s.wireMerge(t)
+	asked := []map[string]any{}
+	for _, a := range s.people {
+		if slices.Contains(in.Reviewers, a.ID) && !slices.Contains(s.outside, a.ID) { // others are left out in silence
+			t.Reviewers = append(t.Reviewers, a.Username)
+			asked = append(asked, wireAccount(a))
+		}
+	}
+	out["reviewers"] = asked
 	s.mu.Unlock()
 	answer(w, http.StatusCreated, out)
 	s.send(s.Agent, hook, body)

@@ -63,6 +63,8 @@ type Thing struct {
 	Source, Target string
 	Draft, Fork    bool
 	Commit         string
+	// Reviewers are usernames of who was asked to review it.
+	Reviewers []string
 	// Author and State, one of those below, are filled in.
 	Author Account
 	State  string
@@ -129,6 +131,8 @@ type Sim struct {
 
 	mu       sync.Mutex
 	next     int64
+	people   []Account
+	outside  []int64 // IDs of those without access
 	things   []*Thing
 	notes    []*Note
 	awards   []string
@@ -203,7 +207,18 @@ func (s *Sim) nextFault() (f Fault) {
 func (s *Sim) Person(username string) Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Account{ID: s.id(), Username: username, Name: username}
+	a := Account{ID: s.id(), Username: username, Name: username}
+	s.people = append(s.people, a)
+	return a
+}
+
+// Outside makes an account that has no access to the project.
+func (s *Sim) Outside(username string) Account {
+	a := s.Person(username)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outside = append(s.outside, a.ID)
+	return a
 }
 
 // id gives a new one; the lock is held.

@@ -33,6 +33,17 @@ func PullBody(r trigger.PullRequest, page string) string {
 	return joined(Cut(Harmless(strings.TrimSpace(r.Body)), maxPullBody), "---", by+"\n"+PullMark(r))
 }
 
+// Dress says what is missing to a pull request that is there, for now.
+func Dress(err error) error {
+	return fmt.Errorf("it is open, but its reviewers and labels are not all set: %w", err)
+}
+
+// Declined is a note that the service does not take something of a pull request,
+// with its own words.
+func Declined(what string, names []string, err error) string {
+	return fmt.Sprintf("%s %s: %s", what, strings.Join(names, ", "), task.CutReason(err.Error(), 300))
+}
+
 // NoPulls says that an integration opens nothing any more.
 func NoPulls(i integration.Integration) error {
 	name := ""
