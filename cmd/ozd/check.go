@@ -66,6 +66,9 @@ func (c *config) checkAddresses() error {
 	if u, err := url.Parse(c.RepositoryBase); err != nil || u.Scheme == "" {
 		return errors.New("repository_base: must be a URL, such as https://github.com")
 	}
+	if u, err := url.Parse(c.GitHubURL); !isWebURL(c.GitHubURL) || err != nil || u.Path != "" {
+		return errors.New("github_url: must be an http or https URL without a path, such as https://github.example.com")
+	}
 	for i, o := range c.AllowedOrigins {
 		if u, err := url.Parse(o); !isWebURL(o) || err != nil || u.Path != "" {
 			return fmt.Errorf("allowed_origins[%d]: must be an origin, such as https://app.example.com", i)

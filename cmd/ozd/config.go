@@ -73,6 +73,8 @@ type config struct {
 	NoCodeIndex bool `yaml:"no_code_index"`
 	// RepositoryBase is put before owner/name.
 	RepositoryBase string `yaml:"repository_base"`
+	// GitHubURL is where people find the GitHub of the integrations.
+	GitHubURL string `yaml:"github_url"`
 	// Model is the default model.
 	Model  string        `yaml:"model"`
 	Models []modelConfig `yaml:"models"`
@@ -190,7 +192,7 @@ type workerConfig struct {
 
 func defaultConfig() config {
 	return config{Listen: "127.0.0.1:8080", Data: "oz-data", LogLevel: "info", RunLinks: linksAccounts, StoreWait: 2 * time.Minute, MaxConcurrent: 4, MaxWaiting: 10_000,
-		RepositoryBase: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120},
+		RepositoryBase: "https://github.com", GitHubURL: "https://github.com", Limits: limitsConfig{MaxTurns: 200, MaxMinutes: 120},
 		Worker: workerConfig{Executor: executorLocal, Isolation: string(local.IsolationAuto), MaxKeptWorkspaces: 100, MinFreeDiskGB: 2}}
 }
 
@@ -207,6 +209,7 @@ var variables = map[string]string{
 	"log-level":       "OZ_LOG_LEVEL",
 	"max-concurrent":  "OZ_MAX_CONCURRENT",
 	"repository-base": "OZ_REPOSITORY_BASE",
+	"github-url":      "OZ_GITHUB_URL",
 	"model":           "OZ_MODEL",
 	"no-web":          "OZ_NO_WEB",
 	"web-assets":      "OZ_WEB_ASSETS",
@@ -234,6 +237,7 @@ func (c *config) register(f *pflag.FlagSet) {
 	f.IntVar(&c.MaxConcurrent, "max-concurrent", c.MaxConcurrent, "how many runs work at once")
 	f.BoolVar(&c.NoCodeIndex, "no-code-index", c.NoCodeIndex, "make no index of repositories for agents to search")
 	f.StringVar(&c.RepositoryBase, "repository-base", c.RepositoryBase, "`URL` before owner/name of repositories")
+	f.StringVar(&c.GitHubURL, "github-url", c.GitHubURL, "`URL` of the GitHub that integrations are with, such as an Enterprise Server's")
 	f.StringVar(&c.Model, "model", c.Model, "default model `id`")
 	f.VisitAll(func(f *pflag.Flag) { f.Usage += " (env " + variables[f.Name] + ")" })
 }

@@ -50,6 +50,7 @@ All settings of the file, with their defaults:
     lease: 0s                     # how long an agent may be silent before its run goes to another; 0 is 30s
     max_attempts: 0               # executions in a row that may be lost before a run ends as ERROR; 0 is 3
     repository_base: https://github.com  # put before owner/name
+    github_url: https://github.com  # the GitHub of the integrations, such as an Enterprise Server
     no_code_index: false          # make no index of repositories for agents to search
     embeddings: ""                # model that is sent pieces of repositories, for search by meaning; none is off
     model: ""                     # default model; else the first that a provider names

@@ -187,8 +187,8 @@ func TestLayers(t *testing.T) {
 			}},
 		{"a flag with its default counts", []string{"--max-concurrent", "4"}, []string{"OZ_MAX_CONCURRENT=2"}, func(c *config) {}},
 		{"every variable", nil, []string{"OZ_DATA=/d", "OZ_PUBLIC_URL=https://oz.example.com", "OZ_LOG_LEVEL=debug",
-			"OZ_REPOSITORY_BASE=https://git.example.com", "OZ_MODEL=m", "OZ_STORE_WAIT=7s", "OZ_BOOTSTRAP_API_KEY=chosen key"}, func(c *config) {
-			c.StoreWait = 7 * time.Second
+			"OZ_REPOSITORY_BASE=https://git.example.com", "OZ_GITHUB_URL=https://github.example.com", "OZ_MODEL=m", "OZ_STORE_WAIT=7s", "OZ_BOOTSTRAP_API_KEY=chosen key"}, func(c *config) {
+			c.StoreWait, c.GitHubURL = 7*time.Second, "https://github.example.com"
 			c.Data, c.PublicURL, c.LogLevel, c.RepositoryBase, c.Model, c.bootstrapKey = "/d", "https://oz.example.com", "debug",
 				"https://git.example.com", "m", "chosen key"
 		}},
@@ -239,6 +239,9 @@ func TestMistakes(t *testing.T) {
 		{name: "log level of zap only", args: []string{"--log-level", "fatal"}, want: `log_level: "fatal" is none of`},
 		{name: "public URL", args: []string{"--public-url", "oz.example.com"}, want: "public_url: must be an http or https URL"},
 		{name: "repository base", args: []string{"--repository-base", "github.com"}, want: "repository_base: must be a URL"},
+		{name: "GitHub", args: []string{"--github-url", "github.example.com"}, want: "github_url: must be an http or https URL without a path"},
+		{name: "GitHub's API", args: []string{"--github-url", "https://github.example.com/api/v3"}, want: "github_url: must be an http or https URL without a path"},
+		{name: "no GitHub", file: "github_url: ''", want: "github_url: must be"},
 		{name: "origin", file: "allowed_origins: [https://a.example.com, b.example.com]", want: "allowed_origins[1]: must be an origin"},
 		{name: "limit", file: "limits: {max_turns: -1}", want: "limits.max_turns: must not be negative"},
 		{name: "budget's scope", file: "budgets: [{scope: Planet, limit_usd: 1}]", want: "budgets[0]: scope: a budget is a User's, a Team's or"},

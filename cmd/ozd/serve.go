@@ -379,5 +379,7 @@ func newLogger(level string, w io.Writer) (*zap.Logger, error) {
 
 // integrations are the services that this server speaks to.
 func (s *server) integrations(store *integration.Store) []trigger.Origin {
-	return []trigger.Origin{github.NewOrigin(store, &github.Options{Logger: s.log}), gitlab.NewOrigin(store, nil), jira.NewOrigin(store, nil), linear.NewOrigin(store, nil), slack.NewOrigin(store, nil)}
+	hub := &github.Options{Logger: s.log}
+	hub.At(s.config.GitHubURL)
+	return []trigger.Origin{github.NewOrigin(store, hub), gitlab.NewOrigin(store, nil), jira.NewOrigin(store, nil), linear.NewOrigin(store, nil), slack.NewOrigin(store, nil)}
 }

@@ -115,3 +115,19 @@ func TestGitHost(t *testing.T) {
 		assert.Equal(t, got, c.want)
 	}
 }
+
+// TestEnterprise: each GitHub has its API, its git and its clone URLs somewhere
+// else.
+func TestEnterprise(t *testing.T) {
+	for address, want := range map[string][2]string{
+		"https://github.com":             {github.DefaultAPIURL, "github.com"},
+		"https://octo.ghe.com":           {"https://api.octo.ghe.com", "octo.ghe.com"},
+		"https://github.example.com":     {"https://github.example.com/api/v3", "github.example.com"},
+		"http://github.example.com:8080": {"http://github.example.com:8080/api/v3", "github.example.com:8080"},
+	} {
+		var o github.Options
+		o.At(address)
+		assert.Equal(t, o.APIURL, want[0])
+		assert.Equal(t, o.GitHost, want[1])
+	}
+}

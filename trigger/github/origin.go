@@ -53,6 +53,22 @@ type Options struct {
 	Logger *zap.Logger
 }
 
+// At fills in APIURL and GitHost for the GitHub that people find at an address:
+// github.com, one of its own under ghe.com, or a GitHub Enterprise Server. The
+// address is an http or https URL without a path.
+func (o *Options) At(address string) {
+	o.GitHost = forge.HostOf(address)
+	scheme, _, _ := strings.Cut(address, "://")
+	switch host := strings.ToLower(o.GitHost); {
+	case host == "github.com":
+		o.APIURL = DefaultAPIURL
+	case strings.HasSuffix(host, ".ghe.com"):
+		o.APIURL = scheme + "://api." + host
+	default:
+		o.APIURL = scheme + "://" + o.GitHost + "/api/v3"
+	}
+}
+
 // Origin takes what GitHub sends to integrations, and answers there. Safe for
 // concurrent use.
 type Origin struct {
@@ -198,11 +214,12 @@ type occasion struct {
 	fork   bool
 	// untrusted says that nobody vouches for who set the event off.
 	untrusted bool
+	host      string // of the repositories
 }
 
 // occasion reads a delivery; reason says why it does not count.
 func (o *Origin) occasion(ctx context.Context, d task.Delivery) (x occasion, reason string, err error) {
-	x.delivery = d
+	x.delivery, x.host = d, o.opts.GitHost
 	x.Integration, err = o.store.Load(ctx, integration.GitHub, strings.TrimPrefix(d.Source, string(integration.GitHub)+"/"))
 	if errors.Is(err, task.ErrNotFound) {
 		return x, "the integration was deleted", nil
@@ -410,7 +427,7 @@ func (x occasion) repository() *trigger.Repository {
 	if !ok || x.settings.NoClone || e.Repo.Private && (x.untrusted || x.settings.NoGitAccess) {
 		return nil
 	}
-	r := &trigger.Repository{Owner: owner, Name: name, URL: e.cloneURL()}
+	r := &trigger.Repository{Owner: owner, Name: name, URL: x.cloneURL()}
 	if shaForm.MatchString(x.commit) && (x.untrusted || !x.fork) {
 		r.Commit = x.commit
 	}
