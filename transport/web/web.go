@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/oz-platform/cloudagents/task"
 )
@@ -190,7 +191,7 @@ type files struct {
 	terminal *file
 }
 
-// pack reads and compresses all files, and makes the one HTML page of them.
+// pack reads all files, and makes the one HTML page of them.
 func pack(assets fs.FS, o Options) (*files, error) {
 	all := &files{byName: map[string]*file{}}
 	sum := sha256.New()
@@ -251,23 +252,30 @@ var eager = []string{"js/shell/keys.js", "js/shell/nav.js", "js/shell/unread.js"
 
 // file is one file with its compressed form.
 type file struct {
-	kind   string
-	tag    string
-	data   []byte
-	zipped []byte // nil where that is no gain
+	kind string
+	tag  string
+	data []byte
+	// zipped gives nil where that is no gain. It compresses when it is first
+	// asked: all files together would be a third of a server's start.
+	zipped func() []byte
 }
 
 func newFile(name string, data []byte) *file {
 	sum := sha256.Sum256(data)
-	f := &file{kind: kindOf(name), tag: `"` + hex.EncodeToString(sum[:8]) + `"`, data: data}
+	return &file{kind: kindOf(name), tag: `"` + hex.EncodeToString(sum[:8]) + `"`, data: data,
+		zipped: sync.OnceValue(func() []byte { return compress(data) })}
+}
+
+// compress gives nil where less than a tenth is gained.
+func compress(data []byte) []byte {
 	var b bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is one
 	_, _ = z.Write(data)                                  // memory
 	_ = z.Close()
-	if b.Len() < len(data)*9/10 {
-		f.zipped = b.Bytes()
+	if b.Len() >= len(data)*9/10 {
+		return nil
 	}
-	return f
+	return b.Bytes()
 }
 
 // kindOf is the media type of a file. The host's tables are not asked: they
@@ -302,9 +310,11 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body := f.data
-	if f.zipped != nil && acceptsGzip(r.Header.Get("Accept-Encoding")) {
-		head.Set("Content-Encoding", "gzip")
-		body = f.zipped
+	if acceptsGzip(r.Header.Get("Accept-Encoding")) {
+		if zipped := f.zipped(); zipped != nil {
+			head.Set("Content-Encoding", "gzip")
+			body = zipped
+		}
 	}
 	head.Set("Content-Length", fmt.Sprint(len(body)))
 	if r.Method != http.MethodHead {

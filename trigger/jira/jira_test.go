@@ -385,13 +385,15 @@ func TestBadSettings(t *testing.T) {
 		`{"site":"https://10.0.0.1"}`: "settings.site", `{"site":"https://acme.atlassian.net"}`: "settings.cloud_id",
 		`{` + good + `,"cloud_id":"0b1a8d5e-4b0e-4a55-9d1e-2f0c1c0f3a11"}`: "settings.cloud_id", `{"site":"https://acme.atlassian.net","cloud_id":"../x"}`: "settings.cloud_id",
 		`{"site":"https://acme.atlassian.net","email":"a:b@x"}`: "settings.email", `{` + good + `,"proof":"x"}`: "settings.proof",
-		`{` + good + `,"label":"a b"}`: "settings.label", `{` + good + `,"projects":["web"]}`: "settings.projects",
+		`{"site":"https://acme.atlassian.net","email":"ann"}`: "settings.email", `{"site":"https://acme.atlassian.net","email":"a b@x"}`: "settings.email",
+		`{` + good + `,"label":"a b"}`: "settings.label", `{` + good + `,"label":"a\u200bb"}`: "settings.label",
+		`{` + good + `,"label":"` + strings.Repeat("é", 256) + `"}`: "settings.label", `{` + good + `,"projects":["web"]}`: "settings.projects",
 	} {
 		err := jira.Check(json.RawMessage(raw))
 		assert.ErrorIs(t, err, task.ErrInvalid, raw)
 		assert.ErrorContains(t, err, field)
 	}
-	assert.NilError(t, jira.Check(json.RawMessage(`{`+good+`,"label":"go","projects":["WEB"],"proof":"jwt"}`)))
+	assert.NilError(t, jira.Check(json.RawMessage(`{`+good+`,"label":"`+strings.Repeat("é", 255)+`","projects":["WEB"],"proof":"jwt"}`)))
 }
 
 func TestText(t *testing.T) {
