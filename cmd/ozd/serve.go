@@ -94,21 +94,11 @@ func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io
 // requests under way finish before it closes the store.
 func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Writer) (err error) {
 	p := newPatience(s.config.storeWait(), s.log)
-	store, err := s.config.openStore(ctx, p)
+	store, closeAll, err := s.open(ctx, p)
+	defer func() { err = errors.Join(err, closeAll()) }()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	skills, err := s.openSkills(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, skills.Close()) }()
-	var sandboxes io.Closer
-	if s.executor, s.runners, sandboxes, err = s.openExecutor(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, sandboxes.Close()) }()
 	platform, hub, handler, err := s.assemble(ctx, store, p)
 	if err != nil {
 		return err
@@ -129,6 +119,46 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 		return err
 	}
 	return s.run(ctx, platform, hub, h)
+}
+
+// open opens what a server stands on, side by side: each waits for a disk or
+// for a program of its own. closeAll closes what was opened, after a failure too.
+func (s *server) open(ctx context.Context, p *patience) (store task.Store, closeAll func() error, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var sandboxes, skills, records io.Closer
+	var g errgroup.Group
+	start := func(what func() error) {
+		g.Go(func() error {
+			err := what()
+			if err != nil {
+				cancel() // the others need not wait for theirs
+			}
+			return err
+		})
+	}
+	start(func() (err error) {
+		if store, err = s.config.openStore(ctx, p); err == nil {
+			records = store
+		}
+		return err
+	})
+	start(func() (err error) { skills, err = s.openSkills(ctx); return err })
+	boxes := func() (err error) { s.executor, s.runners, sandboxes, err = s.openExecutor(ctx); return err }
+	if s.config.Worker.Executor != executorContainerd {
+		start(boxes)
+		err = g.Wait()
+	} else if err = g.Wait(); err == nil { // it clears up, which only whoever has the store may
+		err = boxes()
+	}
+	return store, func() (err error) {
+		defer cancel()
+		for _, c := range []io.Closer{sandboxes, skills, records} {
+			if c != nil {
+				err = errors.Join(err, c.Close())
+			}
+		}
+		return err
+	}, err
 }
 
 // assemble puts platform and API together.

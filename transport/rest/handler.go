@@ -24,9 +24,9 @@ type Handler struct {
 	mux      *http.ServeMux
 	recent   *recentCreates
 	links    signer
-	streams  chan struct{}  // one token per open stream
-	guesses  access.Guesses // of keys and codes at the sign-in
-	mcp      http.Handler   // of the Model Context Protocol
+	streams  chan struct{}       // one token per open stream
+	guesses  access.Guesses      // of keys and codes at the sign-in
+	mcp      func() http.Handler // of the Model Context Protocol
 	// reference renders the contract as a page, when it is first asked for.
 	reference func() (string, error)
 
@@ -51,7 +51,7 @@ func New(p *oz.Platform, opts *Options) (*Handler, error) {
 		stopped:  make(chan struct{}),
 	}
 	h.reference = sync.OnceValues(func() (string, error) { return renderReference(api.OpenAPI(), o.Prefix) })
-	h.mcp = h.newMCP()
+	h.mcp = sync.OnceValue(h.newMCP) // its schemas take a while, and few ask
 	routes, err := parseRoutes(api.OpenAPI())
 	if err != nil {
 		return nil, fmt.Errorf("rest routes: %w", err)

@@ -85,7 +85,7 @@ func (a *mcpAnswer) VisitCallMCPResponse(w http.ResponseWriter) error {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(a.call.body)), int64(len(a.call.body))
 	r.Header.Set("Accept", "application/json, text/event-stream") // it gets JSON, whatever it says
 	kept := &keptAnswer{header: http.Header{}, status: http.StatusOK}
-	a.h.mcp.ServeHTTP(kept, r)
+	a.h.mcp().ServeHTTP(kept, r)
 	if kept.status >= http.StatusBadRequest {
 		return &statusError{status: kept.status, err: task.Invalid("", "is no request of the Model Context Protocol: %s", strings.TrimSpace(kept.body.String()))}
 	}
