@@ -32,9 +32,12 @@
 // found in GitHub's list of deliveries and sent again at the origin's request
 // (see Origin.Run, which the Engine calls): for up to three days, less and less
 // often, and never what was refused for what it is. It is taken as any other
-// delivery, and once. Nothing is asked for without an app, or when the app's
-// webhook has another address than the integration's. The first search goes
-// back an hour.
+// delivery, and once. With an account's token the same is done at the webhooks of
+// the repositories and organisations that Settings.Repositories names, as
+// "owner/name" and "owner/*", if the account administers them (scopes
+// read:repo_hook, admin:org_hook, and write:repo_hook to have things sent
+// again). Webhooks with another address than the integration's are left alone.
+// The first search goes back an hour.
 //
 // What people on GitHub write is data. Only the words of somebody whom the
 // integration admits are a request; all else reaches the agent in files that

@@ -45,7 +45,7 @@ type Options struct {
 	// Clock tells the time. Default: the machine's.
 	Clock task.Clock
 
-	// RepairEvery is how often each app is asked for deliveries that never
+	// RepairEvery is how often each webhook is asked for deliveries that never
 	// arrived; below 0 never. Default 5 min.
 	RepairEvery time.Duration
 

@@ -43,17 +43,28 @@ const (
 	lateness = time.Minute
 )
 
-// repairs is how far an app's deliveries were looked through.
+// maxHooks bounds the webhooks of repositories and organisations that one
+// integration's deliveries are looked for at.
+const maxHooks = 20
+
+// repairs is how far an integration's deliveries were looked through: those of
+// its app, or of each webhook by its path in the API.
 type repairs struct {
 	// NextAt is when to look again: who moves it does so.
 	NextAt time.Time `json:"next_at"`
+	look
+	Hooks map[string]*look `json:"hooks,omitempty"`
+}
+
+// look is how far the deliveries of one webhook were looked through.
+type look struct {
 	// Until is the time before which nothing is missing.
 	Until time.Time `json:"until,omitzero"`
 	// Walk is a search that is under way.
 	Walk *walk `json:"walk,omitempty"`
 }
 
-// walk goes from the newest delivery back to repairs.Until.
+// walk goes from the newest delivery back to look.Until.
 type walk struct {
 	Cursor string `json:"cursor,omitempty"` // of the next page
 	// Newest is the time of the newest delivery, and Missing that of the oldest
@@ -93,12 +104,14 @@ func (d hookDelivery) answered() bool {
 	return false
 }
 
-// Run looks for events that GitHub's apps have sent in vain, as while the
-// server was down, and has GitHub send them again, until ctx ends. It returns
-// nil. Any number of replicas may do so.
+// Run looks for events that GitHub has sent in vain, as while the server was
+// down, and has GitHub send them again, until ctx ends. It returns nil. Any
+// number of replicas may do so.
 //
-// It is for integrations with an app whose webhook is the integration's own.
-// Events that arrive so are taken as ever, signature and all: whoever comes
+// It is for integrations with an app whose webhook is the integration's own, and
+// for those with an account's token that name their repositories: it looks at
+// the webhooks of "owner/name", and of the organisation of "owner/*", as far as
+// the account may see them. Events that arrive so are taken as ever, signature and all: whoever comes
 // twice is one.
 func (o *Origin) Run(ctx context.Context) error {
 	if o.opts.RepairEvery < 0 {
@@ -140,7 +153,7 @@ func (o *Origin) repairAll(ctx context.Context) error {
 // other replica does.
 func (o *Origin) repairOne(ctx context.Context, i integration.Integration) error {
 	s, err := Parse(i.Settings)
-	if err != nil || s.AppID == 0 {
+	if err != nil || s.AppID == 0 && len(s.hookPlaces()) == 0 {
 		return err
 	}
 	note, err := o.store.Note(ctx, i)
@@ -157,13 +170,15 @@ func (o *Origin) repairOne(ctx context.Context, i integration.Integration) error
 	if now.Before(r.NextAt) {
 		return nil
 	}
-	if r.NextAt = now.Add(o.opts.RepairEvery); r.Until.IsZero() {
-		r.Until = now.Add(-firstLook)
-	}
+	r.NextAt = now.Add(o.opts.RepairEvery)
 	if note, err = o.putRepairs(ctx, i, note, r); err != nil {
 		return ignoreConflict(err) // another replica looks
 	}
-	err = o.repair(ctx, i, s, &r)
+	if s.AppID != 0 {
+		err = o.repairApp(ctx, i, s, &r.look)
+	} else {
+		err = o.repairHooks(ctx, i, s, &r)
+	}
 	var p *problem
 	if errors.As(err, &p) && p.after > 0 {
 		r.NextAt = o.opts.Clock.Now().UTC().Add(max(p.after, o.opts.RepairEvery))
@@ -188,9 +203,11 @@ func (o *Origin) putRepairs(ctx context.Context, i integration.Integration, n in
 	return o.store.PutNote(ctx, i, n)
 }
 
-// repair goes on with a search, or begins one. What it has learnt is in r also
-// after an error.
-func (o *Origin) repair(ctx context.Context, i integration.Integration, s Settings, r *repairs) error {
+// repairApp looks through the deliveries of an app.
+func (o *Origin) repairApp(ctx context.Context, i integration.Integration, s Settings, r *look) error {
+	if r.Until.IsZero() {
+		r.Until = o.opts.Clock.Now().UTC().Add(-firstLook)
+	}
 	token, err := o.appTokenOf(ctx, i, s)
 	if err != nil {
 		return err
@@ -200,7 +217,102 @@ func (o *Origin) repair(ctx context.Context, i integration.Integration, s Settin
 		r.Walk = nil
 		return err
 	}
-	now := o.opts.Clock.Now().UTC()
+	l := listing{Origin: o, path: "/app/hook", token: token, pages: pagesAtOnce, known: maxKnown}
+	return l.repair(ctx, r)
+}
+
+// hookPlaces are the paths in the API below which an integration's webhooks may
+// be, as far as its settings name them.
+func (s Settings) hookPlaces() (places []string) {
+	for _, r := range s.Repositories {
+		owner, name, _ := strings.Cut(r, "/")
+		place := ""
+		switch {
+		case strings.Contains(owner, "*"):
+		case name == "*":
+			place = "/orgs/" + url.PathEscape(owner)
+		case !strings.Contains(name, "*"):
+			place = "/repos/" + url.PathEscape(owner) + "/" + url.PathEscape(name)
+		}
+		if place != "" && !slices.Contains(places, place) && len(places) < maxHooks {
+			places = append(places, place)
+		}
+	}
+	return places
+}
+
+// repairHooks looks through the deliveries of webhooks of repositories and
+// organisations.
+func (o *Origin) repairHooks(ctx context.Context, i integration.Integration, s Settings, r *repairs) error {
+	t, _, err := o.tokenOf(ctx, i, s)
+	if err != nil {
+		return err
+	}
+	hooks, err := o.hooksOf(ctx, i, t.Value, s.hookPlaces())
+	if err != nil {
+		return err
+	}
+	kept := map[string]*look{}
+	for _, path := range hooks {
+		l := r.Hooks[path]
+		if l == nil {
+			l = &look{Until: o.opts.Clock.Now().UTC().Add(-firstLook)}
+		}
+		kept[path] = l
+	}
+	r.Hooks = kept
+	var errs []error
+	for _, path := range hooks {
+		l := listing{Origin: o, path: path, token: t.Value, pages: max(1, pagesAtOnce/len(hooks)), known: max(100, maxKnown/len(hooks))}
+		err := l.repair(ctx, kept[path])
+		var p *problem
+		if errors.As(err, &p) && p.after > 0 { // the others would be refused as well
+			return err
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// hooksOf are the paths of the webhooks that go to an integration, of those that
+// its account may see.
+func (o *Origin) hooksOf(ctx context.Context, i integration.Integration, token string, places []string) (paths []string, err error) {
+	for _, place := range places {
+		var list []struct {
+			ID     int64 `json:"id"`
+			Config struct {
+				URL string `json:"url"`
+			} `json:"config"`
+		}
+		err := o.ask(ctx, http.MethodGet, fmt.Sprintf("%s/hooks?per_page=%d", place, pageSize), token, nil, &list)
+		if err != nil && declines(err) {
+			o.opts.Logger.Debug("the account may see no webhooks", zap.String("of", place), zap.Error(err))
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the webhooks of %s: %w", place, err)
+		}
+		for _, h := range list {
+			if goesTo(h.Config.URL, i) && len(paths) < maxHooks {
+				paths = append(paths, fmt.Sprintf("%s/hooks/%d", place, h.ID))
+			}
+		}
+	}
+	return paths, nil
+}
+
+// listing is the list of what was sent to one webhook.
+type listing struct {
+	*Origin
+	path, token string
+	pages       int // to look at, at once
+	known       int // bounds what is remembered
+}
+
+// repair goes on with a search, or begins one. What it has learnt is in r also
+// after an error.
+func (l listing) repair(ctx context.Context, r *look) error {
+	now := l.opts.Clock.Now().UTC()
 	floor := r.Until
 	if oldest := now.Add(-maxLook); floor.Before(oldest) {
 		floor = oldest
@@ -209,8 +321,8 @@ func (o *Origin) repair(ctx context.Context, i integration.Integration, s Settin
 		r.Walk = &walk{}
 	}
 	budget := againAtOnce
-	for range pagesAtOnce {
-		end, err := o.repairPage(ctx, token, r.Walk, floor, &budget)
+	for range l.pages {
+		end, err := l.repairPage(ctx, r.Walk, floor, &budget)
 		if status(err) == http.StatusUnprocessableEntity || status(err) == http.StatusBadRequest { // the cursor is too old
 			r.Walk = nil
 		}
@@ -226,7 +338,7 @@ func (o *Origin) repair(ctx context.Context, i integration.Integration, s Settin
 }
 
 // finish notes that nothing is missing before some time.
-func (r *repairs) finish(floor time.Time) {
+func (r *look) finish(floor time.Time) {
 	r.Until = floor
 	if t := r.Walk.Newest.Add(-lateness); t.After(r.Until) {
 		r.Until = t
@@ -259,20 +371,25 @@ func (o *Origin) hookIsOurs(ctx context.Context, i integration.Integration, toke
 	if err != nil {
 		return false, fmt.Errorf("ask where the app's webhook goes: %w", err)
 	}
-	u, err := url.Parse(hook.URL)
-	return err == nil && strings.HasSuffix(strings.TrimRight(u.Path, "/"), i.Path()), nil
+	return goesTo(hook.URL, i), nil
+}
+
+// goesTo reports that a webhook's address is an integration's.
+func goesTo(address string, i integration.Integration) bool {
+	u, err := url.Parse(address)
+	return err == nil && strings.HasSuffix(strings.TrimRight(u.Path, "/"), i.Path())
 }
 
 // repairPage looks through one page. It changes w when all of it is done.
-func (o *Origin) repairPage(ctx context.Context, token string, w *walk, floor time.Time, budget *int) (end bool, err error) {
-	path := fmt.Sprintf("/app/hook/deliveries?per_page=%d", pageSize)
+func (l listing) repairPage(ctx context.Context, w *walk, floor time.Time, budget *int) (end bool, err error) {
+	path := fmt.Sprintf("%s/deliveries?per_page=%d", l.path, pageSize)
 	if w.Cursor != "" {
 		path += "&cursor=" + url.QueryEscape(w.Cursor)
 	}
 	var list []hookDelivery
-	header, err := o.exchange(ctx, http.MethodGet, path, token, nil, &list)
+	header, err := l.exchange(ctx, http.MethodGet, path, l.token, nil, &list)
 	if err != nil {
-		return false, fmt.Errorf("list what the app has sent: %w", err)
+		return false, fmt.Errorf("list what was sent to %s: %w", l.path, err)
 	}
 	next := *w
 	if next.Again = maps.Clone(w.Again); next.Again == nil {
@@ -288,7 +405,7 @@ func (o *Origin) repairPage(ctx context.Context, token string, w *walk, floor ti
 		if next.Newest.IsZero() {
 			next.Newest = d.DeliveredAt
 		}
-		missing, err := o.repairDelivery(ctx, token, &next, d, budget)
+		missing, err := l.repairDelivery(ctx, &next, d, budget)
 		if err != nil {
 			return false, err
 		}
@@ -302,11 +419,11 @@ func (o *Origin) repairPage(ctx context.Context, token string, w *walk, floor ti
 
 // repairDelivery asks for a delivery again that did not arrive, if it is time
 // to. It reports whether it is missing yet.
-func (o *Origin) repairDelivery(ctx context.Context, token string, w *walk, d hookDelivery, budget *int) (missing bool, err error) {
+func (l listing) repairDelivery(ctx context.Context, w *walk, d hookDelivery, budget *int) (missing bool, err error) {
 	answered := d.answered()
 	a, known := w.Again[d.GUID]
 	if d.Redelivery {
-		if known || len(w.Again) < maxKnown {
+		if known || len(w.Again) < l.known {
 			w.Again[d.GUID] = again{Tries: a.Tries + 1, Last: later(a.Last, d.DeliveredAt), Arrived: a.Arrived || answered}
 		}
 		return false, nil
@@ -315,24 +432,24 @@ func (o *Origin) repairDelivery(ctx context.Context, token string, w *walk, d ho
 	case answered || a.Arrived || !slices.Contains(counted, d.Event):
 		return false, nil
 	case a.Tries >= maxAgain:
-		o.opts.Logger.Warn("a delivery of GitHub's never arrived", zap.String("guid", d.GUID), zap.Int("tries", a.Tries))
+		l.opts.Logger.Warn("a delivery of GitHub's never arrived", zap.String("guid", d.GUID), zap.Int("tries", a.Tries))
 		return false, nil
 	}
 	wait := min(firstAgain<<a.Tries, lastAgain)
-	if *budget == 0 || o.opts.Clock.Now().Before(later(a.Last, d.DeliveredAt).Add(wait)) {
+	if *budget == 0 || l.opts.Clock.Now().Before(later(a.Last, d.DeliveredAt).Add(wait)) {
 		return true, nil
 	}
 	*budget--
-	err = o.ask(ctx, http.MethodPost, fmt.Sprintf("/app/hook/deliveries/%d/attempts", d.ID), token, nil, nil)
+	err = l.ask(ctx, http.MethodPost, fmt.Sprintf("%s/deliveries/%d/attempts", l.path, d.ID), l.token, nil, nil)
 	switch status(err) {
 	case http.StatusNotFound, http.StatusUnprocessableEntity: // GitHub has it no more
-		o.opts.Logger.Warn("GitHub does not send a delivery again", zap.String("guid", d.GUID), zap.Error(err))
+		l.opts.Logger.Warn("GitHub does not send a delivery again", zap.String("guid", d.GUID), zap.Error(err))
 		return false, nil
 	}
 	if err != nil {
 		return true, fmt.Errorf("have delivery %s sent again: %w", d.GUID, err)
 	}
-	o.opts.Logger.Info("had GitHub send a delivery again", zap.String("guid", d.GUID), zap.Int("try", a.Tries+1))
+	l.opts.Logger.Info("had GitHub send a delivery again", zap.String("guid", d.GUID), zap.Int("try", a.Tries+1))
 	return true, nil
 }
 

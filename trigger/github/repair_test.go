@@ -275,3 +275,83 @@ func TestRepairByReplicas(t *testing.T) {
 	assert.Equal(t, g.again(), 1)
 	g.one()
 }
+
+// newHookGap is an account whose integration names its repositories, with the
+// webhook of one, or of the organisation, at an address.
+func newHookGap(t *testing.T, place, admin, address string, repositories ...string) *gap {
+	t.Helper()
+	g := &gap{c: &clock{now: time.Now()}}
+	g.bench = newBench(t, with{clock: g.c, still: true, repair: 5 * time.Millisecond, settings: github.Settings{Repositories: repositories}})
+	if address == "" {
+		address = "https://oz.example.com" + g.in.Path()
+	}
+	g.sim.AddHookOf(place, admin, address, secret, func(d githubsim.Delivery) error {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.line != nil {
+			return g.line(d)
+		}
+		return g.deliver(d)
+	})
+	g.looked()
+	return g
+}
+
+// TestHooksOfRepositories: what the webhook of a repository, or of its
+// organisation, could not be given is found with the account's token, and taken
+// once.
+func TestHooksOfRepositories(t *testing.T) {
+	for place, settings := range map[string][]string{repo: {"acme/other", "acme/app"}, "acme": {"other/app", "acme/*"}} {
+		g := newHookGap(t, place, "oz-agent", "", settings...)
+		n := g.sim.OpenIssue(repo, "carol", "x", "y")
+		g.cut(lost)
+		g.sim.Comment(repo, n, "bob", "@oz-agent do it")
+		g.cut(nil)
+		g.pass(10 * time.Second)
+		assert.Equal(t, g.again(), 0, "too early: GitHub may be sending yet")
+		g.sim.Fail(githubsim.Fault{Path: "/attempts", Status: 502})
+		g.pass(2 * time.Minute)
+		assert.Equal(t, g.again(), 0)
+		g.pass(2 * time.Minute)
+		assert.Equal(t, g.again(), 1)
+		g.one()
+		for range 4 {
+			g.pass(4 * time.Hour)
+		}
+		assert.Equal(t, g.again(), 1)
+		assert.Equal(t, len(g.comments(n, "oz-agent")), 1)
+	}
+}
+
+// TestHooksThatAreLeftAlone: those that go elsewhere, those that the account may
+// not see, and those of repositories that the settings do not name by their name.
+func TestHooksThatAreLeftAlone(t *testing.T) {
+	for name, g := range map[string]*gap{
+		"elsewhere": newHookGap(t, repo, "oz-agent", "https://other.example.com/webhooks/github/other", repo),
+		"not seen":  newHookGap(t, repo, "carol", "", repo, "*/app", "acme/a*"),
+	} {
+		g.cut(lost)
+		g.sim.OpenIssue(repo, "bob", "x", "@oz-agent do it")
+		g.pass(2 * time.Minute)
+		g.pass(2 * time.Minute)
+		assert.Equal(t, g.again(), 0, name)
+		assert.Assert(t, g.asked("GET /repos/acme/app/hooks") >= 2, name)
+		for _, r := range g.sim.Requests() {
+			assert.Equal(t, r, "GET /repos/acme/app/hooks", name)
+		}
+	}
+}
+
+// TestHooksKeepToLimits: GitHub is left alone for as long as it asks.
+func TestHooksKeepToLimits(t *testing.T) {
+	g := newHookGap(t, repo, "oz-agent", "", repo)
+	g.sim.Fail(githubsim.Fault{Path: "/deliveries", Status: 403, Header: map[string]string{"Retry-After": "3600"}, Message: "You have exceeded a secondary rate limit"})
+	g.pass(2 * time.Minute)
+	note, err := g.store.Note(t.Context(), g.in)
+	assert.NilError(t, err)
+	var next struct {
+		At time.Time `json:"next_at"`
+	}
+	assert.NilError(t, json.Unmarshal(note.Data, &next))
+	assert.Equal(t, next.At.Sub(g.c.Now()), time.Hour)
+}

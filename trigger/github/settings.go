@@ -29,7 +29,8 @@ type Settings struct {
 	AppID          int64 `json:"app_id,omitempty"`
 	InstallationID int64 `json:"installation_id,omitempty"`
 	// Repositories narrows where events count, as "owner/name" with * for any
-	// part of a name. Empty: everywhere that events come from.
+	// part of a name. Empty: everywhere that events come from. Those without a *,
+	// and all of an owner ("owner/*"), are also asked for what never arrived.
 	Repositories []string `json:"repositories,omitempty"`
 	// IgnoreMentions leaves mentions to Automations.
 	IgnoreMentions bool `json:"ignore_mentions,omitempty"`

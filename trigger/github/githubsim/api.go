@@ -50,6 +50,11 @@ func (s *Server) routes() *http.ServeMux {
 	m.HandleFunc("GET /app/hook/config", s.byApp(s.hookConfig))
 	m.HandleFunc("GET /app/hook/deliveries", s.byApp(s.listDeliveries))
 	m.HandleFunc("POST /app/hook/deliveries/{id}/attempts", s.byApp(s.redeliver))
+	for _, place := range []string{"repos/{owner}/{name}", "orgs/{owner}"} {
+		m.HandleFunc("GET /"+place+"/hooks", s.authed(s.listHooks))
+		m.HandleFunc("GET /"+place+"/hooks/{hook}/deliveries", s.authed(s.onHook(func(h hook, c call) answer { return s.deliveriesOf(h, 0, c.Request) })))
+		m.HandleFunc("POST /"+place+"/hooks/{hook}/deliveries/{id}/attempts", s.authed(s.onHook(func(h hook, c call) answer { return s.sendAgain(h, c.Request) })))
+	}
 	at("GET /repos/{owner}/{name}/issues/{number}", func(c call) answer { return answer{status: 200, body: s.issueJSON(c.repo, c.on)} })
 	at("GET /repos/{owner}/{name}/pulls/{number}", func(c call) answer { return answer{status: 200, body: s.pullJSON(c.repo, c.on)} })
 	at("GET /repos/{owner}/{name}/pulls/{number}/files", s.listFiles)

@@ -37,9 +37,50 @@ func (s *Server) hookConfig(a *App, _ *http.Request) answer {
 	return answer{status: 200, body: map[string]any{"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": h.url}}
 }
 
-// listDeliveries lists what an app's hook was sent, the newest first. A cursor
-// names the delivery that a page begins with.
+// hooksAt are those of the repository or organisation of a request that its
+// account administers.
+func (s *Server) hooksAt(c call) (list []hook) {
+	place, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(c.URL.Path, "/")), "/hooks")
+	for _, h := range s.hooks {
+		if h.id > 0 && h.place == place && c.app == nil && h.admin == strings.ToLower(c.by.Login) {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+func (s *Server) listHooks(c call) answer {
+	out := []any{}
+	for _, h := range s.hooksAt(c) {
+		out = append(out, map[string]any{"id": h.id, "type": "Repository", "name": "web", "active": true, "events": []string{"*"},
+			"config": map[string]any{"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": h.url}})
+	}
+	if len(out) == 0 {
+		return refuse(404, "Not Found") // so also of hooks that the account may not see
+	}
+	return page(c, out)
+}
+
+// onHook finds the hook of a request.
+func (s *Server) onHook(do func(hook, call) answer) func(call) answer {
+	return func(c call) answer {
+		for _, h := range s.hooksAt(c) {
+			if strconv.FormatInt(h.id, 10) == c.PathValue("hook") {
+				return do(h, c)
+			}
+		}
+		return refuse(404, "Not Found")
+	}
+}
+
+// listDeliveries lists what an app's hook was sent.
 func (s *Server) listDeliveries(a *App, r *http.Request) answer {
+	return s.deliveriesOf(hook{app: a.ID}, a.InstallationID, r)
+}
+
+// deliveriesOf lists what a hook was sent, the newest first. A cursor names the
+// delivery that a page begins with.
+func (s *Server) deliveriesOf(h hook, installation int64, r *http.Request) answer {
 	q := r.URL.Query()
 	size := 30
 	if text := q.Get("per_page"); text != "" {
@@ -58,19 +99,19 @@ func (s *Server) listDeliveries(a *App, r *http.Request) answer {
 	}
 	page := linked{list: []any{}}
 	for _, d := range slices.Backward(s.deliveries) {
-		if d.hook.app != a.ID || from > 0 && d.Number > from {
+		if !d.hook.same(h) || from > 0 && d.Number > from {
 			continue
 		}
 		if len(page.list) == min(size, 100) {
-			page.next = fmt.Sprintf("https://api.github.com/app/hook/deliveries?per_page=%d&cursor=v1_%d", size, d.Number)
+			page.next = fmt.Sprintf("https://api.github.com%s?per_page=%d&cursor=v1_%d", r.URL.Path, size, d.Number)
 			break
 		}
-		page.list = append(page.list, d.json(a))
+		page.list = append(page.list, d.json(installation))
 	}
 	return answer{status: 200, body: page}
 }
 
-func (d Delivery) json(a *App) map[string]any {
+func (d Delivery) json(installation int64) map[string]any {
 	code, said := 200, "OK"
 	var status StatusError
 	switch {
@@ -84,16 +125,24 @@ func (d Delivery) json(a *App) map[string]any {
 	}
 	_ = json.Unmarshal(d.Body, &body) // tests may have sent anything
 	return map[string]any{"id": d.Number, "guid": d.ID, "delivered_at": d.SentAt.Format(time.RFC3339), "redelivery": d.Redelivery, "duration": 0.1,
-		"status": said, "status_code": code, "event": d.Event, "action": body.Action, "installation_id": a.InstallationID}
+		"status": said, "status_code": code, "event": d.Event, "action": body.Action, "installation_id": installation}
 }
 
 // redeliver sends a delivery to the app's hook again.
 func (s *Server) redeliver(a *App, r *http.Request) answer {
-	i := slices.IndexFunc(s.deliveries, func(d Delivery) bool {
-		return d.hook.app == a.ID && strconv.FormatInt(d.Number, 10) == r.PathValue("id")
-	})
 	h, ok := s.hookOf(a)
-	if i < 0 || !ok {
+	if !ok {
+		return refuse(404, "Not Found")
+	}
+	return s.sendAgain(h, r)
+}
+
+// sendAgain sends a delivery to its hook again.
+func (s *Server) sendAgain(h hook, r *http.Request) answer {
+	i := slices.IndexFunc(s.deliveries, func(d Delivery) bool {
+		return d.hook.same(h) && strconv.FormatInt(d.Number, 10) == r.PathValue("id")
+	})
+	if i < 0 {
 		return refuse(404, "Not Found")
 	}
 	d := s.deliveries[i]

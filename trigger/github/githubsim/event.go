@@ -22,7 +22,7 @@ func (s *Server) event(kind, action string, r *repo, sender *User, fields map[st
 	if err != nil {
 		panic(err)
 	}
-	hooks := slices.Clone(s.hooks)
+	hooks := slices.DeleteFunc(slices.Clone(s.hooks), func(h hook) bool { return !h.sees(r.Name) })
 	return func() {
 		for _, h := range hooks {
 			d := Sign(h.secret, kind, body)

@@ -73,7 +73,10 @@ type grant struct {
 
 type hook struct {
 	secret  string
-	app     int64 // whose it is; 0 for a repository's
+	app     int64  // whose it is; 0 for a repository's
+	id      int64  // of one of a repository or organisation that has an address
+	place   string // "repos/owner/name" or "orgs/name", in lower case
+	admin   string // may see it
 	url     string
 	deliver func(Delivery) error
 }
@@ -230,6 +233,29 @@ func (s *Server) AddAppHook(app int64, url, secret string, deliver func(Delivery
 	s.hooks = slices.DeleteFunc(s.hooks, func(h hook) bool { return h.app == app })
 	s.hooks = append(s.hooks, hook{secret: secret, app: app, url: url, deliver: deliver})
 }
+
+// AddHookOf is AddHook for the webhook of a repository, "owner/name", or of an
+// organisation, "name", at a URL. Who administers it may list what was sent to it
+// and have that sent again; to others it is not there.
+func (s *Server) AddHookOf(place, admin, url, secret string, deliver func(Delivery) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kind := "orgs/"
+	if strings.Contains(place, "/") {
+		kind = "repos/"
+	}
+	s.hooks = append(s.hooks, hook{id: s.id(), place: kind + strings.ToLower(place), admin: strings.ToLower(admin), secret: secret, url: url, deliver: deliver})
+}
+
+// sees reports that the hook is sent what happens in a repository.
+func (h hook) sees(repo string) bool {
+	repo = strings.ToLower(repo)
+	owner, _, _ := strings.Cut(repo, "/")
+	return h.place == "" || h.place == "repos/"+repo || h.place == "orgs/"+owner
+}
+
+// same reports that it is the same hook, whose address may be another by now.
+func (h hook) same(other hook) bool { return h.app == other.app && h.id == other.id }
 
 // Deliveries lists what was sent to hooks, the oldest first.
 func (s *Server) Deliveries() []Delivery {
