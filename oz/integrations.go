@@ -259,6 +259,20 @@ func (c *Client) person(ctx context.Context) error {
 	return nil
 }
 
+// personOf finds whom an owner trusts to have an e-mail address: not one whose
+// address only another team vouches for.
+func (p *Platform) personOf(ctx context.Context, email string, owner task.Scope) (task.Principal, bool, error) {
+	var teams []string
+	if owner.Type == task.ScopeTeam {
+		teams = []string{owner.UID}
+	}
+	u, err := p.registry.UserFor(ctx, email, teams...)
+	if errors.Is(err, task.ErrNotFound) {
+		return task.Principal{}, false, nil
+	}
+	return task.Principal{Type: task.PrincipalUser, UID: u.UID, DisplayName: u.DisplayName, Email: u.Email}, err == nil, err
+}
+
 // member reports whether somebody may start runs of an owner today.
 func (p *Platform) member(ctx context.Context, who task.Principal, owner task.Scope) (bool, error) {
 	caller, err := p.registry.Caller(ctx, who.UID)

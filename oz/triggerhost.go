@@ -272,7 +272,7 @@ func (p *Platform) newTriggers() (*trigger.Engine, error) {
 	}
 	clock := p.opts.Clock
 	p.webhooks = webhook.NewStore(p.store, &webhook.Options{Clock: clock, Compile: p.opts.Conditions, Vault: vault})
-	p.integrations = integration.NewStore(p.store, vault, &integration.Options{Clock: clock, PublicURL: p.opts.PublicURL, Member: p.member})
+	p.integrations = integration.NewStore(p.store, vault, &integration.Options{Clock: clock, PublicURL: p.opts.PublicURL, Member: p.member, ByEmail: p.personOf})
 	if p.opts.Integrations != nil {
 		p.origins = append(p.origins, p.opts.Integrations(p.integrations)...)
 	}

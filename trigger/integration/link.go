@@ -189,6 +189,15 @@ func (s *Store) readOffer(ctx context.Context, code string) (o offer, err error)
 	return o, nil
 }
 
+// byEmail finds whose an address is that a service tells.
+func (s *Store) byEmail(ctx context.Context, i Integration, email func(context.Context) (string, error)) (who task.Principal, ok bool, err error) {
+	address, err := email(ctx)
+	if err != nil || address == "" {
+		return task.Principal{}, false, err
+	}
+	return s.opts.ByEmail(ctx, address, i.Owner)
+}
+
 // kindLinkKey is the record that names the key of offers: of several replicas
 // that make one at once, the first counts.
 const kindLinkKey = "integration.linkkey"
@@ -231,7 +240,18 @@ func sign(key, body []byte) []byte {
 // Admit says whether an account may start runs of an integration (Oz platform,
 // INT-1 and SLK-6). Bots may not, unless Trust says that strangers may.
 func (s *Store) Admit(ctx context.Context, i Integration, account string, bot bool) (Admission, error) {
+	return s.AdmitByEmail(ctx, i, account, bot, nil)
+}
+
+// AdmitByEmail is Admit for a service that knows its people's addresses (Oz
+// platform, LIN-3): an account that nobody has linked is whose address it has.
+// email gives the one that the service has made sure of, "" for none; it is only
+// asked when it counts. nil is none.
+func (s *Store) AdmitByEmail(ctx context.Context, i Integration, account string, bot bool, email func(context.Context) (string, error)) (Admission, error) {
 	who, linked, err := s.Linked(ctx, i.Provider, account)
+	if err == nil && !linked && !bot && email != nil {
+		who, linked, err = s.byEmail(ctx, i, email)
+	}
 	if err != nil {
 		return Admission{}, err
 	}

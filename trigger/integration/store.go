@@ -40,6 +40,10 @@ type Options struct {
 	// Member reports whether somebody is of an owner today, and so may start its
 	// runs. Default: whoever is linked.
 	Member func(ctx context.Context, p task.Principal, owner task.Scope) (bool, error)
+
+	// ByEmail finds the person with an e-mail address, as an owner may trust it to
+	// be theirs; ok is false for nobody. Default: nobody is found.
+	ByEmail func(ctx context.Context, email string, owner task.Scope) (p task.Principal, ok bool, err error)
 }
 
 // NewStore returns a Store on records; the vault keeps the services' secrets.
@@ -51,6 +55,11 @@ func NewStore(records task.Records, vault webhook.Vault, opts *Options) *Store {
 	}
 	if s.opts.Clock == nil {
 		s.opts.Clock = task.SystemClock()
+	}
+	if s.opts.ByEmail == nil {
+		s.opts.ByEmail = func(context.Context, string, task.Scope) (task.Principal, bool, error) {
+			return task.Principal{}, false, nil
+		}
 	}
 	if s.opts.Member == nil {
 		s.opts.Member = func(context.Context, task.Principal, task.Scope) (bool, error) { return true, nil }

@@ -19,6 +19,7 @@ const DefaultAPIURL = "https://api.linear.app/graphql"
 const (
 	queryViewer = `query Viewer { viewer { id name displayName } }`
 	queryUsers  = `query Users($ids: [ID!]) { users(filter: { id: { in: $ids } }, first: 100) { nodes { id name displayName } } }`
+	queryEmail  = `query Email($id: ID) { users(filter: { id: { eq: $id } }, first: 1) { nodes { id email active guest } } }`
 	queryIssue  = `query Issue($id: String!) { issue(id: $id) { id identifier title description url
   team { id name } project { id name } state { id name } assignee { id name displayName } delegate { id name displayName }
   labels(first: 50) { nodes { id name } }
@@ -121,6 +122,30 @@ func (c client) issue(ctx context.Context, id string) (issue, error) {
 		return issue{}, err
 	}
 	return *out.Issue, nil
+}
+
+// email is that of somebody of the workspace: with it they sign in to Linear. It
+// is "" for guests, for whoever has left, and for accounts that are not there.
+func (c client) email(ctx context.Context, id string) (string, error) {
+	var out struct {
+		Users struct {
+			Nodes []struct {
+				ID     string `json:"id"`
+				Email  string `json:"email"`
+				Active bool   `json:"active"`
+				Guest  bool   `json:"guest"`
+			} `json:"nodes"`
+		} `json:"users"`
+	}
+	if err := c.call(ctx, queryEmail, map[string]any{"id": id}, &out); err != nil {
+		return "", err
+	}
+	for _, u := range out.Users.Nodes {
+		if u.ID == id && u.Active && !u.Guest {
+			return u.Email, nil
+		}
+	}
+	return "", nil
 }
 
 // users gives the names of people by ID.

@@ -12,7 +12,9 @@
 // their plan is the agent's task list; their webhook category is "Agent session
 // events". Else it answers in comments.
 //
-// Whoever is not linked is sent an address to link their account with, but only
+// People are known by their e-mail address: whoever of the team has the same one
+// is who asks, unless Settings.NoEmailMatch. A link counts before that. Whoever is
+// known in neither way is sent an address to link their account with, but only
 // in an agent session, which can show something to one person alone; in
 // comments everybody could follow it, so there they are sent to an
 // administrator.

@@ -45,6 +45,11 @@ type bench struct {
 
 func newBench(t testing.TB, simOpts *linearsim.Options, settings linear.Settings, change func(*integration.Spec)) *bench {
 	t.Helper()
+	return newBenchWith(t, simOpts, settings, change, &integration.Options{PublicURL: "https://oz.example.com"})
+}
+
+func newBenchWith(t testing.TB, simOpts *linearsim.Options, settings linear.Settings, change func(*integration.Spec), opts *integration.Options) *bench {
+	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "oz-linear-")
 	if err != nil {
 		dir = t.TempDir()
@@ -55,7 +60,7 @@ func newBench(t testing.TB, simOpts *linearsim.Options, settings linear.Settings
 	keys, err := sealed.OpenKeys(filepath.Join(dir, "keys", "secrets.json"))
 	assert.NilError(t, err)
 
-	b := &bench{sim: linearsim.New(t, simOpts), store: integration.NewStore(db, sealed.New(db, keys, nil), &integration.Options{PublicURL: "https://oz.example.com"})}
+	b := &bench{sim: linearsim.New(t, simOpts), store: integration.NewStore(db, sealed.New(db, keys, nil), opts)}
 	raw, err := json.Marshal(settings)
 	assert.NilError(t, err)
 	spec := integration.Spec{Name: "linear", Enabled: true, Prompt: "Be brief.", Settings: raw}
@@ -590,5 +595,51 @@ func TestProgressIsAComment(t *testing.T) {
 		if strings.HasPrefix(c.Body, "I am at work.") {
 			assert.Equal(t, c.Edits, 1)
 		}
+	}
+}
+
+// TestPeopleAreKnownByEmail: who has not linked their account counts as whoever
+// of the team has their address; guests, people who have left, and everybody
+// where one wants that, must link it.
+func TestPeopleAreKnownByEmail(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change   func(*linearsim.User)
+		settings linear.Settings
+		address  string // of the team's
+		linked   bool   // to somebody else
+		want     string // who it is
+	}{
+		"the same":      {address: "eve@example.com", want: "found"},
+		"another":       {address: "ann@example.com"},
+		"none":          {change: func(u *linearsim.User) { u.Email = "" }, address: ""},
+		"a guest":       {change: func(u *linearsim.User) { u.Guest = true }, address: "eve@example.com"},
+		"has left":      {change: func(u *linearsim.User) { u.Left = true }, address: "eve@example.com"},
+		"not wanted":    {settings: linear.Settings{NoEmailMatch: true}, address: "eve@example.com"},
+		"a link counts": {address: "eve@example.com", linked: true, want: "linked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBenchWith(t, nil, tt.settings, nil, &integration.Options{PublicURL: "https://oz.example.com",
+				ByEmail: func(_ context.Context, email string, owner task.Scope) (task.Principal, bool, error) {
+					assert.Check(t, email != "" && owner == team)
+					return task.Principal{Type: task.PrincipalUser, UID: "found"}, email == tt.address, nil
+				}})
+			if tt.change != nil {
+				tt.change(&b.eve)
+				b.sim.SetUser(b.eve)
+			}
+			if tt.linked {
+				assert.NilError(t, b.store.SetLink(t.Context(), integration.Link{Provider: integration.Linear, Account: b.eve.ID, Name: "Eve", Person: task.Principal{Type: task.PrincipalUser, UID: "linked"}}))
+			}
+			issue := b.sim.Create(b.ann, linearsim.Issue{Title: "t"})
+			b.sim.Comment(b.eve, issue.ID, "", "@oz please mend it")
+			d := b.last(t)
+			if tt.want == "" {
+				assert.Equal(t, d.Outcome, task.OutcomeFailed)
+				assert.Equal(t, len(b.Runs()), 0)
+				return
+			}
+			assert.Equal(t, d.Outcome, task.OutcomeStarted, d.Reason)
+			assert.Equal(t, b.Runs()[0].Creator.UID, tt.want)
+		})
 	}
 }

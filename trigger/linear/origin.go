@@ -180,9 +180,13 @@ func (o *Origin) judge(ctx context.Context, d task.Delivery, j judged) (trigger.
 
 // admit lets an event through that a rule is about, if whoever caused it may.
 func (o *Origin) admit(ctx context.Context, d task.Delivery, j judged, full issue) (trigger.Plan, error) {
-	admission, err := o.store.Admit(ctx, j.i, j.e.account, j.e.bot)
+	email := func(ctx context.Context) (string, error) { return j.c.email(ctx, j.e.account) }
+	if j.settings.NoEmailMatch {
+		email = nil
+	}
+	admission, err := o.store.AdmitByEmail(ctx, j.i, j.e.account, j.e.bot, email)
 	if err != nil {
-		return trigger.Plan{}, err
+		return trigger.Plan{}, tracker.ForPlan("Linear", err)
 	}
 	h, err := trigger.HeaderOf(d)
 	if err != nil {

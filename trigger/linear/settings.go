@@ -32,6 +32,9 @@ type Settings struct {
 	// AgentSessions says that the app has agent sessions: mentions of it and
 	// issues delegated to it come as those, and not by the default rules.
 	AgentSessions bool `json:"agent_sessions,omitempty"`
+	// NoEmailMatch asks everybody to link their account. Without it somebody who
+	// has not counts as whoever of the team has the same e-mail address.
+	NoEmailMatch bool `json:"no_email_match,omitempty"`
 	// Rules say what starts runs; one that fits is enough. Without any, a
 	// mention of the agent does, and an issue that is assigned to it.
 	Rules []Rule `json:"rules,omitempty"`

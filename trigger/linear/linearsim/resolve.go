@@ -85,7 +85,7 @@ func wanted(args map[string]any, id string) bool {
 }
 
 func userValue(u User) object {
-	return object{"id": u.ID, "name": u.Name, "displayName": u.DisplayName, "email": u.Email}
+	return object{"id": u.ID, "name": u.Name, "displayName": u.DisplayName, "email": u.Email, "active": !u.Left, "guest": u.Guest}
 }
 
 func (s *Sim) userOrNil(id string) any {

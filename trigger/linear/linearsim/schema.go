@@ -33,7 +33,7 @@ input AgentSessionUpdateInput { addedExternalUrls: [AgentSessionExternalUrlInput
 type CommentPayload { success: Boolean! comment: Comment! }
 type AgentActivityPayload { success: Boolean! agentActivity: AgentActivity! }
 type AgentSessionPayload { success: Boolean! agentSession: AgentSession! }
-type User { id: ID! name: String! displayName: String! email: String! app: Boolean! }
+type User { id: ID! name: String! displayName: String! email: String! app: Boolean! active: Boolean! guest: Boolean! }
 type UserConnection { nodes: [User!]! }
 type Team { id: ID! name: String! key: String! }
 type Project { id: ID! name: String! }

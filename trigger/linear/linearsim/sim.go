@@ -45,7 +45,12 @@ type Options struct {
 }
 
 // User is an account. Apps and people have such.
-type User struct{ ID, Name, DisplayName, Email string }
+type User struct {
+	ID, Name, DisplayName, Email string
+	// Guest says that they are no member of the workspace, Left that they are not
+	// there any more. See Sim.SetUser.
+	Guest, Left bool
+}
 
 // Issue is one of Linear's. Label, state, project and people are IDs.
 type Issue struct {
@@ -211,6 +216,17 @@ func (s *Sim) Person(name string) User {
 	defer s.mu.Unlock()
 	s.users = append(s.users, u)
 	return u
+}
+
+// SetUser changes the account with the ID of u.
+func (s *Sim) SetUser(u User) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := range s.users {
+		if s.users[n].ID == u.ID {
+			s.users[n] = u
+		}
+	}
 }
 
 // Create lets somebody make an issue; what is empty of its ID, Identifier, Team

@@ -52,7 +52,7 @@ export const providers = {
     before: ['In Linear, Settings, API, make an OAuth application and install it with actor=app; or take a personal API key of an account that is the agent\'s own.'],
     after: ['In the application, or in Settings, API, Webhooks, give the address above. Categories: issues and comments; agent session events, if the app has them.', 'Copy the signing secret that Linear shows, and add it here under Edit.', 'Mention the agent in an issue: the delivery appears below.'],
     secrets: [signing('Linear shows it with the webhook: it may be added after this.'), { name: 'token', label: 'Access token or API key', hint: 'The account behind it is the agent.' }],
-    settings: [{ name: 'agent_sessions', label: 'The app has agent sessions', type: 'check', hint: 'Mentions and delegated issues come as those.' }],
+    settings: [{ name: 'agent_sessions', label: 'The app has agent sessions', type: 'check', hint: 'Mentions and delegated issues come as those.' }, { name: 'no_email_match', label: 'Everybody must link their account', type: 'check', hint: 'Else whoever has the e-mail address of somebody of the team counts as them.' }],
     rules: {
       field: 'rules', title: 'Rules', what: 'a rule', noun: 'Rule', one: true, teaches: 'What starts runs; one that fits is enough. Without any, a mention of the agent does, and an issue that is assigned to it.',
       only: 'Every list that is filled must fit, each by any of its lines: IDs of Linear (in its command menu: Copy model UUID). "agent" stands for the agent.', json: 'A list of {kind, team_ids, project_ids, label_ids, state_ids, assignee_ids, mentioned_user_ids}.',
