@@ -144,7 +144,7 @@ func (c *Client) locate(ctx context.Context, w wanted, repos []skill.Repository,
 	among := slices.DeleteFunc(slices.Clone(repos), func(r skill.Repository) bool { return !spec.In(r) })
 	own := c.p.suggested(spec)
 	switch {
-	case len(among) == 0 && own != nil:
+	case own != nil && (len(among) == 0 || c.p.opts.Skills == nil):
 		return *own, nil
 	case c.p.opts.Skills == nil:
 		return located{}, notBuilt(w.field, "skills in repositories", "put the instructions into the prompt or config.base_prompt")

@@ -12,6 +12,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/oz-platform/cloudagents/environment"
+	"github.com/oz-platform/cloudagents/environment/skill/bundled"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/task"
@@ -314,6 +315,34 @@ func TestAgentPages(t *testing.T) {
 	tab.ClickName("Delete agent")
 	closed(tab)
 	assert.Equal(t, find().UID, "")
+}
+
+// TestNewSkill has an agent write a skill into a repository, by the skill that
+// came with the server for it; a server without it does not offer that.
+func TestNewSkill(t *testing.T) {
+	without := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true}})
+	tab := without.Tab(t, nil)
+	tab.Goto("/skills")
+	tab.WaitText("No skills in your environments")
+	assert.Assert(t, !strings.Contains(tab.Text("main"), "New skill\n"))
+
+	skills, err := bundled.Skills()
+	assert.NilError(t, err)
+	e := browser.Start(t, &browser.Options{Options: transporttest.Options{Idle: true, Platform: oz.Options{Suggested: skills}}})
+	env, err := e.Client(t, transporttest.AdminKey).CreateEnvironment(t.Context(), environment.Config{Name: "tally"}, nil)
+	assert.NilError(t, err)
+	tab = e.Tab(t, nil)
+	tab.Goto("/skills")
+	tab.ClickName("New skill")
+	fill(tab, "What shall be done?", "Cut a release as we do.")
+	pick(tab, "Environment", "tally")
+	tab.ClickName("Start run")
+	tab.Wait(`location.pathname.startsWith("/runs/")`)
+	run, err := e.Client(t, transporttest.AdminKey).Get(t.Context(), task.ID(strings.TrimPrefix(tab.Path(), "/runs/")))
+	assert.NilError(t, err)
+	assert.Equal(t, run.Skill.BundledID, "add-skill")
+	assert.Equal(t, run.Config.EnvironmentID, env.UID)
+	assert.Equal(t, run.Prompt, "Cut a release as we do.")
 }
 
 // TestWebhookPages makes a webhook, whose secret is shown once, sends to it,

@@ -1,6 +1,6 @@
 // Package bundled holds the skills that come with the platform: fix a failing
 // test, review a pull request, update dependencies, triage an issue, refresh
-// documentation.
+// documentation, add a skill.
 //
 //	skills, err := bundled.Skills()
 //	...

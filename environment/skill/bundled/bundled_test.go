@@ -30,5 +30,5 @@ func TestSkills(t *testing.T) {
 		assert.Equal(t, text, strings.Replace(s.Body, "$ARGUMENTS", "ONE two", 1), s.Name)
 		assert.Assert(t, len(s.Description) < 300 && len(s.Body) < 6<<10, "%s: %d bytes are in every prompt", s.Name, len(s.Body))
 	}
-	assert.DeepEqual(t, names, []string{"fix-failing-test", "refresh-documentation", "review-pull-request", "triage-issue", "update-dependencies"})
+	assert.DeepEqual(t, names, []string{"add-skill", "fix-failing-test", "refresh-documentation", "review-pull-request", "triage-issue", "update-dependencies"})
 }

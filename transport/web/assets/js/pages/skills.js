@@ -9,6 +9,9 @@ import { Badge, Button, Dialog, Empty, Loaded, Page, Tabs, Time, useLoad } from 
 import { Filter, NoMatch, PageTabs, Search, matches, paneHref, usePane } from '../manage/parts.js';
 import { agentTabs } from './agents.js';
 
+// An agent writes a new skill: one that came with the server tells it how.
+const addSkill = 'oz/bundled:add-skill/SKILL.md';
+
 // flat makes one row of each variant: the same name may be in several repositories.
 const flat = (agents) => agents.flatMap((a) => a.variants.map((v) => ({ ...v, name: a.name })));
 
@@ -31,14 +34,14 @@ function Details({ skill: s, onClose }) {
 
 const Unreachable = ({ list }) => html`<div class="failure"><div><strong>${plural(list.length, 'repository', 'repositories')} could not be read</strong><ul>${list.map((u) => html`<li key=${u.repository}>${plain(u.repository)}: ${plain(u.error)}</li>`)}</ul><p>Check the address in the environment, and the credentials of the server for its host.</p></div></div>`;
 
-const teaches = html`<${Empty} icon="agents" title="No skills in your environments" action=${html`<a href=${href('/environments')}>To the environments</a>`}>A skill is a folder with a <code>SKILL.md</code> in a repository, such as <code>.agents/skills/release/SKILL.md</code>: a name, a description, and the steps. Put one into a repository of an environment and it appears here. Those that came with the server are under Suggested.<//>`;
+const teaches = html`<${Empty} icon="agents" title="No skills in your environments" action=${html`<a href=${href('/environments')}>To the environments</a>`}>A skill is a folder with a <code>SKILL.md</code> in a repository, such as <code>.agents/skills/release/SKILL.md</code>: a name, a description, and the steps. Put one into a repository of an environment and it appears here; with New skill an agent writes it there. Those that came with the server are under Suggested.<//>`;
 
 export default function Skills() {
   const [query, set] = useQuery();
   const list = useLoad((signal) => api.get('/agent', { include_malformed_skills: true, refresh: query.fresh === '1' || undefined }, { signal }), []);
   const pane = usePane();
   const tab = query.tab === 'suggested' ? 'suggested' : 'all';
-  return html`<${Page} title="Skills" lead="Steps that are written down once and carried out by any agent." actions=${html`<${Button} onClick=${async () => list.set(await api.get('/agent', { include_malformed_skills: true, refresh: true }))}>Look again<//>`}>
+  return html`<${Page} title="Skills" lead="Steps that are written down once and carried out by any agent." actions=${html`${flat(list.data?.agents ?? []).some((s) => s.id === addSkill) && html`<${Button} kind="primary" icon="plus" onClick=${() => newRun({ skill: addSkill })}>New skill<//>`}<${Button} onClick=${async () => list.set(await api.get('/agent', { include_malformed_skills: true, refresh: true }))}>Look again<//>`}>
     <${PageTabs} label="Agents and skills" tabs=${agentTabs} current="/skills" />
     <${Loaded} from=${list}>${({ agents, unreachable }) => {
       const all = flat(agents), own = all.filter((s) => !s.suggested), suggested = all.filter((s) => s.suggested);
