@@ -10,3 +10,6 @@ import (
 func TestCapturedOutput(t *testing.T) { harnesstest.Replay(t, claude.Agent()) }
 
 func FuzzOutput(f *testing.F) { harnesstest.Fuzz(f, claude.Agent()) }
+
+// BenchmarkEvent is what the adapter adds to a record of the program.
+func BenchmarkEvent(b *testing.B) { harnesstest.Bench(b, claude.Agent()) }

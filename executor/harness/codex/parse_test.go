@@ -10,3 +10,6 @@ import (
 func TestCapturedOutput(t *testing.T) { harnesstest.Replay(t, codex.Agent()) }
 
 func FuzzOutput(f *testing.F) { harnesstest.Fuzz(f, codex.Agent()) }
+
+// BenchmarkEvent is what the adapter adds to a record of the program.
+func BenchmarkEvent(b *testing.B) { harnesstest.Bench(b, codex.Agent()) }

@@ -60,6 +60,28 @@ func Fuzz(f *testing.F, a cliagent.Agent) {
 	})
 }
 
+// Bench measures what a program's parser adds to each record of the captured
+// output (ns/event; beside it cliagent's own way into the log, BenchmarkStream).
+func Bench(b *testing.B, a cliagent.Agent) {
+	files, err := filepath.Glob("testdata/*.jsonl")
+	assert.NilError(b, err)
+	var outputs [][]byte
+	records := 0
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		assert.NilError(b, err)
+		outputs, records = append(outputs, data), records+bytes.Count(data, []byte("\n"))
+	}
+	assert.Assert(b, records > 0)
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, data := range outputs {
+			events(a.NewParser(), data)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*records), "ns/event")
+}
+
 func events(p cliagent.Parser, data []byte) []cliagent.Event {
 	var out []cliagent.Event
 	for line := range bytes.Lines(data) {
