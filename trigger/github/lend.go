@@ -19,14 +19,8 @@ var _ trigger.Lender = (*Origin)(nil)
 
 // lending finds the integration of a source, if it lends its token.
 func (o *Origin) lending(ctx context.Context, source string) (i integration.Integration, s Settings, ok bool, err error) {
-	i, ok, err = forge.Lending(ctx, o.store, integration.GitHub, source)
-	if err != nil || !ok {
-		return i, s, false, err
-	}
-	if s, err = Parse(i.Settings); err != nil {
-		return i, s, false, i.NotConfigured(err)
-	}
-	return i, s, !s.NoGitAccess, nil
+	i, s, ok, err = forge.Lending(ctx, o.store, integration.GitHub, source, Parse)
+	return i, s, ok && !s.NoGitAccess, err
 }
 
 // GitHost implements trigger.Lender.

@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/url"
 	"strings"
@@ -10,14 +11,20 @@ import (
 	"github.com/oz-platform/cloudagents/trigger/integration"
 )
 
-// Lending finds the integration that a source stands for, while it lends
-// anything: one that was deleted or turned off does not.
-func Lending(ctx context.Context, s *integration.Store, p integration.Provider, source string) (i integration.Integration, ok bool, err error) {
-	i, err = s.Load(ctx, p, strings.TrimPrefix(source, string(p)+"/"))
-	if errors.Is(err, task.ErrNotFound) {
-		return i, false, nil
+// Lending finds the integration that a source stands for, with its settings,
+// while it lends anything: one that was deleted or turned off does not.
+func Lending[S any](ctx context.Context, store *integration.Store, p integration.Provider, source string, parse func(json.RawMessage) (S, error)) (i integration.Integration, s S, ok bool, err error) {
+	i, err = store.Load(ctx, p, strings.TrimPrefix(source, string(p)+"/"))
+	switch {
+	case errors.Is(err, task.ErrNotFound):
+		return i, s, false, nil
+	case err != nil || !i.Enabled:
+		return i, s, false, err
 	}
-	return i, err == nil && i.Enabled, err
+	if s, err = parse(i.Settings); err != nil {
+		return i, s, false, i.NotConfigured(err)
+	}
+	return i, s, true, nil
 }
 
 // HostOf is the host of an address, with the port if it has one.
