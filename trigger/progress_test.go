@@ -206,3 +206,63 @@ func (c *boundChat) Report(ctx context.Context, n trigger.News) ([]task.Outgoing
 	}
 	return c.chat.Report(ctx, n)
 }
+
+// TestProgressSurvivesAnyCrash lets a process die before and after each of its
+// writes while a run's task list changes. The runner, which got no answer, says
+// the same to the next one: it is told, and once.
+func TestProgressSurvivesAnyCrash(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for step := 1; ; step++ {
+			m := &mortal{left: step, after: after, died: make(chan struct{})}
+			if !progressKilledAt(t, m) {
+				assert.Assert(t, step > 6, "only %d steps", step)
+				break
+			}
+		}
+	}
+}
+
+// progressKilledAt reports whether the process came to its last step.
+func progressKilledAt(t *testing.T, m *mortal) (died bool) {
+	t.Helper()
+	c, keys := &chat{}, map[string]bool{}
+	r := triggertest.New(t, newStore(t), nil, &trigger.Options{Poll: time.Hour}) // its engine does nothing
+	opts := trigger.Options{Poll: 2 * time.Millisecond, Grace: 5 * time.Millisecond, Lease: 100 * time.Millisecond, Progress: 5 * time.Millisecond}
+	id := task.NewID()
+	start := trigger.Start{Owner: team, Kind: task.SourceSlack, Title: "t", Prompt: "p"}
+	assert.NilError(t, r.Host.Start(t.Context(), id, start, task.Origin{Source: "chat/room", Address: []byte(`"a"`)}))
+	run, err := r.Store.Get(t.Context(), id)
+	assert.NilError(t, err)
+
+	first, err := trigger.New(mortalStore{r.Store, m}, mortalHost{r.Host, m}, []trigger.Origin{mortalChat{c, m, keys}}, &opts)
+	assert.NilError(t, err)
+	stop := running(t, first)
+	heard := first.Progress(t.Context(), run, 7, steps(1, 2))
+	if heard == nil {
+		eventually(t, func() bool {
+			select {
+			case <-m.died:
+				died = true
+				return true
+			default:
+			}
+			next, err := r.Store.NextOutgoing(t.Context())
+			assert.NilError(t, err)
+			return next.IsZero() // all is told
+		})
+	}
+	stop()
+	second, err := trigger.New(r.Store, r.Host, []trigger.Origin{survivorChat{c, keys}}, &opts)
+	assert.NilError(t, err)
+	stop = running(t, second)
+	if heard != nil {
+		assert.ErrorIs(t, heard, errDead)
+		died = true
+		assert.NilError(t, second.Progress(t.Context(), run, 7, steps(1, 2)))
+	}
+	eventually(t, func() bool { return len(c.told()) > 0 })
+	r.Settle()
+	stop()
+	assert.DeepEqual(t, c.told(), []string{"a progress 1/2"})
+	return died
+}

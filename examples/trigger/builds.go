@@ -80,8 +80,11 @@ func (*builds) Report(_ context.Context, n trigger.News) ([]task.Outgoing, error
 		return nil, err
 	}
 	text := string(n.Type)
-	if n.Type == trigger.NewsSignal {
+	switch n.Type {
+	case trigger.NewsSignal:
 		text = strings.ReplaceAll(string(n.Signal.Type), "_", " ")
+	case trigger.NewsProgress:
+		text = fmt.Sprintf("%d of %d steps done", n.Progress.Done, n.Progress.All)
 	}
 	return []task.Outgoing{{Key: n.Key, Lane: where, Kind: "builds", Body: []byte(where + ": " + text)}}, nil
 }
