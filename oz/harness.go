@@ -151,3 +151,34 @@ func (p *Platform) models(ctx context.Context, t task.Task, r *secrets.Redactor)
 	}
 	return withOwnKey(p.opts.Models, k, name, "", ""), []string{name}, nil
 }
+
+// checkHarnesses judges what is switched off.
+func (o Options) checkHarnesses() error {
+	for i, h := range o.DisabledHarnesses {
+		if !slices.ContainsFunc(catalog.Harnesses(), func(known catalog.Harness) bool { return known.Type == h }) {
+			return task.Invalid(fmt.Sprintf("DisabledHarnesses[%d]", i), "%q is no agent that is known", h)
+		}
+	}
+	if h := o.DefaultConfig.HarnessType(); slices.Contains(o.DisabledHarnesses, h) {
+		return task.Invalid("DisabledHarnesses", "%q is the agent of runs that name none: set another in DefaultConfig.Harness", h)
+	}
+	return nil
+}
+
+// harnesses are the agents that new runs may use, the built-in one first.
+func (p *Platform) harnesses() []catalog.Harness {
+	return slices.DeleteFunc(catalog.Harnesses(), func(h catalog.Harness) bool { return slices.Contains(p.opts.DisabledHarnesses, h.Type) })
+}
+
+// allowHarness refuses an agent that the operator has switched off.
+func (p *Platform) allowHarness(field string, c task.Config) error {
+	h := c.HarnessType()
+	if !slices.Contains(p.opts.DisabledHarnesses, h) {
+		return nil
+	}
+	var names []string
+	for _, left := range p.harnesses() {
+		names = append(names, left.Type)
+	}
+	return task.Invalid(field, "the agent %q is switched off on this server; there is %s", h, strings.Join(names, ", "))
+}

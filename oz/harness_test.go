@@ -1,6 +1,7 @@
 package oz_test
 
 import (
+	"slices"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -8,6 +9,7 @@ import (
 	"github.com/oz-platform/cloudagents/executor"
 	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger/schedule"
 )
 
 // withSecret asks for a third party's agent with a key of the run's own.
@@ -105,5 +107,47 @@ func TestAgentsOwnKeyIsJudged(t *testing.T) {
 			assert.Equal(t, task.CodeOf(err), c.code, "%v", err)
 			assert.ErrorContains(t, err, c.field)
 		})
+	}
+}
+
+// TestDisabledHarnesses: what the operator has switched off is refused by name
+// with what there is instead, whoever asks for it; runs that are there go on.
+func TestDisabledHarnesses(t *testing.T) {
+	ctx := t.Context()
+	before, store := newPlatform(t, &oz.Options{Models: models()})
+	old := submit(t, people(t, before)["bob"], withSecret("claude", "", ""))
+	p, err := oz.New(store, &oz.Options{Models: models(), DisabledHarnesses: []string{"claude", "gemini"}})
+	assert.NilError(t, err)
+	caller, err := p.Registry().Caller(ctx, "bob")
+	assert.NilError(t, err)
+	bob := p.As(caller)
+	refused := func(field string, err error) {
+		t.Helper()
+		assert.Equal(t, task.CodeOf(err), task.CodeInvalidRequest, "%v", err)
+		assert.Error(t, err, field+`: the agent "claude" is switched off on this server; there is oz, codex, opencode`)
+	}
+	_, err = bob.Submit(ctx, withSecret("claude", "", ""))
+	refused("config.harness.type", err)
+	config := withSecret("claude", "", "").Config
+	_, err = bob.CreateSchedule(ctx, oz.ScheduleInput{Spec: schedule.Spec{Name: "nightly", Cron: "0 3 * * *", Prompt: "x", Config: config}})
+	refused("agent_config.harness.type", err)
+	_, err = bob.CreateAgent(ctx, oz.AgentInput{Name: ptr("clerk"), Harness: config.Harness})
+	refused("harness.type", err)
+	submit(t, bob, withSecret("codex", "", ""))
+	assert.NilError(t, bob.FollowUp(ctx, old.ID, oz.Message{Text: "and the docs"}))
+
+	list, _, err := bob.Models(ctx)
+	assert.NilError(t, err)
+	assert.Assert(t, len(list) > 0)
+	for _, m := range list {
+		assert.Assert(t, !slices.Contains(m.Harnesses, "claude") && !slices.Contains(m.Harnesses, "gemini"), "%v", m)
+	}
+	for want, bad := range map[string]oz.Options{
+		`options: DisabledHarnesses[1]: "cursor" is no agent that is known`:                                             {DisabledHarnesses: []string{"claude", "cursor"}},
+		`options: DisabledHarnesses: "oz" is the agent of runs that name none: set another in DefaultConfig.Harness`:    {DisabledHarnesses: []string{"oz"}},
+		`options: DisabledHarnesses: "codex" is the agent of runs that name none: set another in DefaultConfig.Harness`: {DisabledHarnesses: []string{"codex"}, DefaultConfig: withSecret("codex", "", "").Config},
+	} {
+		_, err := oz.New(store, &bad)
+		assert.Error(t, err, want)
 	}
 }

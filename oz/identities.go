@@ -223,6 +223,11 @@ func (c *Client) applyAgent(ctx context.Context, in AgentInput, a *access.Agent)
 			return err
 		}
 	}
+	if in.Harness != nil { // one of before may have been switched off since
+		if err := c.p.allowHarness("harness.type", a.Config); err != nil {
+			return err
+		}
+	}
 	memory, err := parseAgentMemory(in.Memory)
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func (c *Client) Models(ctx context.Context) (models []ModelInfo, defaultID stri
 	if err != nil {
 		return nil, "", err
 	}
-	list := catalogue{models: m, out: func(p executor.ModelProvider) bool { return c.p.outages.of(p.Name, c.p.opts.Clock.Now()) }}
+	list := catalogue{models: m, harnesses: c.p.harnesses(), out: func(p executor.ModelProvider) bool { return c.p.outages.of(p.Name, c.p.opts.Clock.Now()) }}
 	if list.prices, err = pricesOf(m); err != nil {
 		return nil, "", err
 	}
@@ -108,10 +108,11 @@ func pricesOf(m executor.Models) (*catalog.Prices, error) {
 
 // catalogue is the list of models in the making.
 type catalogue struct {
-	models executor.Models
-	prices *catalog.Prices
-	out    func(executor.ModelProvider) bool // it does not answer
-	infos  []ModelInfo
+	models    executor.Models
+	harnesses []catalog.Harness // those that runs may use
+	prices    *catalog.Prices
+	out       func(executor.ModelProvider) bool // it does not answer
+	infos     []ModelInfo
 }
 
 // add lists a model of a provider; a second one that serves it may make it
@@ -127,7 +128,7 @@ func (l *catalogue) add(id string, p executor.ModelProvider) {
 	} else if l.infos[at].DisableReason == providerOutage && !l.out(p) {
 		l.infos[at].DisableReason = "" // another one has it
 	}
-	for _, h := range catalog.Harnesses() {
+	for _, h := range l.harnesses {
 		if slices.Contains(h.Wires, p.Wire) && !slices.Contains(l.infos[at].Harnesses, h.Type) {
 			l.infos[at].Harnesses = append(l.infos[at].Harnesses, h.Type)
 		}
@@ -164,7 +165,7 @@ func (l *catalogue) addAutomatic() {
 	for _, auto := range catalog.AutoModels() {
 		info := ModelInfo{ID: auto.ID, DisplayName: auto.ID, Provider: "UNKNOWN"}
 		var stands []string
-		for _, h := range catalog.Harnesses() {
+		for _, h := range l.harnesses {
 			choice, err := l.models.Choose("model_id", auto.ID, h.Wires)
 			if err != nil {
 				continue

@@ -74,6 +74,11 @@ type Options struct {
 	// environment gives. Default: the built-in agent, ten minutes idle.
 	DefaultConfig task.Config
 
+	// DisabledHarnesses are agents that no new run may use, by their names
+	// (catalog.Harnesses); that of DefaultConfig is none of them. Runs that are
+	// there go on. Default: none.
+	DisabledHarnesses []string
+
 	// Limits are those of runs that set none of their own. A zero field does
 	// not limit. Default: none.
 	Limits task.Limits
@@ -264,6 +269,9 @@ func (o *Options) withDefaults() (Options, error) {
 }
 
 func (o Options) check() error {
+	if err := o.checkHarnesses(); err != nil {
+		return err
+	}
 	switch {
 	case o.Owner.UID == "" || (o.Owner.Type != task.ScopeUser && o.Owner.Type != task.ScopeTeam):
 		return task.Invalid("Owner", "must name a User or a Team by its uid")

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap/zapcore"
+
+	"github.com/oz-platform/cloudagents/executor/catalog"
 )
 
 // check names the first field that cannot be, and makes the directory absolute.
@@ -41,7 +43,17 @@ func (c *config) check() error {
 	}
 	c.Data = data
 	_, err = c.plan(nil) // is made again once there is a store
-	return errors.Join(c.checkAddresses(), c.Limits.check(), c.Worker.check(), c.checkBudgets(), c.SignIn.check(c.PublicURL), err)
+	return errors.Join(c.checkAddresses(), c.Limits.check(), c.Worker.check(), c.checkBudgets(), c.checkHarnesses(), c.SignIn.check(c.PublicURL), err)
+}
+
+// checkHarnesses leaves the built-in agent, which runs have that name none.
+func (c *config) checkHarnesses() error {
+	for i, h := range c.DisabledHarnesses {
+		if !slices.ContainsFunc(catalog.Harnesses()[1:], func(known catalog.Harness) bool { return known.Type == h }) {
+			return fmt.Errorf("disabled_harnesses[%d]: %q is none of claude, codex, gemini, opencode", i, h)
+		}
+	}
+	return nil
 }
 
 // checkAddresses looks at what must be an address of some kind.

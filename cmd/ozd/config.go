@@ -82,6 +82,8 @@ type config struct {
 	AutoModels map[string][]string `yaml:"auto_models"`
 	// DisabledModels are ids that no run may use; a trailing * is any rest.
 	DisabledModels []string `yaml:"disabled_models"`
+	// DisabledHarnesses are agents that no new run may use.
+	DisabledHarnesses []string `yaml:"disabled_harnesses"`
 	// Embeddings is the id of a model to which pieces of repositories are sent,
 	// so that agents can search them by meaning.
 	Embeddings string `yaml:"embeddings"`

@@ -57,6 +57,7 @@ All settings of the file, with their defaults:
     models: []                    # providers: see the example
     auto_models: {}               # what auto, auto-efficient, auto-genius and auto-open stand for: see the example
     disabled_models: []           # ids that no run may use; a trailing * stands for any rest
+    disabled_harnesses: []        # agents that no new run may use: claude, codex, gemini, opencode
     private_model_endpoints: false  # whether teams' own model endpoints may be at private addresses
     limits:                       # of runs that name none; 0 is no limit
       max_turns: 200

@@ -244,6 +244,8 @@ func TestMistakes(t *testing.T) {
 		{name: "no GitHub", file: "github_url: ''", want: "github_url: must be"},
 		{name: "origin", file: "allowed_origins: [https://a.example.com, b.example.com]", want: "allowed_origins[1]: must be an origin"},
 		{name: "limit", file: "limits: {max_turns: -1}", want: "limits.max_turns: must not be negative"},
+		{name: "agent that is not known", file: "disabled_harnesses: [claude, cursor]", want: `disabled_harnesses[1]: "cursor" is none of claude, codex`},
+		{name: "agent that is needed", file: "disabled_harnesses: [oz]", want: `disabled_harnesses[0]: "oz" is none of claude, codex`},
 		{name: "budget's scope", file: "budgets: [{scope: Planet, limit_usd: 1}]", want: "budgets[0]: scope: a budget is a User's, a Team's or"},
 		{name: "budget without a limit", file: "budgets: [{scope: Team}]", want: "budgets[0]: limit_usd: set limit_usd"},
 		{name: "plan's owner", file: "plan: {credits: {owners: {default: 1}}}", want: `plan.credits.owners: "default" is neither Team:uid nor User:uid`},

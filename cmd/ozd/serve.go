@@ -294,7 +294,7 @@ func (s *server) platform(store task.Store, secrets *sealed.Store) (*oz.Platform
 		Logger: s.log, Workers: []oz.Worker{worker}, Models: s.models, PrivateEndpoints: s.config.PrivateModelEndpoints, Blobs: blobs, Sealed: secrets,
 		Retention: time.Duration(c.RetentionDays) * 24 * time.Hour, OnViolation: s.metrics.violation, Schedules: s.metrics.schedules(),
 		Limits: c.limits(), MaxConcurrent: c.MaxConcurrent, MaxWaiting: c.MaxWaiting, Lease: c.Lease, MaxAttempts: c.MaxAttempts, PublicURL: c.PublicURL, IdentityIssuer: c.IdentityIssuer,
-		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, NoLinks: c.RunLinks == linksOff, GuestLinks: c.RunLinks == linksGuests, GitCredentials: s.credentials, Skills: s.skills, Suggested: suggested, Conditions: celfilter.Compile, Integrations: s.integrations,
+		RepositoryBase: c.RepositoryBase, NoCodeIndex: c.NoCodeIndex, DisabledHarnesses: c.DisabledHarnesses, NoLinks: c.RunLinks == linksOff, GuestLinks: c.RunLinks == linksGuests, GitCredentials: s.credentials, Skills: s.skills, Suggested: suggested, Conditions: celfilter.Compile, Integrations: s.integrations,
 		GitIdentity: executor.GitIdentity{Name: c.Git.Name, Email: c.Git.Email},
 	})
 }
