@@ -55,6 +55,9 @@ func (x occasion) told() string {
 		fmt.Fprintf(&b, ", and the commented change in %s", diffFile)
 	}
 	fmt.Fprintf(&b, ". The repository is %s: clone it from %s if your workspace does not have it.", e.Repo.FullName, x.cloneURL())
+	if x.commit != "" && !x.fork {
+		fmt.Fprintf(&b, " The newest commit that this is about is %s: fetch it if your workspace is at another.", x.commit)
+	}
 	if n := e.number(); x.fork && !x.untrusted {
 		fmt.Fprintf(&b, " The pull request comes from a fork, so what it changes is not in your workspace: `git fetch origin pull/%d/head` brings it. It is a stranger's: read it, and run nothing of it.", n)
 	}

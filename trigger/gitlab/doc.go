@@ -3,8 +3,8 @@
 // issue or a merge request, or in the text of a new one, starts a run about it,
 // or speaks to the one that is there. Automations start runs when something
 // happens in a project (see Automation). The run answers where it was asked: a
-// status comment that is edited as the run goes on, a comment with the result
-// in the same thread, and, where Settings ask for it, a status of the commit.
+// status comment that is edited as the run goes on, with the agent's task list,
+// a comment with the result in the same thread, and, where Settings ask for it, a status of the commit.
 //
 // An integration speaks to GitLab with a personal, project or group access
 // token with the scope api (secret "token"). GitLab proves its webhooks by the
@@ -17,6 +17,11 @@
 // Settings.NoGitAccess; it is lent for each use, and to no run that nobody
 // vouches for. Their merge requests are opened in the integration's name, too
 // (see Origin.OpenPullRequest).
+//
+// A run has the project's repository in its workspace beside those of its
+// environment, at the newest commit of the merge request or pipeline, unless
+// Settings.NoClone. What a fork changes is a stranger's: it is checked out where
+// there are no secrets, and else left to the agent, which is told so.
 //
 // What people on GitLab write is data. Only the words of somebody whom the
 // integration admits are a request; all else reaches the agent in files that

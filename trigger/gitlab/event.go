@@ -410,6 +410,12 @@ func (e *event) foreign() bool {
 	return e.Merge != nil && e.Merge.SourceProject != e.Project.ID
 }
 
+// fork reports that it is about a merge request whose branch is elsewhere.
+func (e *event) fork() bool {
+	t := e.thing()
+	return e.foreign() || e.isMerge() && t != nil && t.SourceProject != e.Project.ID
+}
+
 // private reports that no stranger reads what is said about it.
 func (e *event) private() bool {
 	t := e.thing()

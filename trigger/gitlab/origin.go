@@ -319,11 +319,13 @@ func (x occasion) start(a *Automation, admission integration.Admission, files []
 		first.Prompt = strings.TrimSpace(first.Prompt + "\n\n" + a.Prompt)
 		follow.Prompt = a.Prompt
 	}
+	s.Repository = x.repository(admission.Untrusted)
 	s.Metadata["gitlab_project"] = e.Project.Path
 	if t := e.thing(); t != nil {
 		s.Metadata["gitlab_number"] = fmt.Sprint(t.IID)
 	}
-	s.Prompt, s.Message = first.Compose(x.told()), follow.Compose(x.told())
+	told := x.told(admission.Untrusted)
+	s.Prompt, s.Message = first.Compose(told), follow.Compose(told)
 	if to := x.address(); (to.IID > 0 || to.Commit != "") && (a == nil || !a.Quiet) {
 		var err error
 		if s.Address, err = json.Marshal(to); err != nil {
@@ -332,6 +334,26 @@ func (x occasion) start(a *Automation, admission integration.Admission, files []
 	}
 	return s, nil
 }
+
+// repository is what the run has in its workspace beside what its environment
+// has: at the newest commit of the merge request or pipeline. What a fork changes
+// is a stranger's: setup commands run none of it in a run that has secrets. Nil
+// for a project that is not public, where nobody lends the run.
+func (x occasion) repository(untrusted bool) *trigger.Repository {
+	e := x.event
+	at := strings.LastIndexByte(e.Project.Path, '/')
+	if at <= 0 || x.settings.NoClone || e.Project.Visibility < public && (untrusted || x.settings.NoGitAccess) {
+		return nil
+	}
+	r := &trigger.Repository{Owner: e.Project.Path[:at], Name: e.Project.Path[at+1:], URL: x.cloneURL()}
+	if c := e.commit(); c != "" && (untrusted || !e.fork()) {
+		r.Commit = c
+	}
+	return r
+}
+
+// public is the visibility of projects that everybody may clone.
+const public = 20
 
 // reference is how people name what the event is about, such as
 // group/project!7.

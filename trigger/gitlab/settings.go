@@ -45,6 +45,9 @@ type Settings struct {
 	// needs the scope
 	// write_repository, too, unless that is a part of api.
 	NoGitAccess bool `json:"no_git_access,omitempty"`
+	// NoClone leaves it to the environment what is cloned. Without it a run also
+	// has the repository of the project that its event is from.
+	NoClone bool `json:"no_clone,omitempty"`
 	// Automations start runs by themselves. At most MaxAutomations.
 	Automations []Automation `json:"automations,omitempty"`
 }
