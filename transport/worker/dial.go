@@ -3,15 +3,18 @@ package worker
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -90,7 +93,7 @@ func (p problem) said() string { return cmp.Or(p.Detail, p.Error) }
 // refusal says why a server gave no connection.
 func refusal(answer *http.Response, err error) error {
 	if answer == nil {
-		return err
+		return unreachable(err)
 	}
 	text := http.StatusText(answer.StatusCode)
 	if answer.Body != nil {
@@ -104,6 +107,37 @@ func refusal(answer *http.Response, err error) error {
 		return fmt.Errorf("%w: %d: %s", errRefused, answer.StatusCode, text)
 	}
 	return fmt.Errorf("the server gives no connection: %d: %s", answer.StatusCode, text)
+}
+
+// unreachable says why there was no answer, without the address, which whoever
+// tells the error tells beside it.
+func unreachable(err error) error {
+	var bare *url.Error
+	if errors.As(err, &bare) {
+		err = bare.Err
+	}
+	if mend := Advice(err); mend != "" {
+		return fmt.Errorf("the server cannot be reached: %w (%s)", err, mend)
+	}
+	return fmt.Errorf("the server cannot be reached: %w", err)
+}
+
+// Advice says what an operator can do about a server that gave no answer;
+// empty where the error does not tell.
+func Advice(err error) string {
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &dns):
+		return "that name has no address here: mind the spelling, and DNS"
+	case errors.As(err, &cert):
+		return "this host does not trust the server's certificate: add its authority to the system's (ca-certificates), or set SSL_CERT_FILE"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: is the server up, and is this its port?"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "look at the way there: outbound connections to the server are all that a worker needs; HTTPS_PROXY is honoured"
+	}
+	return ""
 }
 
 // instanceFile keeps the name of a worker among those that share its id.

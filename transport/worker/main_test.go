@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,7 +57,8 @@ func runnerMain(mode string) int {
 	return 0
 }
 
-// carryOut works by mode: "succeed" or "fail" at once, "crash", or "until FILE" exists.
+// carryOut works by mode: "succeed" or "fail" at once, "crash", or until a FILE
+// exists, with its server or by itself.
 func carryOut(ctx context.Context, link executor.Link, mode string) error {
 	if _, err := link.Heartbeat(ctx); err != nil {
 		return err
@@ -75,6 +77,14 @@ func carryOut(ctx context.Context, link executor.Link, mode string) error {
 	}
 	if err := say("hello"); err != nil {
 		return err
+	}
+	if file, ok := strings.CutPrefix(mode, aloneMode); ok {
+		workAlone(file)
+		return endAlone(ctx, link, say, file)
+	}
+	if file, ok := strings.CutPrefix(mode, dyingMode); ok {
+		workAlone(file)
+		return fmt.Errorf("died as told")
 	}
 	var seen int64
 	for n := 0; ; n++ {
@@ -95,6 +105,40 @@ func carryOut(ctx context.Context, link executor.Link, mode string) error {
 		return link.End(ctx, task.End{State: task.StateFailed, Status: task.Status{Message: "no luck", ErrorCode: task.CodeEnvironmentSetupFailed}, SeenInput: seen})
 	}
 	return link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: seen})
+}
+
+// Modes of agents that ask their server for nothing until their file exists:
+// then they tell it of their good end, or die. Beside the file they show that
+// they go on, and that they have come to their end.
+const (
+	aloneMode      = "alone:"
+	dyingMode      = "dying:"
+	progressSuffix = ".progress"
+	endedSuffix    = ".ended"
+)
+
+// workAlone works until file exists.
+func workAlone(file string) {
+	for n := 1; ; n++ {
+		_ = os.WriteFile(file+progressSuffix, make([]byte, n), 0o600)
+		if _, err := os.Stat(file); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // the agent's own pace
+	}
+}
+
+// endAlone tells the server, as soon as there is one.
+func endAlone(ctx context.Context, link executor.Link, say func(string) error, file string) error {
+	_ = os.WriteFile(file+endedSuffix, nil, 0o600)
+	if err := say("alone"); err != nil {
+		return err
+	}
+	beat, err := link.Heartbeat(ctx)
+	if err != nil {
+		return err
+	}
+	return link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: beat.LastInput})
 }
 
 // start runs a server whose platform has no worker of its own.

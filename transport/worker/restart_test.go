@@ -31,6 +31,8 @@ type shop struct {
 	// env is the server of now, as the helpers want it.
 	env *transporttest.Env
 	key string
+	// ahead is how far the clocks of the next server are ahead of the machine's.
+	ahead time.Duration
 }
 
 func newShop(t testing.TB) *shop {
@@ -44,9 +46,10 @@ func newShop(t testing.TB) *shop {
 // open starts the server.
 func (s *shop) open() (stop func()) {
 	s.t.Helper()
-	p, err := oz.New(s.store, &oz.Options{FirstBackoff: time.Millisecond, MaxBackoff: time.Millisecond, RefusalBackoff: time.Millisecond})
+	clock := &quick{ahead: s.ahead, speed: 1}
+	p, err := oz.New(s.store, &oz.Options{FirstBackoff: time.Millisecond, MaxBackoff: time.Millisecond, RefusalBackoff: time.Millisecond, Clock: clock})
 	assert.NilError(s.t, err)
-	hub, err := worker.NewHub(p, nil)
+	hub, err := worker.NewHub(p, &worker.HubOptions{Clock: clock})
 	assert.NilError(s.t, err)
 	handler, err := rest.New(p, &rest.Options{Workers: hub})
 	assert.NilError(s.t, err)
