@@ -182,6 +182,9 @@ func said(f *pflag.FlagSet) map[string]string {
 	return m
 }
 
+// makeKey says where a key comes from.
+const makeKey = "'oz api-key create NAME --worker --no-expiration' makes a key"
+
 // readKey takes the key from where it is: flag, variable, file of the flag or
 // the variable, file of the configuration.
 func (c *config) readKey(said map[string]string, env modelenv.Lookup) error {
@@ -195,13 +198,13 @@ func (c *config) readKey(said map[string]string, env modelenv.Lookup) error {
 	case c.APIKeyFile != "":
 		raw, err := os.ReadFile(c.APIKeyFile)
 		if err != nil {
-			return fmt.Errorf("api_key_file: %w", err)
+			return fmt.Errorf("api_key_file: %w; %s", err, makeKey)
 		}
 		if c.key = executor.Sensitive(strings.TrimSpace(string(raw))); c.key == "" {
-			return fmt.Errorf("api_key_file: %s is empty", c.APIKeyFile)
+			return fmt.Errorf("api_key_file: %s is empty; %s", c.APIKeyFile, makeKey)
 		}
 	default:
-		return usageError{errors.New("a worker key or a team key is needed: set WARP_API_KEY, or name a file with --api-key-file; 'oz api-key create NAME --worker --no-expiration' makes one")}
+		return usageError{errors.New("a worker key or a team key is needed: set WARP_API_KEY, or name a file with --api-key-file; " + makeKey)}
 	}
 	if err := modelenv.CheckKey("the key", c.key.Reveal()); err != nil {
 		return err

@@ -219,11 +219,12 @@ func (d *doctor) containers(ctx context.Context) {
 	missing, cni, socket := needed(d.config.backend == backendContainerd), stateNote, "/run/containerd/containerd.sock"
 	if c := d.config.Backend.Containerd; c != nil && d.config.backend == backendContainerd {
 		socket, cni = cmp.Or(c.Containers.Address, socket), needed(c.Containers.Network == "bridge")
+		d.ownContainers(c)
 	}
 	if out, err := output(ctx, "containerd", "--version"); err != nil {
 		d.add("containerd", missing, "not installed", "for containers: apt-get install containerd runc containernetworking-plugins")
 	} else if err := dialUnix(ctx, socket); err != nil {
-		d.add("containerd", missing, fmt.Sprintf("%s, but it does not answer at %s: %v", out, socket, err), "systemctl enable --now containerd")
+		d.add("containerd", missing, fmt.Sprintf("%s, but it does not answer at %s: %v", out, socket, err), "systemctl enable --now containerd; or name its socket as backend.containerd.address")
 	} else {
 		d.add("containerd", stateOK, fmt.Sprintf("%s, at %s", out, socket), "")
 	}
@@ -240,6 +241,20 @@ func (d *doctor) containers(ctx context.Context) {
 		}
 	}
 	d.add("cni", cni, "no network plugins in /opt/cni/bin or /usr/lib/cni", "for containers with a network of their own: apt-get install containernetworking-plugins")
+}
+
+// ownContainers looks at what a worker with containers must be itself.
+func (d *doctor) ownContainers(c *containerdConfig) {
+	if os.Geteuid() != 0 {
+		d.add("user", stateFail, "containers need a worker that runs as root", "run it as root; its agents are ordinary users in their containers")
+	} else {
+		d.add("user", stateOK, "root", "")
+	}
+	if err := c.Containers.CheckRunner(); err != nil {
+		d.add("runner", stateFail, err.Error(), "CGO_ENABLED=0 go install ./cmd/oz-worker; or name a static build as backend.containerd.runner")
+	} else {
+		d.add("runner", stateOK, "can be mounted into any image", "")
+	}
 }
 
 // commands parses the operator's shell commands without running them, and

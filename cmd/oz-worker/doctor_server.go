@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/oz-platform/cloudagents/transport/worker"
 )
 
 // Differences between the clocks of server and host.
@@ -60,21 +61,11 @@ func (d *doctor) server(ctx context.Context) {
 
 // unreachable says why there was no answer.
 func (d *doctor) unreachable(u *url.URL, err error) {
-	var dns *net.DNSError
-	var cert *tls.CertificateVerificationError
 	var bare *url.Error
 	if errors.As(err, &bare) {
 		err = bare.Err // without the URL and its query
 	}
-	mend := "look at the way there: outbound connections to " + u.Host + " are all that a worker needs; HTTPS_PROXY is honoured"
-	switch {
-	case errors.As(err, &dns):
-		mend = "the name " + u.Hostname() + " has no address here: mind the spelling, and DNS"
-	case errors.As(err, &cert):
-		mend = "this host does not trust the server's certificate: add its authority to the system's (ca-certificates), or set SSL_CERT_FILE"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		mend = "nothing listens there: is the server up, and is this its port?"
-	}
+	mend := cmp.Or(worker.Advice(err), "look at the way there: outbound connections to "+u.Host+" are all that a worker needs; HTTPS_PROXY is honoured")
 	d.add("server", stateFail, fmt.Sprintf("%s://%s cannot be reached: %v", u.Scheme, u.Host, err), mend)
 }
 
@@ -88,7 +79,7 @@ func (d *doctor) answered(u *url.URL, resp *http.Response, body string) {
 		d.add("key", stateOK, "the server takes it", "")
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		d.add("server", stateOK, at+" answers", "")
-		d.add("key", stateFail, fmt.Sprintf("the server refuses it with %d", code), "it must be a worker key or a team key that is in force: oz api-key create NAME --worker --no-expiration")
+		d.add("key", stateFail, fmt.Sprintf("the server refuses it with %d", code), "it must be a worker key or a team key that is in force: "+makeKey)
 	case code == http.StatusServiceUnavailable:
 		d.add("server", stateFail, at+" is starting or stopping", "try again soon")
 	case code >= 300 && code < 400:

@@ -23,7 +23,7 @@ func serve(ctx context.Context, signals <-chan os.Signal, c config, env modelenv
 	log := c.logger(stderr)
 	defer func() { _ = log.Sync() }()
 	if err := os.MkdirAll(c.home(), 0o700); err != nil {
-		return fmt.Errorf("state_dir: %w", err)
+		return fmt.Errorf("state_dir: %w; name a directory that the worker can make or write with --state-dir", err)
 	}
 	b, err := c.openBackend(ctx, env, log)
 	if err != nil {

@@ -71,6 +71,9 @@ func newBoxName() string { return boxPrefix + strings.ToLower(rand.Text()[:20]) 
 
 // boot makes a container and waits until its first process asks for a job. After an error nothing of it is left.
 func (e *Executor) boot(ctx context.Context, name string, p plan) (b *box, err error) {
+	if err := e.room(ctx); err != nil {
+		return nil, fmt.Errorf("make the container: %w", err)
+	}
 	b = &box{e: e, name: name, plan: p}
 	e.making(name)
 	defer func() {
@@ -96,7 +99,7 @@ func (e *Executor) boot(ctx context.Context, name string, p plan) (b *box, err e
 		}
 	}
 	if err := b.task.Start(ctx); err != nil {
-		return nil, fmt.Errorf("start the container: %w", err)
+		return nil, fmt.Errorf("start the container: %w", spaceError(err))
 	}
 	b.conn, err = b.accept(ctx, ln)
 	return b, err
@@ -135,19 +138,19 @@ func (b *box) create(ctx context.Context) error {
 	}
 	labels := map[string]string{labelOwner: b.e.root, gcRoot: time.Now().UTC().Format(time.RFC3339)}
 	if _, err := b.e.client.SnapshotService(sn).Prepare(ctx, b.name, cmp.Or(b.plan.parent, b.plan.image.chain), snapshots.WithLabels(labels)); err != nil {
-		return fmt.Errorf("make the container's file system: %w", err)
+		return fmt.Errorf("make the container's file system: %w", spaceError(err))
 	}
 	c, err := b.e.client.NewContainer(ctx, b.name,
 		withRoot(sn, b.name), ctd.WithImageName(b.plan.image.name),
 		ctd.WithContainerLabels(b.e.ownLabels(b.plan.labels)), ctd.WithNewSpec(b.spec()...))
 	if err != nil {
-		return fmt.Errorf("make the container: %w", err)
+		return fmt.Errorf("make the container: %w", spaceError(err))
 	}
 	// Not with ctx: containerd loses the shim of a task whose making is cut off.
 	making, cancel := context.WithTimeout(context.WithoutCancel(ctx), bootPatience)
 	defer cancel()
 	if b.task, err = c.NewTask(making, cio.LogFile(filepath.Join(b.e.boxDir(b.name), bootLog))); err != nil {
-		return fmt.Errorf("make the container: %w", err)
+		return fmt.Errorf("make the container: %w", spaceError(err))
 	}
 	return nil
 }
@@ -361,8 +364,10 @@ func (e *Executor) removeSnapshot(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.client.SnapshotService(sn).Remove(ctx, name); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove the container's file system: %w", err)
+	service := e.client.SnapshotService(sn)
+	e.emptySnapshot(ctx, service, name)
+	if err := service.Remove(ctx, name); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove the container's file system: %w", spaceError(err))
 	}
 	return nil
 }

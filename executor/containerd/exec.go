@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	ctd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -40,7 +41,7 @@ func (s *sandbox) Exec(ctx context.Context, x executor.ExecSpec) (executor.Exit,
 		err = fmt.Errorf("it has ended: %w", executor.ErrNotFound)
 	}
 	if err != nil {
-		return executor.Exit{}, fmt.Errorf("exec in sandbox %s: %w", s.id, err)
+		return executor.Exit{}, fmt.Errorf("exec in sandbox %s: %w", s.id, plainError(err))
 	}
 	return exit, nil
 }
@@ -54,7 +55,7 @@ func (s *sandbox) exec(ctx context.Context, x executor.ExecSpec) (exit executor.
 	if err != nil {
 		return exit, err
 	}
-	main, err := mainProcess(task.Pid())
+	main, err := mainProcess(ctx, task.Pid())
 	if err != nil {
 		return exit, err
 	}
@@ -144,7 +145,7 @@ type process struct {
 
 // mainProcess looks at the child of the container's first process: what it runs with is kept nowhere else, since
 // environments may hold secrets.
-func mainProcess(first uint32) (process, error) {
+func mainProcess(ctx context.Context, first uint32) (process, error) {
 	var p process
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", first, first))
 	if err != nil {
@@ -175,15 +176,42 @@ func mainProcess(first uint32) (process, error) {
 	if oldest == 0 {
 		return p, executor.ErrNotFound
 	}
-	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", oldest))
-	if err != nil {
+	if p.env, err = environment(ctx, oldest); err != nil {
 		return p, err
-	}
-	for v := range strings.SplitSeq(strings.TrimRight(string(env), "\x00"), "\x00") {
-		p.env = append(p.env, v)
 	}
 	p.user, err = credentials(oldest)
 	return p, err
+}
+
+// environmentTries is how often an environment is looked for, within about a second.
+const environmentTries = 10
+
+// environment reads that of a process. While it becomes another program it has none for a moment, and none for ever once
+// it has ended: ours always have one.
+func environment(ctx context.Context, pid int) ([]string, error) {
+	for try := range environmentTries {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil {
+			return nil, err
+		}
+		if env := parseEnvironment(data); len(env) > 0 {
+			return env, nil
+		}
+		if err := pause(ctx, time.Millisecond<<try); err != nil {
+			return nil, err
+		}
+	}
+	return nil, executor.ErrNotFound
+}
+
+// parseEnvironment leaves out what is no variable: programs may write over theirs.
+func parseEnvironment(data []byte) (env []string) {
+	for v := range strings.SplitSeq(string(data), "\x00") {
+		if name, _, ok := strings.Cut(v, "="); ok && name != "" {
+			env = append(env, v)
+		}
+	}
+	return env
 }
 
 // startTime is when a process was started, in the kernel's ticks.

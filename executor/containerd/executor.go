@@ -66,6 +66,7 @@ type Executor struct {
 	closed    bool
 	known     map[string]*sandbox // by ID
 	sn        string              // containerd's own snapshotter, once asked for
+	diskDir   *string             // a directory on its disk, once asked for
 	preparing preparer
 	made      map[string]bool // containers of ours, also such as no state names
 
@@ -202,7 +203,12 @@ func (e *Executor) Capabilities() executor.Capabilities {
 // Import takes images from an archive, as "docker save" or an OCI layout in a tar file, and returns their names, which
 // Spec.Image then finds without a registry.
 func (e *Executor) Import(ctx context.Context, archive io.Reader) ([]string, error) {
-	names, err := e.images.load(e.with(ctx), archive)
+	ctx = e.with(ctx)
+	var names []string
+	err := e.room(ctx)
+	if err == nil {
+		names, err = e.images.load(ctx, archive)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("containerd executor: import images: %w", err)
 	}
@@ -211,7 +217,11 @@ func (e *Executor) Import(ctx context.Context, archive io.Reader) ([]string, err
 
 // Pull makes sure that an image is here, and its files unpacked, so that a Start need not wait for it.
 func (e *Executor) Pull(ctx context.Context, image executor.Image) error {
-	_, err := e.images.get(e.with(ctx), image)
+	ctx = e.with(ctx)
+	if err := e.room(ctx); err != nil {
+		return fmt.Errorf("pull image %s: %w", image.Reference, err)
+	}
+	_, err := e.images.get(ctx, image)
 	return err
 }
 

@@ -4,6 +4,7 @@ package containerd_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -155,4 +156,75 @@ func TestImportDiskFull(t *testing.T) {
 	assert.ErrorContains(t, err, "unpack image docker.io/library/files:1: no space left on this host's disk for containerd's data")
 	roomAgain(t, free, room)
 	assert.Equal(t, output(t, start(t, e, script("after", "echo hello"))), "hello\n")
+}
+
+// fill takes all of containerd's disk but room bytes.
+func fill(t *testing.T, d *containerdtest.Daemon, room int) {
+	t.Helper()
+	spare := filepath.Join(d.Dir(), "root", "spare")
+	assert.NilError(t, os.WriteFile(spare, make([]byte, room), 0o600))
+	f, err := os.Create(filepath.Join(d.Dir(), "root", "fill"))
+	assert.NilError(t, err)
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	assert.NilError(t, os.Remove(spare))
+}
+
+const diskFull = "no space left on this host's disk for containerd's data"
+
+// TestContainerdDiskFullToTheLastByte: on a disk without a byte, or with next to none, before the first snapshot and after
+// it, a sandbox fails to start with an error that says so, before containerd comes to harm, and nothing of it is left.
+// Sandboxes that are there go on, and can be removed.
+func TestContainerdDiskFullToTheLastByte(t *testing.T) {
+	for _, room := range []int{0, 4 << 20} {
+		t.Run(fmt.Sprint(room), func(t *testing.T) {
+			d, free := smallDaemon(t)
+			root := newRoot(t, d)
+			e := open(t, d, root, containerd.Options{})
+			spare := filepath.Join(d.Dir(), "root", "fill")
+			fill(t, d, room)
+			assert.Equal(t, free(), int64(room))
+			_, err := e.Start(newContext(t), script("first", "echo hello"))
+			assert.ErrorContains(t, err, "start sandbox first: "+diskFull)
+			assert.Assert(t, !isImageError(err), "nobody can mend that with another image")
+			assert.ErrorContains(t, e.Pull(newContext(t), executor.Image{Reference: testImage}), "pull image "+testImage+": "+diskFull)
+			_, err = e.Import(newContext(t), bytes.NewReader(archiveOf(t)))
+			assert.ErrorContains(t, err, "import images: "+diskFull)
+			left(t, d, e, root)
+
+			assert.NilError(t, os.Remove(spare))
+			there := start(t, e, script("there", "head -c 1000000 /dev/zero > $TMPDIR/file; echo begin; exec sleep 600"))
+			until(t, there, "begin")
+			fill(t, d, room)
+			_, err = e.Start(newContext(t), script("second", "echo hello"))
+			assert.ErrorContains(t, err, "start sandbox second: "+diskFull)
+			assert.NilError(t, there.Remove(newContext(t)))
+			left(t, d, e, root)
+			assert.NilError(t, os.Remove(spare))
+			assert.Equal(t, output(t, start(t, e, script("second", "echo hello"))), "hello\n")
+		})
+	}
+}
+
+// TestContainerFillsTheDisk: an agent without a limit fills containerd's disk to the last byte: it sees that, its end is
+// told, and its container can be removed, which makes room again.
+func TestContainerFillsTheDisk(t *testing.T) {
+	d, free := smallDaemon(t)
+	root := newRoot(t, d)
+	e := open(t, d, root, containerd.Options{})
+	assert.Equal(t, output(t, start(t, e, script("before", "echo hello"))), "hello\n")
+	room := free()
+	hog := start(t, e, script("hog", "for bs in 1048576 4096 1; do dd if=/dev/zero bs=$bs 2>/dev/null >> $TMPDIR/$bs; done; echo full; exit 3"))
+	assert.Equal(t, output(t, hog), "full\n")
+	assert.Equal(t, wait(t, hog), executor.Exit{Code: 3})
+	assert.Equal(t, free(), int64(0))
+	_, err := e.Start(newContext(t), script("next", "echo hello"))
+	assert.ErrorContains(t, err, diskFull)
+	assert.NilError(t, hog.Remove(newContext(t)))
+	roomAgain(t, free, room)
+	assert.Equal(t, output(t, start(t, e, script("next", "echo hello"))), "hello\n")
 }

@@ -225,11 +225,8 @@ func (i *images) load(ctx context.Context, archive io.Reader) ([]string, error) 
 		list, err = i.client.Import(ctx, archive, ctd.WithImportPlatform(platforms.Only(platforms.DefaultSpec())))
 		return err
 	})
-	if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), noSpace) {
-		return nil, errNoSpace
-	}
 	if err != nil {
-		return nil, err
+		return nil, spaceError(err)
 	}
 	var names []string
 	for _, img := range list {
@@ -292,11 +289,6 @@ func parseMirror(m string) (*url.URL, error) {
 
 // query is the part of an address that may hold the signature of a download.
 var query = regexp.MustCompile(`\?[^\s":]+`)
-
-// noSpace is what containerd's errors say of a full disk: their kinds do not cross its socket.
-const noSpace = "no space left on device"
-
-var errNoSpace = errors.New("no space left on this host's disk for containerd's data")
 
 // imageError says what went wrong, and for errors that a user can mend, how. Others may go away by themselves.
 func imageError(ctx context.Context, name, host, doing string, err error) error {

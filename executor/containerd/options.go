@@ -194,7 +194,7 @@ func (o *Options) validate() error {
 			}
 		}
 	}
-	return checkStatic(o.Runner)
+	return CheckRunner(o.Runner)
 }
 
 // checkMounts names the first source that is not there: containerd would say so only in the middle of a start.

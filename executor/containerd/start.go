@@ -53,14 +53,16 @@ func plainError(err error) error {
 }
 
 // contextEnd tells of which end of a context an error of containerd's client speaks; nil for others. Not all of its calls
-// translate the errors of gRPC, so their text is looked at too.
+// translate the errors of gRPC, and shims say of a call that was cut off only what it was, so the text is looked at too.
 func contextEnd(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errdefs.IsDeadlineExceeded(err), strings.Contains(err.Error(), "code = DeadlineExceeded"):
+	case errdefs.IsDeadlineExceeded(err), strings.Contains(err.Error(), "code = DeadlineExceeded"),
+		strings.Contains(err.Error(), context.DeadlineExceeded.Error()):
 		return context.DeadlineExceeded
-	case errdefs.IsCanceled(err), strings.Contains(err.Error(), "code = Canceled"):
+	case errdefs.IsCanceled(err), strings.Contains(err.Error(), "code = Canceled"),
+		strings.Contains(err.Error(), context.Canceled.Error()):
 		return context.Canceled
 	}
 	return nil
@@ -169,6 +171,9 @@ func (e *Executor) plan(ctx context.Context, spec executor.Spec) (plan, error) {
 	p := plan{user: spec.User, network: cmp.Or(spec.Network, e.opts.Network), limits: enforceable(spec.Limits, readHostLimits()),
 		mounts: slices.Concat(e.opts.Mounts, spec.Mounts), dir: e.workspaceDir(spec.Workspace), labels: map[string]string{}}
 	if err := checkMounts(p.mounts); err != nil {
+		return p, err
+	}
+	if err := e.room(ctx); err != nil {
 		return p, err
 	}
 	for k, v := range spec.Labels {

@@ -10,8 +10,16 @@ import (
 	"runtime"
 )
 
-// checkStatic refuses a binary that would need libraries of the image.
-func checkStatic(path string) error {
+// CheckRunner says why path cannot be Options.Runner: it must be an absolute path of a program for this host's processor
+// that needs no libraries, which images may not have. Empty is this program.
+func CheckRunner(path string) error {
+	if path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this executable, which is to be the Runner: %w", err)
+		}
+		path = self
+	}
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("the Runner %q must be an absolute path", path)
 	}

@@ -27,6 +27,9 @@ type Executor interface {
 // sandbox of Open.
 func Prepare() []string { return runner.PrepareCommand(pid1.Binary) }
 
+// CheckRunner says why what runs agents cannot be mounted into containers.
+func (c Config) CheckRunner() error { return containerd.CheckRunner(c.Runner) }
+
 // Open opens the executor for containers, and says how a runner is
 // started in one: this binary is mounted there. Mirrors of repositories are not
 // shared with containers, whose agents could change them for each other.

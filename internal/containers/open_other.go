@@ -22,7 +22,12 @@ type Executor interface {
 // Prepare is nothing here.
 func Prepare() []string { return nil }
 
+var errLinux = errors.New("containers need Linux")
+
+// CheckRunner fails: containers need Linux.
+func (Config) CheckRunner() error { return errLinux }
+
 // Open fails: containers need Linux.
 func (Config) Open(context.Context, string, modelenv.Lookup, *zap.Logger) (Executor, []string, error) {
-	return nil, nil, errors.New("containers need Linux")
+	return nil, nil, errLinux
 }
