@@ -69,7 +69,8 @@ type config struct {
 	linkURL     string
 	sessionURL  string
 	key         executor.Sensitive
-	exposed     bool // the key is on the command line
+	keyFrom     string // a flag, a variable or a file
+	exposed     bool   // the key is on the command line
 }
 
 func defaultConfig() config {
@@ -192,10 +193,11 @@ func (c *config) readKey(said map[string]string, env modelenv.Lookup) error {
 	_, fileFlag := said["api-key-file"]
 	switch {
 	case c.exposed:
-		c.key = executor.Sensitive(said["api-key"])
+		c.key, c.keyFrom = executor.Sensitive(said["api-key"]), "--api-key"
 	case !fileFlag && env(variables["api-key"]) != "":
-		c.key = executor.Sensitive(env(variables["api-key"]))
+		c.key, c.keyFrom = executor.Sensitive(env(variables["api-key"])), variables["api-key"]
 	case c.APIKeyFile != "":
+		c.keyFrom = c.APIKeyFile
 		raw, err := os.ReadFile(c.APIKeyFile)
 		if err != nil {
 			return fmt.Errorf("api_key_file: %w; %s", err, makeKey)

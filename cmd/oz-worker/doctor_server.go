@@ -79,7 +79,7 @@ func (d *doctor) answered(u *url.URL, resp *http.Response, body string) {
 		d.add("key", stateOK, "the server takes it", "")
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		d.add("server", stateOK, at+" answers", "")
-		d.add("key", stateFail, fmt.Sprintf("the server refuses it with %d", code), "it must be a worker key or a team key that is in force: "+makeKey)
+		d.add("key", stateFail, fmt.Sprintf("the server refuses it with %d; it is that of %s", code, d.config.keyFrom), "it must be a worker key or a team key that is in force: "+makeKey)
 	case code == http.StatusServiceUnavailable:
 		d.add("server", stateFail, at+" is starting or stopping", "try again soon")
 	case code >= 300 && code < 400:

@@ -68,6 +68,7 @@ func TestDoctor(t *testing.T) {
 	assert.Equal(t, code, 1)
 	assert.Equal(t, found["key"].State, stateFail)
 	assert.Equal(t, found["server"].State, stateOK)
+	assert.Equal(t, found["key"].Detail, "the server refuses it with 401; it is that of WARP_API_KEY")
 	assert.Assert(t, is.Contains(found["key"].Mend, "oz api-key create NAME --worker"))
 	assert.Assert(t, !strings.Contains(out, wrong))
 }

@@ -78,7 +78,7 @@ func Open(ctx context.Context, opts *Options) (*Git, error) {
 	o := opts.withDefaults()
 	path, err := exec.LookPath(o.Path)
 	if err != nil {
-		return nil, fmt.Errorf("find git (install it, or put it in PATH): %w", err)
+		return nil, fmt.Errorf("find git (install it where agents work: in the image, or on the worker's host): %w", err)
 	}
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
