@@ -401,9 +401,20 @@ func (c *Client) RepeatDelivery(ctx context.Context, id task.DeliveryID) (task.D
 }
 
 // ApproveDelivery lets a delivery through that was held, in the caller's name.
-// It fails with task.CodeConflict for one that waits for nobody.
+// Doing it again gives the same. It fails with task.CodeConflict for one that
+// waits for nobody.
 func (c *Client) ApproveDelivery(ctx context.Context, id task.DeliveryID) (task.Delivery, error) {
 	return c.letThrough(ctx, id, "approve", func(e *trigger.Engine) (task.Delivery, error) { return e.Approve(ctx, id, c.caller.Principal) })
+}
+
+// RejectDelivery turns a delivery down that was held, for a reason that may be
+// empty, and gives it: its outcome is task.OutcomeDeclined. Doing it again
+// changes nothing. It fails with task.CodeConflict for one that was let through
+// or was not held.
+func (c *Client) RejectDelivery(ctx context.Context, id task.DeliveryID, reason string) (task.Delivery, error) {
+	return c.letThrough(ctx, id, "reject", func(e *trigger.Engine) (task.Delivery, error) {
+		return e.Decline(ctx, id, c.caller.Principal, reason)
+	})
 }
 
 func (c *Client) letThrough(ctx context.Context, id task.DeliveryID, what string, do func(*trigger.Engine) (task.Delivery, error)) (task.Delivery, error) {

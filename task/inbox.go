@@ -21,8 +21,12 @@ const (
 	OutcomeStarted   Outcome = "started"
 	OutcomeContinued Outcome = "continued"
 	OutcomeIgnored   Outcome = "ignored"
-	// OutcomeHeld waits for a person: its author may not start runs.
-	OutcomeHeld Outcome = "held"
+	// OutcomeHeld waits for a person: its author may not start runs. The person
+	// makes it OutcomeReleased, and it goes through as a delivery of its own, or
+	// OutcomeDeclined.
+	OutcomeHeld     Outcome = "held"
+	OutcomeReleased Outcome = "released"
+	OutcomeDeclined Outcome = "declined"
 	// OutcomeDuplicate came before, as RepeatOf.
 	OutcomeDuplicate Outcome = "duplicate"
 	// OutcomeRejected was refused before anybody looked into it.
@@ -88,6 +92,15 @@ type Verdict struct {
 	Runs    []ID
 }
 
+// Review is a person's word on a Delivery that was held.
+type Review struct {
+	Outcome Outcome // OutcomeReleased or OutcomeDeclined
+	// Reason takes the place of the delivery's own.
+	Reason string
+	// Next is received in its place; for OutcomeReleased, which needs it.
+	Next Delivery
+}
+
 // DeliveryQuery asks for deliveries, the newest first, without Header and Body.
 type DeliveryQuery struct {
 	// Source is whose.
@@ -117,6 +130,13 @@ type Inbox interface {
 	// later ones change nothing and get the delivery as it is. It fails with
 	// ErrNotFound and ErrInvalid.
 	Decide(ctx context.Context, id DeliveryID, v Verdict) (Delivery, error)
+
+	// Review ends the wait of a delivery that was held, receives Next with it if
+	// it is released, and returns the delivery whole. The first review stays: the
+	// same outcome again changes nothing, the other one and a delivery that was
+	// not held fail with ErrConflict. It also fails with ErrNotFound and
+	// ErrInvalid.
+	Review(ctx context.Context, id DeliveryID, r Review) (Delivery, error)
 
 	// PutOff leaves an undecided delivery out of Undecided until then and counts
 	// an attempt. It does nothing to a decided one.
@@ -180,10 +200,46 @@ func (v Verdict) Validate() error {
 	return nil
 }
 
+// Validate judges a review. It fails with ErrInvalid.
+func (r Review) Validate() error {
+	switch {
+	case r.Outcome == OutcomeDeclined:
+		return nil
+	case r.Outcome != OutcomeReleased:
+		return Invalid("outcome", "%q is no review", string(r.Outcome))
+	case r.Next.Outcome != "":
+		return Invalid("next", "must not be decided yet")
+	}
+	return r.Next.Validate()
+}
+
+// Reviewed says whether a delivery as it is after a review is as that wanted
+// it. It fails with ErrConflict. Stores call it.
+func (d Delivery) Reviewed(r Review) error {
+	switch d.Outcome {
+	case r.Outcome:
+		return nil
+	case OutcomeReleased:
+		return Errorf(CodeConflict, "delivery %s was let through already", d.ID)
+	case OutcomeDeclined:
+		return Errorf(CodeConflict, "delivery %s was turned down already", d.ID)
+	case "":
+		return Errorf(CodeConflict, "delivery %s is not decided yet", d.ID)
+	}
+	return Errorf(CodeConflict, "delivery %s waits for nobody: it was %s", d.ID, d.Outcome)
+}
+
 // Validate judges a query. It fails with ErrInvalid.
 func (q DeliveryQuery) Validate() error {
 	if q.Source == "" {
 		return Invalid("source", "is required")
+	}
+	for _, o := range q.Outcomes {
+		switch o {
+		case "", OutcomeStarted, OutcomeContinued, OutcomeIgnored, OutcomeHeld, OutcomeReleased, OutcomeDeclined, OutcomeDuplicate, OutcomeRejected, OutcomeFailed:
+		default:
+			return Invalid("outcome", "%.50q is none: use waiting, started, continued, ignored, held, released, declined, duplicate, rejected or failed", string(o))
+		}
 	}
 	return checkLimit(q.Limit)
 }

@@ -70,6 +70,10 @@ func (s mortalStore) Decide(ctx context.Context, id task.DeliveryID, v task.Verd
 	return stepped(s.m, func() (task.Delivery, error) { return s.Store.Decide(ctx, id, v) })
 }
 
+func (s mortalStore) Review(ctx context.Context, id task.DeliveryID, r task.Review) (task.Delivery, error) {
+	return stepped(s.m, func() (task.Delivery, error) { return s.Store.Review(ctx, id, r) })
+}
+
 func (s mortalStore) PutOff(ctx context.Context, id task.DeliveryID, until time.Time, reason string) error {
 	return s.m.step(func() error { return s.Store.PutOff(ctx, id, until, reason) })
 }

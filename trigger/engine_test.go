@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -254,7 +255,12 @@ func TestHeldDeliveriesWaitForAPerson(t *testing.T) {
 	assert.Equal(t, r.Decided(let.ID).Outcome, task.OutcomeStarted)
 	twice, err := r.Engine.Approve(t.Context(), d.ID, by)
 	assert.NilError(t, err)
-	assert.Equal(t, twice.Outcome, task.OutcomeDuplicate)
+	assert.Equal(t, twice.ID, let.ID)
+	assert.Equal(t, twice.Outcome, task.OutcomeStarted)
+	held, err := r.Store.Delivery(t.Context(), d.ID)
+	assert.NilError(t, err)
+	assert.Equal(t, held.Outcome, task.OutcomeReleased)
+	assert.Assert(t, strings.Contains(held.Reason, "let through by ann as delivery "+string(let.ID)), held.Reason)
 	assert.Equal(t, len(r.Runs()), 1)
 
 	_, err = r.Engine.Approve(t.Context(), let.ID, by)
@@ -267,6 +273,44 @@ func TestHeldDeliveriesWaitForAPerson(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, plan.Held)
 	assert.Equal(t, len(r.Runs()), 2)
+}
+
+// TestHeldDeliveriesAreTurnedDown: that starts nothing, stays, and is refused
+// once a delivery was let through.
+func TestHeldDeliveriesAreTurnedDown(t *testing.T) {
+	r := newRig(t, &chat{})
+	by := task.Principal{Type: task.PrincipalUser, UID: "ann", DisplayName: "Ann"}
+	d := r.Decided(post(t, r, message{ID: "1", Text: "x", Bot: true}).Delivery)
+	for _, bad := range []string{strings.Repeat("x", trigger.MaxReviewReason+1), "a\x00b", "\xff"} {
+		_, err := r.Engine.Decline(t.Context(), d.ID, by, bad)
+		assert.ErrorIs(t, err, task.ErrInvalid)
+		assert.ErrorContains(t, err, "reason")
+	}
+	got, err := r.Engine.Decline(t.Context(), d.ID, by, "an advertisement")
+	assert.NilError(t, err)
+	assert.Equal(t, got.Outcome, task.OutcomeDeclined)
+	assert.Assert(t, strings.HasPrefix(got.Reason, "turned down by Ann: an advertisement ("), got.Reason)
+	again, err := r.Engine.Decline(t.Context(), d.ID, by, "for another reason")
+	assert.NilError(t, err)
+	assert.DeepEqual(t, again, got)
+	_, err = r.Engine.Approve(t.Context(), d.ID, by)
+	assert.ErrorIs(t, err, task.ErrConflict)
+	assert.Equal(t, r.Decided(post(t, r, message{ID: "1", Text: "x", Bot: true}).Delivery).Outcome, task.OutcomeDuplicate)
+	repeated, err := r.Engine.Repeat(t.Context(), d.ID)
+	assert.NilError(t, err)
+	assert.Equal(t, r.Decided(repeated.ID).Outcome, task.OutcomeHeld, "who repeats it is asked again")
+	assert.Equal(t, len(r.Runs()), 0)
+
+	let, err := r.Engine.Approve(t.Context(), repeated.ID, by)
+	assert.NilError(t, err)
+	assert.Equal(t, r.Decided(let.ID).Outcome, task.OutcomeStarted)
+	for _, id := range []task.DeliveryID{repeated.ID, let.ID} {
+		_, err = r.Engine.Decline(t.Context(), id, by, "")
+		assert.ErrorIs(t, err, task.ErrConflict)
+	}
+	_, err = r.Engine.Decline(t.Context(), "nothing", by, "")
+	assert.ErrorIs(t, err, task.ErrNotFound)
+	assert.Equal(t, len(r.Runs()), 1)
 }
 
 func TestStartsThatCannotBeMade(t *testing.T) {

@@ -1,8 +1,10 @@
 package trigger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -90,11 +92,16 @@ func (e *Engine) keep(ctx context.Context, a Arrival, r Request, h Header) (task
 		e.opts.OnDelivery(d)
 		return d, nil
 	}
+	e.pass(d)
+	return d, nil
+}
+
+// pass has a stored delivery decided here, at once.
+func (e *Engine) pass(d task.Delivery) {
 	select {
 	case e.inbox <- d:
 	default: // it is found in the store
 	}
-	return d, nil
 }
 
 // refusedPerMinute bounds the lines about refused arrivals at one source.
@@ -141,42 +148,96 @@ func (e *Engine) Refuse(ctx context.Context, path string, r Request, cause error
 // fails with task.CodeNotFound, and with task.CodeOperationNotSupported when
 // its body was not kept.
 func (e *Engine) Repeat(ctx context.Context, id task.DeliveryID) (task.Delivery, error) {
-	return e.again(ctx, id, "repeated "+uuid.NewString(), func(h *Header, _ task.Delivery) error { h.RepeatOf = id; return nil })
+	d, h, err := e.kept(ctx, id)
+	if err != nil {
+		return task.Delivery{}, err
+	}
+	h.RepeatOf = id
+	a := Arrival{Source: d.Source, Owner: d.Owner, Key: "repeated " + uuid.NewString(), Event: d.Event, Body: d.Body}
+	return e.keep(ctx, a, Request{Body: d.Body, Time: e.now()}, h)
 }
 
 // Approve lets a delivery through that was held, and gives the new one. Doing
-// it again gives the same. It fails with task.CodeNotFound and
-// task.CodeConflict.
+// it again gives the same. It fails with task.CodeNotFound, and with
+// task.CodeConflict for one that was turned down or not held.
 func (e *Engine) Approve(ctx context.Context, id task.DeliveryID, by task.Principal) (task.Delivery, error) {
-	return e.again(ctx, id, "approved "+string(id), func(h *Header, d task.Delivery) error {
-		if d.Outcome != task.OutcomeHeld {
-			return task.Errorf(task.CodeConflict, "delivery %s waits for nobody: it was %s", id, d.Outcome)
-		}
-		h.RepeatOf, h.ApprovedBy = id, by
-		return nil
-	})
+	d, h, err := e.kept(ctx, id)
+	if err != nil {
+		return task.Delivery{}, err
+	}
+	h.RepeatOf, h.ApprovedBy = id, by
+	header, err := json.Marshal(h)
+	if err != nil {
+		return task.Delivery{}, fmt.Errorf("encode header: %w", err)
+	}
+	next := task.Delivery{ID: task.DeliveryID(uuid.NewSHA1(approved, []byte(id)).String()), Source: d.Source, Key: "approved " + string(id), Owner: d.Owner,
+		ReceivedAt: e.now(), Event: d.Event, Header: header, Body: d.Body, Size: d.Size}
+	r := task.Review{Outcome: task.OutcomeReleased, Reason: d.Reason + "; let through by " + nameOf(by) + " as delivery " + string(next.ID), Next: next}
+	if d, err = e.store.Review(ctx, id, r); err != nil {
+		return task.Delivery{}, err
+	}
+	e.opts.OnDelivery(d)
+	if next, err = e.store.Delivery(ctx, next.ID); errors.Is(err, task.ErrNotFound) {
+		return task.Delivery{}, task.Errorf(task.CodeConflict, "delivery %s was let through long ago, and what came of it is not kept any more", id)
+	}
+	if err == nil && next.Outcome == "" {
+		e.pass(next)
+	}
+	return next, err
 }
 
-func (e *Engine) again(ctx context.Context, id task.DeliveryID, key string, change func(*Header, task.Delivery) error) (task.Delivery, error) {
+// approved is the space of the IDs of deliveries that were let through: who
+// does it again, or at another replica, finds the same.
+var approved = uuid.MustParse("b8a1a2f0-6c1f-4a53-9c37-6d2c1a5d2f10")
+
+// MaxReviewReason bounds what is said of a delivery that is turned down, in
+// bytes.
+const MaxReviewReason = 1 << 10
+
+// Decline turns a delivery down that was held, and gives it: it starts
+// nothing. Doing it again changes nothing. The reason may be empty. It fails
+// with task.CodeNotFound, with task.CodeConflict for one that was let through
+// or not held, and with task.CodeInvalidRequest.
+func (e *Engine) Decline(ctx context.Context, id task.DeliveryID, by task.Principal, reason string) (task.Delivery, error) {
+	if len(reason) > MaxReviewReason {
+		return task.Delivery{}, task.Invalid("reason", "has %d bytes, at most %d are allowed", len(reason), MaxReviewReason)
+	}
+	if err := task.ValidateText("reason", reason); err != nil {
+		return task.Delivery{}, err
+	}
 	d, err := e.store.Delivery(ctx, id)
 	if err != nil {
 		return task.Delivery{}, err
 	}
+	why := "turned down by " + nameOf(by)
+	if reason != "" {
+		why += ": " + reason
+	}
+	if d, err = e.store.Review(ctx, id, task.Review{Outcome: task.OutcomeDeclined, Reason: why + " (" + d.Reason + ")"}); err != nil {
+		return task.Delivery{}, err
+	}
+	e.opts.OnDelivery(d)
+	return d, nil
+}
+
+// nameOf is what people call a principal.
+func nameOf(p task.Principal) string {
+	return cmp.Or(p.DisplayName, p.Email, p.UID, "somebody")
+}
+
+// kept gives a delivery of which there is something to let through again.
+func (e *Engine) kept(ctx context.Context, id task.DeliveryID) (task.Delivery, Header, error) {
+	d, err := e.store.Delivery(ctx, id)
 	switch {
+	case err != nil:
+		return d, Header{}, err
 	case d.Outcome == task.OutcomeDuplicate || d.Outcome == task.OutcomeRejected:
-		return task.Delivery{}, task.Errorf(task.CodeOperationNotSupported, "delivery %s was %s, so that nothing of it was kept", id, d.Outcome)
+		return d, Header{}, task.Errorf(task.CodeOperationNotSupported, "delivery %s was %s, so that nothing of it was kept", id, d.Outcome)
 	case d.Outcome == "":
-		return task.Delivery{}, task.Errorf(task.CodeConflict, "delivery %s is not decided yet", id)
+		return d, Header{}, task.Errorf(task.CodeConflict, "delivery %s is not decided yet", id)
 	}
 	h, err := HeaderOf(d)
-	if err != nil {
-		return task.Delivery{}, err
-	}
-	if err := change(&h, d); err != nil {
-		return task.Delivery{}, err
-	}
-	a := Arrival{Source: d.Source, Owner: d.Owner, Key: key, Event: d.Event, Body: d.Body}
-	return e.keep(ctx, a, Request{Body: d.Body, Time: e.now()}, h)
+	return d, h, err
 }
 
 // Rehearse says what a delivery would do now, and does nothing.

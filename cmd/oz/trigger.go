@@ -14,7 +14,7 @@ func (a *app) triggerCommand() *cobra.Command {
 	return group("trigger", "Look into what arrived, and let it through again", nil,
 		a.triggerGetCommand(), a.triggerRehearseCommand(),
 		a.triggerAgainCommand("repeat", "Let a delivery through again, as a new one"),
-		a.triggerAgainCommand("approve", "Let a delivery through that was held"))
+		a.triggerAgainCommand("approve", "Let a delivery through that was held"), a.triggerRejectCommand())
 }
 
 func (a *app) triggerGetCommand() *cobra.Command {
@@ -55,4 +55,19 @@ func (a *app) triggerAgainCommand(use, short string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.change(cmd.Context(), http.MethodPost, "/oz/deliveries/"+url.PathEscape(args[0])+"/"+use, nil, deliveryLines, "The delivery goes through again.")
 		}})
+}
+
+func (a *app) triggerRejectCommand() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{Use: "reject <DELIVERY_ID>", Short: "Turn a delivery down that was held", Args: oneArg("delivery id"),
+		Example: `  oz trigger reject DELIVERY_ID --reason "an advertisement"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body := map[string]string{}
+			if reason != "" {
+				body["reason"] = reason
+			}
+			return a.change(cmd.Context(), http.MethodPost, "/oz/deliveries/"+url.PathEscape(args[0])+"/reject", body, deliveryLines, "The delivery is turned down.")
+		}}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever looks into the log")
+	return a.filterFlag(cmd)
 }

@@ -308,7 +308,7 @@ func (a *app) deliveriesCommand(kind, path string) *cobra.Command {
 		}}
 	s := cmd.Flags()
 	s.IntVarP(&limit, "limit", "L", 50, "how many, at most 200")
-	s.StringSliceVar(&outcomes, "outcome", nil, "only these: started, continued, ignored, held, duplicate, rejected, failed, waiting")
+	s.StringSliceVar(&outcomes, "outcome", nil, "only these: started, continued, ignored, held, released, declined, duplicate, rejected, failed, waiting")
 	s.StringVar(&before, "before", "", "only what arrived before this delivery")
 	return a.filterFlag(cmd)
 }

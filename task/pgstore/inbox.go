@@ -24,6 +24,11 @@ const (
 		VALUES ($1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $5, $14) ON CONFLICT DO NOTHING`
 	firstDelivery  = `SELECT id FROM deliveries WHERE source = $1 AND key = $2`
 	decideDelivery = `UPDATE deliveries SET outcome = $2, reason = $3, runs = $4, decided_at = $5 WHERE id = $1 AND outcome = ''`
+	reviewDelivery = `UPDATE deliveries SET outcome = $2, reason = $3, decided_at = $4 WHERE id = $1 AND outcome = 'held'`
+	// releaseDelivery reviews one and receives the next in one statement.
+	releaseDelivery = `WITH reviewed AS (` + reviewDelivery + ` RETURNING 1)
+		INSERT INTO deliveries (id, source, key, owner, received_at, event, header, body, size, outcome, reason, runs, repeat_of, attempts, ready_at)
+		SELECT $5::text, $6::text, $7::text, $8::text, $9::bigint, $10::text, $11::bytea, $12::bytea, $13::bigint, '', '', '{}', '', 0, $9::bigint FROM reviewed ON CONFLICT DO NOTHING`
 	putOffDelivery = `UPDATE deliveries SET ready_at = $2, reason = $3, attempts = attempts + 1 WHERE id = $1 AND outcome = ''`
 	oldDeliveries  = ` FROM deliveries WHERE source = $1 AND outcome <> '' AND received_at < $2
 		AND k < coalesce((SELECT k FROM deliveries WHERE source = $1 ORDER BY k DESC LIMIT 1 OFFSET $3), -1)`
@@ -102,6 +107,30 @@ func (s *Store) Decide(ctx context.Context, id task.DeliveryID, v task.Verdict) 
 		return task.Delivery{}, err
 	}
 	return s.Delivery(ctx, id)
+}
+
+// Review implements task.Inbox.
+func (s *Store) Review(ctx context.Context, id task.DeliveryID, r task.Review) (task.Delivery, error) {
+	if err := r.Validate(); err != nil {
+		return task.Delivery{}, err
+	}
+	statement := reviewDelivery
+	args := []any{text(string(id)), string(r.Outcome), text(task.CutReason(r.Reason, task.MaxDeliveryReason)), nanos(s.opts.Clock.Now())}
+	if n := r.Next; r.Outcome == task.OutcomeReleased {
+		statement = releaseDelivery
+		args = append(args, text(string(n.ID)), text(n.Source), text(n.Key), text(n.Owner.String()), nanos(n.ReceivedAt), text(n.Event), n.Header, n.Body, n.Size)
+	}
+	if err := s.write(ctx, "review delivery "+string(id), statement, args...); err != nil {
+		return task.Delivery{}, err
+	}
+	d, err := s.Delivery(ctx, id)
+	if err != nil {
+		return task.Delivery{}, err
+	}
+	if err = d.Reviewed(r); err == nil && r.Outcome == task.OutcomeReleased {
+		s.announce(task.NewDeliveries)
+	}
+	return d, err
 }
 
 // PutOff implements task.Inbox. Repeated after a lost answer it may count an

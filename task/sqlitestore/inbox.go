@@ -23,6 +23,7 @@ const (
 	insertDelivery = `INSERT INTO deliveries (id, source, key, owner, received_at, event, header, body, size, outcome, reason, runs, repeat_of, attempts, ready_at, decided_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`
 	decideDelivery = `UPDATE deliveries SET outcome = ?, reason = ?, runs = ?, decided_at = ? WHERE id = ? AND outcome = ''`
+	reviewDelivery = `UPDATE deliveries SET outcome = ?, reason = ?, decided_at = ? WHERE id = ?`
 	putOffDelivery = `UPDATE deliveries SET ready_at = ?, reason = ?, attempts = attempts + 1 WHERE id = ? AND outcome = ''`
 	oldDeliveries  = ` FROM deliveries WHERE source = ?1 AND outcome <> '' AND received_at < ?2
 		AND k < coalesce((SELECT k FROM deliveries WHERE source = ?1 ORDER BY k DESC LIMIT 1 OFFSET ?3), -1)`
@@ -99,6 +100,34 @@ func (s *Store) Decide(ctx context.Context, id task.DeliveryID, v task.Verdict) 
 		return task.Delivery{}, err
 	}
 	return s.Delivery(ctx, id)
+}
+
+// Review implements task.Inbox.
+func (s *Store) Review(ctx context.Context, id task.DeliveryID, r task.Review) (task.Delivery, error) {
+	if err := r.Validate(); err != nil {
+		return task.Delivery{}, err
+	}
+	err := s.w.do(ctx, "review delivery "+string(id), len(r.Next.Header)+len(r.Next.Body), func(w *writer) error {
+		vals, err := w.row(`SELECT 1 FROM deliveries WHERE id = ? AND outcome = ?`, string(id), string(task.OutcomeHeld))
+		if err != nil || vals == nil {
+			return err // what else it is, is told below
+		}
+		if _, err := w.exec(reviewDelivery, string(r.Outcome), task.CutReason(r.Reason, task.MaxDeliveryReason), nanos(w.clock.Now()), string(id)); err != nil {
+			return err
+		}
+		if r.Outcome == task.OutcomeReleased {
+			_, err = w.receive(r.Next)
+		}
+		return err
+	})
+	if err != nil {
+		return task.Delivery{}, err
+	}
+	d, err := s.Delivery(ctx, id)
+	if err != nil {
+		return task.Delivery{}, err
+	}
+	return d, d.Reviewed(r)
 }
 
 // PutOff implements task.Inbox.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -17,6 +18,8 @@ var inboxCases = []testCase{
 	{name: "Receive", run: inboxReceive},
 	{name: "OneOfEachKey", run: inboxRace},
 	{name: "FirstVerdictStays", run: inboxDecide},
+	{name: "Review", run: inboxReview},
+	{name: "OneReviewStays", run: inboxReviewRace},
 	{name: "PutOff", run: inboxPutOff},
 	{name: "List", run: inboxList},
 	{name: "Trim", run: inboxTrim},
@@ -116,6 +119,93 @@ func inboxDecide(f *fixture) {
 	assert.ErrorIs(f, err, task.ErrNotFound)
 }
 
+// held gives a delivery that waits for a person, and the one that would go
+// through in its place.
+func (f *fixture) held(key string) (held, next task.Delivery) {
+	f.Helper()
+	held, err := f.inbox().Decide(f.ctx(), f.receive(arrival(key, nil)).ID, task.Verdict{Outcome: task.OutcomeHeld, Reason: "a stranger"})
+	assert.NilError(f, err)
+	return held, arrival("approved "+string(held.ID), nil)
+}
+
+func inboxReview(f *fixture) {
+	release := func(next task.Delivery) task.Review {
+		return task.Review{Outcome: task.OutcomeReleased, Reason: "ann let it through", Next: next}
+	}
+	decline := task.Review{Outcome: task.OutcomeDeclined, Reason: "ann: spam"}
+	d, next := f.held("a")
+	got, err := f.inbox().Review(f.ctx(), d.ID, release(next))
+	assert.NilError(f, err)
+	assert.Equal(f, got.Outcome, task.OutcomeReleased)
+	assert.Equal(f, got.Reason, "ann let it through")
+	assert.DeepEqual(f, got.Body, d.Body)
+	assert.DeepEqual(f, f.delivery(d.ID), got)
+	assert.DeepEqual(f, f.undecided(start), []task.Delivery{next})
+	again, err := f.inbox().Review(f.ctx(), d.ID, task.Review{Outcome: task.OutcomeReleased, Reason: "bob too", Next: next})
+	assert.NilError(f, err)
+	assert.DeepEqual(f, again, got)
+	assert.Equal(f, len(f.undecided(start)), 1)
+	_, err = f.inbox().Review(f.ctx(), d.ID, decline)
+	assert.ErrorIs(f, err, task.ErrConflict)
+	assert.ErrorContains(f, err, "let through already")
+
+	d, next = f.held("b")
+	got, err = f.inbox().Review(f.ctx(), d.ID, decline)
+	assert.NilError(f, err)
+	assert.Equal(f, got.Outcome, task.OutcomeDeclined)
+	again, err = f.inbox().Review(f.ctx(), d.ID, task.Review{Outcome: task.OutcomeDeclined, Reason: "another"})
+	assert.NilError(f, err)
+	assert.DeepEqual(f, again, got)
+	_, err = f.inbox().Review(f.ctx(), d.ID, release(next))
+	assert.ErrorIs(f, err, task.ErrConflict)
+	assert.ErrorContains(f, err, "turned down already")
+	assert.Equal(f, len(f.undecided(start)), 1)
+
+	for _, d := range []task.Delivery{f.receive(arrival("c", nil)), f.receive(arrival("a", nil))} { // undecided, a duplicate
+		_, err = f.inbox().Review(f.ctx(), d.ID, decline)
+		assert.ErrorIs(f, err, task.ErrConflict)
+	}
+	_, err = f.inbox().Review(f.ctx(), "nothing", decline)
+	assert.ErrorIs(f, err, task.ErrNotFound)
+	for _, r := range []task.Review{{}, {Outcome: task.OutcomeStarted}, {Outcome: task.OutcomeReleased}} {
+		_, err = f.inbox().Review(f.ctx(), d.ID, r)
+		assert.ErrorIs(f, err, task.ErrInvalid)
+	}
+}
+
+// inboxReviewRace: of those who let one through and turn it down at once, one
+// is right.
+func inboxReviewRace(f *fixture) {
+	const rounds, people = 10, 6
+	for i := range rounds {
+		d, next := f.held(fmt.Sprint(i))
+		var released, declined atomic.Int64
+		var wg sync.WaitGroup
+		for n := range people {
+			wg.Go(func() {
+				r, count := task.Review{Outcome: task.OutcomeReleased, Next: next}, &released
+				if n%2 == 0 {
+					r, count = task.Review{Outcome: task.OutcomeDeclined}, &declined
+				}
+				switch _, err := f.inbox().Review(f.ctx(), d.ID, r); {
+				case err == nil:
+					count.Add(1)
+				default:
+					assert.Check(f, errors.Is(err, task.ErrConflict), err)
+				}
+			})
+		}
+		wg.Wait()
+		assert.Assert(f, (released.Load() == 0) != (declined.Load() == 0))
+		waiting := f.undecided(start)
+		assert.Equal(f, len(waiting) == 1, released.Load() > 0)
+		for _, d := range waiting {
+			_, err := f.inbox().Decide(f.ctx(), d.ID, task.Verdict{Outcome: task.OutcomeStarted})
+			assert.NilError(f, err)
+		}
+	}
+}
+
 func inboxPutOff(f *fixture) {
 	d := f.receive(arrival("k", nil))
 	assert.NilError(f, f.inbox().PutOff(f.ctx(), d.ID, start.Add(time.Minute), "no room"))
@@ -207,6 +297,9 @@ func inboxBad(f *fixture) {
 		assert.ErrorIs(f, err, task.ErrInvalid)
 	}
 	_, err := f.inbox().Deliveries(f.ctx(), task.DeliveryQuery{Source: "webhook/one"})
+	assert.ErrorIs(f, err, task.ErrInvalid)
+	_, err = f.inbox().Deliveries(f.ctx(), task.DeliveryQuery{Source: "webhook/one", Outcomes: []task.Outcome{"lost"}, Limit: 1})
+	assert.ErrorContains(f, err, "outcome")
 	assert.ErrorIs(f, err, task.ErrInvalid)
 	_, err = f.inbox().Delivery(f.ctx(), "nothing")
 	assert.ErrorIs(f, err, task.ErrNotFound)

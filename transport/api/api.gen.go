@@ -1768,7 +1768,7 @@ type DeliveryItem struct {
 	DeliveryId string     `json:"delivery_id"`
 	Event      string     `json:"event,omitempty,omitzero"`
 
-	// Outcome waiting, started, continued, ignored, held, duplicate, rejected or failed.
+	// Outcome waiting, started, continued, ignored, held, released or declined (by a person), duplicate, rejected or failed.
 	Outcome string `json:"outcome"`
 
 	// Payload As it arrived; absent in lists, and where it was not kept or is not JSON.
@@ -2735,6 +2735,12 @@ type RehearsedRun struct {
 	Skill     string   `json:"skill,omitempty,omitzero"`
 	Title     string   `json:"title,omitempty,omitzero"`
 	Untrusted bool     `json:"untrusted,omitempty,omitzero"`
+}
+
+// RejectDeliveryRequest defines model for RejectDeliveryRequest.
+type RejectDeliveryRequest struct {
+	// Reason Why, for people; at most 1,024 bytes.
+	Reason string `json:"reason,omitempty,omitzero"`
 }
 
 // Relative defines model for Relative.
@@ -4317,6 +4323,9 @@ type StartSessionJSONRequestBody = SessionRequest
 // PutBudgetJSONRequestBody defines body for PutBudget for application/json ContentType.
 type PutBudgetJSONRequestBody = BudgetRequest
 
+// RejectDeliveryJSONRequestBody defines body for RejectDelivery for application/json ContentType.
+type RejectDeliveryJSONRequestBody = RejectDeliveryRequest
+
 // CreateEnvironmentJSONRequestBody defines body for CreateEnvironment for application/json ContentType.
 type CreateEnvironmentJSONRequestBody = CreateEnvironmentRequest
 
@@ -5476,6 +5485,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /oz/deliveries/{deliveryId}/rehearse (the `RehearseDelivery` operationId).
 	RehearseDelivery(ctx context.Context, deliveryId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectDeliveryWithBody Turn a delivery down that was held
+	//
+	// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+	RejectDeliveryWithBody(ctx context.Context, deliveryId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectDelivery Turn a delivery down that was held
+	//
+	// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+	RejectDelivery(ctx context.Context, deliveryId string, body RejectDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RepeatDelivery Let a delivery through again
 	//
@@ -8278,6 +8305,44 @@ func (c *Client) ApproveDelivery(ctx context.Context, deliveryId string, reqEdit
 // Corresponds with POST /oz/deliveries/{deliveryId}/rehearse (the `RehearseDelivery` operationId).
 func (c *Client) RehearseDelivery(ctx context.Context, deliveryId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRehearseDeliveryRequest(c.Server, deliveryId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectDeliveryWithBody Turn a delivery down that was held
+//
+// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+func (c *Client) RejectDeliveryWithBody(ctx context.Context, deliveryId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectDeliveryRequestWithBody(c.Server, deliveryId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectDelivery Turn a delivery down that was held
+//
+// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+func (c *Client) RejectDelivery(ctx context.Context, deliveryId string, body RejectDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectDeliveryRequest(c.Server, deliveryId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -14406,6 +14471,53 @@ func NewRehearseDeliveryRequest(server string, deliveryId string) (*http.Request
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewRejectDeliveryRequest calls the generic RejectDelivery builder with application/json body
+func NewRejectDeliveryRequest(server string, deliveryId string, body RejectDeliveryJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRejectDeliveryRequestWithBody(server, deliveryId, "application/json", bodyReader)
+}
+
+// NewRejectDeliveryRequestWithBody constructs an http.Request for the RejectDelivery method, with any body, and a specified content type
+func NewRejectDeliveryRequestWithBody(server string, deliveryId string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "deliveryId", deliveryId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/oz/deliveries/%s/reject", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -21046,6 +21158,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /oz/deliveries/{deliveryId}/rehearse (the `RehearseDelivery` operationId).
 	RehearseDeliveryWithResponse(ctx context.Context, deliveryId string, reqEditors ...RequestEditorFn) (*RehearseDeliveryAnswer, error)
 
+	// RejectDeliveryWithBodyWithResponse Turn a delivery down that was held
+	//
+	// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+	RejectDeliveryWithBodyWithResponse(ctx context.Context, deliveryId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectDeliveryAnswer, error)
+
+	// RejectDeliveryWithResponse Turn a delivery down that was held
+	//
+	// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+	RejectDeliveryWithResponse(ctx context.Context, deliveryId string, body RejectDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectDeliveryAnswer, error)
+
 	// RepeatDeliveryWithResponse Let a delivery through again
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -25557,6 +25687,54 @@ func (r RehearseDeliveryAnswer) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RehearseDeliveryAnswer) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RejectDeliveryAnswer struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryItem
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RejectDeliveryAnswer) GetJSON200() *DeliveryItem {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RejectDeliveryAnswer) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RejectDeliveryAnswer) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RejectDeliveryAnswer) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RejectDeliveryAnswer) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RejectDeliveryAnswer) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -33272,6 +33450,36 @@ func (c *ClientWithResponses) RehearseDeliveryWithResponse(ctx context.Context, 
 	return ParseRehearseDeliveryAnswer(rsp)
 }
 
+// RejectDeliveryWithBodyWithResponse Turn a delivery down that was held
+//
+// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+func (c *ClientWithResponses) RejectDeliveryWithBodyWithResponse(ctx context.Context, deliveryId string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectDeliveryAnswer, error) {
+	rsp, err := c.RejectDeliveryWithBody(ctx, deliveryId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectDeliveryAnswer(rsp)
+}
+
+// RejectDeliveryWithResponse Turn a delivery down that was held
+//
+// It starts nothing, and is declined. Again, that changes nothing; 409 once it was let through.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /oz/deliveries/{deliveryId}/reject (the `RejectDelivery` operationId).
+func (c *ClientWithResponses) RejectDeliveryWithResponse(ctx context.Context, deliveryId string, body RejectDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectDeliveryAnswer, error) {
+	rsp, err := c.RejectDelivery(ctx, deliveryId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectDeliveryAnswer(rsp)
+}
+
 // RepeatDeliveryWithResponse Let a delivery through again
 //
 // Returns a wrapper object for the known response body format(s).
@@ -38115,6 +38323,39 @@ func ParseRehearseDeliveryAnswer(rsp *http.Response) (*RehearseDeliveryAnswer, e
 	return response, nil
 }
 
+// ParseRejectDeliveryAnswer parses an HTTP response from a RejectDeliveryWithResponse call
+func ParseRejectDeliveryAnswer(rsp *http.Response) (*RejectDeliveryAnswer, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RejectDeliveryAnswer{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryItem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRepeatDeliveryAnswer parses an HTTP response from a RepeatDeliveryWithResponse call
 func ParseRepeatDeliveryAnswer(rsp *http.Response) (*RepeatDeliveryAnswer, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -42828,6 +43069,9 @@ type ServerInterface interface {
 	// RehearseDelivery What a delivery would do now
 	// (POST /oz/deliveries/{deliveryId}/rehearse)
 	RehearseDelivery(w http.ResponseWriter, r *http.Request, deliveryId string)
+	// RejectDelivery Turn a delivery down that was held
+	// (POST /oz/deliveries/{deliveryId}/reject)
+	RejectDelivery(w http.ResponseWriter, r *http.Request, deliveryId string)
 	// RepeatDelivery Let a delivery through again
 	// (POST /oz/deliveries/{deliveryId}/repeat)
 	RepeatDelivery(w http.ResponseWriter, r *http.Request, deliveryId string)
@@ -45309,6 +45553,32 @@ func (siw *ServerInterfaceWrapper) RehearseDelivery(w http.ResponseWriter, r *ht
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.RehearseDelivery(w, r, deliveryId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RejectDelivery operation middleware
+func (siw *ServerInterfaceWrapper) RejectDelivery(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "deliveryId" -------------
+	var deliveryId string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "deliveryId", r.PathValue("deliveryId"), &deliveryId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "deliveryId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RejectDelivery(w, r, deliveryId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -49443,6 +49713,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/deliveries/{deliveryId}", wrapper.GetDelivery)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/deliveries/{deliveryId}/repeat", wrapper.RepeatDelivery)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/deliveries/{deliveryId}/approve", wrapper.ApproveDelivery)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/deliveries/{deliveryId}/reject", wrapper.RejectDelivery)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/deliveries/{deliveryId}/rehearse", wrapper.RehearseDelivery)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/oz/integrations", wrapper.ListIntegrations)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/oz/integrations", wrapper.CreateIntegration)
@@ -51941,6 +52212,46 @@ type RehearseDeliverydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RehearseDeliverydefaultApplicationProblemPlusJSONResponse) VisitRehearseDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectDeliveryRequestObject struct {
+	DeliveryId string `json:"deliveryId"`
+	Body       *RejectDeliveryJSONRequestBody
+}
+
+type RejectDeliveryResponseObject interface {
+	VisitRejectDeliveryResponse(w http.ResponseWriter) error
+}
+
+type RejectDelivery200JSONResponse DeliveryItem
+
+func (response RejectDelivery200JSONResponse) VisitRejectDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RejectDeliverydefaultApplicationProblemPlusJSONResponse) VisitRejectDeliveryResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -57684,6 +57995,9 @@ type StrictServerInterface interface {
 	// RehearseDelivery What a delivery would do now
 	// (POST /oz/deliveries/{deliveryId}/rehearse)
 	RehearseDelivery(ctx context.Context, request RehearseDeliveryRequestObject) (RehearseDeliveryResponseObject, error)
+	// RejectDelivery Turn a delivery down that was held
+	// (POST /oz/deliveries/{deliveryId}/reject)
+	RejectDelivery(ctx context.Context, request RejectDeliveryRequestObject) (RejectDeliveryResponseObject, error)
 	// RepeatDelivery Let a delivery through again
 	// (POST /oz/deliveries/{deliveryId}/repeat)
 	RepeatDelivery(ctx context.Context, request RepeatDeliveryRequestObject) (RepeatDeliveryResponseObject, error)
@@ -59824,6 +60138,42 @@ func (sh *strictHandler) RehearseDelivery(w http.ResponseWriter, r *http.Request
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RehearseDeliveryResponseObject); ok {
 		if err := validResponse.VisitRehearseDeliveryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RejectDelivery operation middleware
+func (sh *strictHandler) RejectDelivery(w http.ResponseWriter, r *http.Request, deliveryId string) {
+	var request RejectDeliveryRequestObject
+
+	request.DeliveryId = deliveryId
+
+	var body RejectDeliveryJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RejectDelivery(ctx, request.(RejectDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RejectDelivery")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RejectDeliveryResponseObject); ok {
+		if err := validResponse.VisitRejectDeliveryResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -96,6 +96,16 @@ func (c *Client) RepeatDelivery(ctx context.Context, id task.DeliveryID) (task.D
 	return wire.DeliveryOf(d), err
 }
 
+// RejectDelivery turns a delivery down that was held, for a reason that may be
+// empty.
+func (c *Client) RejectDelivery(ctx context.Context, id task.DeliveryID, reason string) (task.Delivery, error) {
+	if err := checkID("delivery id", string(id)); err != nil {
+		return task.Delivery{}, err
+	}
+	d, err := decode[api.DeliveryItem](c.raw.RejectDelivery(ctx, string(id), api.RejectDeliveryRequest{Reason: reason}))
+	return wire.DeliveryOf(d), err
+}
+
 // ApproveDelivery lets a delivery through that was held.
 func (c *Client) ApproveDelivery(ctx context.Context, id task.DeliveryID) (task.Delivery, error) {
 	if err := checkID("delivery id", string(id)); err != nil {

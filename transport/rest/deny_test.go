@@ -182,7 +182,7 @@ func body(op operation, e *transporttest.Env) any {
 		"createWebhook": map[string]any{"name": "x", "prompt": "x"}, "updateWebhook": map[string]any{"enabled": false},
 		"createIntegration": map[string]any{"provider": "slack", "name": "x"}, "updateIntegration": map[string]any{"enabled": false},
 		"acceptLink": map[string]any{"code": "x"}, "createSubscription": map[string]any{"name": "x", "url": "https://example.com"},
-		"updateSubscription": map[string]any{"enabled": false}, "rotateWebhook": map[string]any{}, "testWebhook": map[string]any{"payload": map[string]any{"a": 1}},
+		"updateSubscription": map[string]any{"enabled": false}, "rotateWebhook": map[string]any{}, "rejectDelivery": map[string]any{"reason": "x"}, "testWebhook": map[string]any{"payload": map[string]any{"a": 1}},
 		"createSchedule": map[string]any{"name": "x", "cron_schedule": "0 3 * * *", "prompt": "x"},
 		"updateSchedule": map[string]any{"name": "x", "cron_schedule": "0 3 * * *", "enabled": false},
 		"endExecution":   map[string]any{"state": "SUCCEEDED"},

@@ -118,6 +118,19 @@ func (o operations) ApproveDelivery(ctx context.Context, r api.ApproveDeliveryRe
 	return api.ApproveDelivery200JSONResponse(wire.Delivery(d)), nil
 }
 
+// RejectDelivery implements POST /oz/deliveries/{deliveryId}/reject.
+func (o operations) RejectDelivery(ctx context.Context, r api.RejectDeliveryRequestObject) (api.RejectDeliveryResponseObject, error) {
+	reason := ""
+	if r.Body != nil {
+		reason = r.Body.Reason
+	}
+	d, err := callOf(ctx).client.RejectDelivery(ctx, task.DeliveryID(r.DeliveryId), reason)
+	if err != nil {
+		return nil, err
+	}
+	return api.RejectDelivery200JSONResponse(wire.Delivery(d)), nil
+}
+
 // RehearseDelivery implements POST /oz/deliveries/{deliveryId}/rehearse.
 func (o operations) RehearseDelivery(ctx context.Context, r api.RehearseDeliveryRequestObject) (api.RehearseDeliveryResponseObject, error) {
 	h, err := callOf(ctx).client.RehearseDelivery(ctx, task.DeliveryID(r.DeliveryId))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,10 @@ import (
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
 	"github.com/oz-platform/cloudagents/transport/internal/transporttest"
+	"github.com/oz-platform/cloudagents/trigger"
+	"github.com/oz-platform/cloudagents/trigger/github"
+	"github.com/oz-platform/cloudagents/trigger/github/githubsim"
+	"github.com/oz-platform/cloudagents/trigger/integration"
 	"github.com/oz-platform/cloudagents/trigger/webhook"
 	"github.com/oz-platform/cloudagents/trigger/webhook/celfilter"
 )
@@ -371,4 +376,78 @@ func BenchmarkWebhook(b *testing.B) {
 	b.StopTimer()
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// TestHeldDeliveriesOverHTTP lets one of two strangers' comments through and
+// turns the other one down, by somebody who may, with a line in the audit log.
+func TestHeldDeliveriesOverHTTP(t *testing.T) {
+	hub := githubsim.New(nil)
+	hub.AddRepo("acme/app", false)
+	service := httptest.NewServer(hub)
+	t.Cleanup(service.Close)
+	e := transporttest.Start(t, &transporttest.Options{Idle: true, Platform: oz.Options{Integrations: func(s *integration.Store) []trigger.Origin {
+		return []trigger.Origin{github.NewOrigin(s, &github.Options{APIURL: service.URL, HTTPClient: service.Client()})}
+	}}})
+	ctx := t.Context()
+	c, err := client.New(e.URL, &client.Options{APIKey: transporttest.AdminKey})
+	assert.NilError(t, err)
+	in, err := c.CreateIntegration(ctx, oz.IntegrationInput{Provider: integration.GitHub, Spec: integration.Spec{Name: "GitHub", Enabled: true, Trust: integration.TrustHold,
+		Settings: json.RawMessage(`{"handle":"oz-agent"}`)}, Secrets: map[string]string{github.SecretSigning: "open-sesame-1", github.SecretToken: hub.AddToken("oz-agent")}})
+	assert.NilError(t, err)
+	s := sender{t, e.URL}
+	hub.AddHook("open-sesame-1", func(d githubsim.Delivery) error {
+		status, _, _ := s.send("/webhooks/github/"+in.UID, d.Header, string(d.Body))
+		assert.Check(t, status < 300)
+		return nil
+	})
+	n := hub.OpenIssue("acme/app", "stranger", "It is slow", "Very.")
+	hub.Comment("acme/app", n, "stranger", "@oz-agent make it fast")
+	hub.Comment("acme/app", n, "stranger", "@oz-agent buy a watch")
+
+	admin := e.Platform.As(e.Caller(transporttest.AdminKey))
+	held := func() (ids []task.DeliveryID) {
+		list, err := admin.IntegrationDeliveries(ctx, in.UID, task.DeliveryQuery{Outcomes: []task.Outcome{task.OutcomeHeld}})
+		assert.NilError(t, err)
+		for _, d := range list {
+			ids = append(ids, d.ID)
+		}
+		return ids
+	}
+	for len(held()) < 2 {
+		assert.NilError(t, ctx.Err())
+	}
+	spam, wanted := held()[0], held()[1]
+	path := "/oz/deliveries/" + string(spam) + "/reject"
+	a := e.Call(transporttest.AdminKey, http.MethodPost, path, map[string]any{"reason": strings.Repeat("x", trigger.MaxReviewReason+1)})
+	assert.Equal(t, a.Status, http.StatusBadRequest)
+	assert.Assert(t, strings.Contains(string(a.Body), "reason"), string(a.Body))
+	assert.Equal(t, e.Call(transporttest.AdminKey, http.MethodPost, "/oz/deliveries/nothing/reject", nil).Status, http.StatusNotFound)
+	d, err := c.RejectDelivery(ctx, spam, "an advertisement")
+	assert.NilError(t, err)
+	assert.Equal(t, d.Outcome, task.OutcomeDeclined)
+	assert.Assert(t, strings.Contains(d.Reason, "an advertisement"), d.Reason)
+	assert.Equal(t, e.Call(transporttest.AdminKey, http.MethodPost, path, nil).Status, http.StatusOK, "again, it changes nothing")
+	_, err = c.ApproveDelivery(ctx, spam)
+	assert.ErrorIs(t, err, task.ErrConflict)
+
+	let, err := c.ApproveDelivery(ctx, wanted)
+	assert.NilError(t, err)
+	assert.Equal(t, decided(ctx, t, c, let.ID).Outcome, task.OutcomeStarted)
+	_, err = c.RejectDelivery(ctx, wanted, "")
+	assert.ErrorIs(t, err, task.ErrConflict)
+	assert.Equal(t, len(held()), 0, "nothing waits any more")
+	page, err := c.List(ctx, task.Query{})
+	assert.NilError(t, err)
+	assert.Equal(t, len(page.Tasks), 1)
+	a = e.Call(transporttest.AdminKey, http.MethodGet, "/oz/integrations/"+in.UID+"/deliveries?outcome=lost", nil)
+	assert.Equal(t, a.Status, http.StatusBadRequest)
+	assert.Assert(t, strings.Contains(string(a.Body), "outcome"), string(a.Body))
+
+	acts := map[string]bool{}
+	for _, r := range auditOf(t, e, transporttest.AdminKey) {
+		if r.Object.ID == string(spam) && r.Outcome == oz.AuditDone && r.Details["act"] != "" {
+			acts[r.Details["act"]] = true
+		}
+	}
+	assert.DeepEqual(t, acts, map[string]bool{"reject": true})
 }
