@@ -46,17 +46,20 @@ const shutdownTimeout = 10 * time.Second
 
 // serve opens everything, serves until ctx ends, and closes everything.
 func serve(ctx context.Context, c config, env modelenv.Lookup, stdout, stderr io.Writer) (err error) {
-	defer func() {
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			err = nil // stopped while it started
-		}
-	}()
 	log, err := newLogger(c.LogLevel, stderr)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
 	s := &server{config: c, env: env, log: log, metrics: newMetrics()}
+	stopped := ctx
+	defer func() {
+		if err != nil && stopped.Err() != nil && (!s.running || errors.Is(err, context.Canceled)) {
+			// What is interrupted may fail in words of its own, as SQLite does.
+			log.Info("stopped while it started", zap.Error(err))
+			err = nil
+		}
+	}()
 	if err := s.resolve(); err != nil {
 		return err
 	}
@@ -118,6 +121,7 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 	if err := s.greetWeb(ctx, stdout, platform, created && s.config.bootstrapKey == ""); err != nil {
 		return err
 	}
+	s.running = true
 	return s.run(ctx, platform, hub, h)
 }
 
@@ -225,6 +229,7 @@ type server struct {
 	log     *zap.Logger
 	metrics *metrics
 	address string // of the API as the runners on this host reach it
+	running bool   // it has started
 
 	models      executor.Models
 	credentials []executor.GitCredential
