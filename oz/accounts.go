@@ -96,6 +96,13 @@ func (c *Client) RenameTeam(ctx context.Context, uid, name string) (access.Team,
 	return c.p.registry.RenameTeam(ctx, c.caller, uid, name)
 }
 
+// SetTeamLinks says whether the team's runs may be shared with whoever has a
+// link. What was shared so before is closed within seconds, and open again when
+// links are allowed again. See access.Registry.SetTeamLinks.
+func (c *Client) SetTeamLinks(ctx context.Context, uid string, off bool) (access.Team, error) {
+	return c.p.registry.SetTeamLinks(ctx, c.caller, uid, off)
+}
+
 // AddMember puts a person on a team. See access.Registry.AddMember.
 func (c *Client) AddMember(ctx context.Context, team string, m access.NewMember) (added access.Member, key string, err error) {
 	return c.p.registry.AddMember(ctx, c.caller, team, m)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/oz-platform/cloudagents/internal/crashpoint"
 	"github.com/oz-platform/cloudagents/oz/access"
@@ -34,6 +35,9 @@ func (c *Client) run(ctx context.Context, id task.ID, a access.Action) (task.Tas
 		return task.Task{}, c.absent(ctx, a, "run", string(id), c.missing(a, id))
 	}
 	if err != nil {
+		return task.Task{}, err
+	}
+	if t, err = c.p.closed(ctx, t); err != nil {
 		return task.Task{}, err
 	}
 	err = c.allow(ctx, a, access.OfRun(t))
@@ -163,6 +167,57 @@ func (c *Client) Events(ctx context.Context, id task.ID, after int64, limit int)
 		return nil, task.Invalid("limit", "must be 1 to %d", MaxEvents)
 	}
 	return c.p.store.Events(ctx, id, after, limit)
+}
+
+// maxLooked bounds the events that one call of EventsOf reads.
+const maxLooked = 20 * MaxEvents
+
+// EventsOf is Events of some types alone, all of which must be known. through
+// is the number of the last event that was looked at, and more reports that
+// there may be others behind it: go on from there, also when events is empty.
+func (c *Client) EventsOf(ctx context.Context, id task.ID, after int64, limit int, types []task.EventType) (events []task.Event, through int64, more bool, err error) {
+	if err := CheckEventTypes(types); err != nil {
+		return nil, 0, false, err
+	}
+	limit = cmp.Or(limit, defaultEvents)
+	if limit < 1 || limit > MaxEvents {
+		return nil, 0, false, task.Invalid("limit", "must be 1 to %d", MaxEvents)
+	}
+	for through = after; through-after < maxLooked; {
+		page, err := c.Events(ctx, id, through, MaxEvents)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		for _, e := range page {
+			if through = e.Seq; !slices.Contains(types, e.Payload.Type()) {
+				continue
+			}
+			if events = append(events, e); len(events) == limit {
+				return events, through, true, nil
+			}
+		}
+		if len(page) < MaxEvents {
+			return events, through, false, nil
+		}
+	}
+	return events, through, true, nil
+}
+
+// CheckEventTypes fails with task.CodeInvalidRequest when one is unknown.
+func CheckEventTypes(types []task.EventType) error {
+	for _, t := range types {
+		if !t.Known() {
+			return task.Invalid("types", "%.50q is none of %s", string(t), strings.Join(texts(task.EventTypes()), ", "))
+		}
+	}
+	return nil
+}
+
+func texts(types []task.EventType) (out []string) {
+	for _, t := range types {
+		out = append(out, string(t))
+	}
+	return out
 }
 
 // MaxEvents bounds one call of Client.Events; 0 asks for defaultEvents.

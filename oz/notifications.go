@@ -267,6 +267,9 @@ func (p *Platform) personMay(ctx context.Context, uid string, a access.Action, t
 	if errors.Is(err, task.ErrNotFound) {
 		return false, nil
 	}
+	if err == nil {
+		t, err = p.closed(ctx, t)
+	}
 	return err == nil && access.Allow(caller, a, access.OfRun(t)) == nil, err
 }
 

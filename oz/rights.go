@@ -38,7 +38,12 @@ func (c *Client) Rights(ctx context.Context, id task.ID) (RunRights, error) {
 	}
 	may := func(a access.Action) bool { return access.Allow(c.caller, a, access.OfRun(t)) == nil }
 	r := RunRights{Role: c.roleIn(t), View: true, Steer: may(access.RunSteer), Cancel: may(access.RunCancel), Share: may(access.RunShare),
-		TakeOver: may(access.RunTakeOver), Guest: c.caller.Guest(), Links: !c.p.opts.NoLinks}
+		TakeOver: may(access.RunTakeOver), Guest: c.caller.Guest()}
+	if err := c.p.linksAllowed(ctx, t.Owner); err == nil {
+		r.Links = true
+	} else if task.CodeOf(err) != task.CodeFeatureNotAvailable {
+		return RunRights{}, err
+	}
 	r.AskToEdit = !r.Steer && c.caller.Principal.IsPerson() && may(access.RunRequestEdit)
 	r.Terminal = r.TakeOver && terminalPossible(t) == nil
 	return r, nil

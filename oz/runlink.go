@@ -103,8 +103,8 @@ func (c *Client) CreateRunLink(ctx context.Context, id task.ID, s RunLinkSpec) (
 	if err := s.validate(); err != nil {
 		return "", l, err
 	}
-	if c.p.opts.NoLinks {
-		return "", l, errNoLinks()
+	if err := c.p.linksAllowed(ctx, t.Owner); err != nil {
+		return "", l, err
 	}
 	unlock := c.p.linking.lock(id)
 	defer unlock()
@@ -132,6 +132,65 @@ func (c *Client) CreateRunLink(ctx context.Context, id task.ID, s RunLinkSpec) (
 
 func errNoLinks() error {
 	return &task.Error{Code: task.CodeFeatureNotAvailable, Message: "links to runs are switched off on this server; grant it to persons or teams"}
+}
+
+// linksAllowed fails with task.CodeFeatureNotAvailable where the server or the
+// team that owns a run wants no links to it.
+func (p *Platform) linksAllowed(ctx context.Context, owner task.Scope) error {
+	if p.opts.NoLinks {
+		return errNoLinks()
+	}
+	if owner.Type != task.ScopeTeam {
+		return nil
+	}
+	team, err := p.registry.Team(ctx, owner.UID)
+	switch {
+	case errors.Is(err, task.ErrNotFound): // a team that exists only in the records of a program that embeds the platform
+		return nil
+	case err != nil:
+		return err
+	case team.NoLinks:
+		return &task.Error{Code: task.CodeFeatureNotAvailable, Message: "links to runs are switched off in this team; grant it to persons or teams, or ask an admin of the team"}
+	}
+	return nil
+}
+
+// linkOpens fails unless a link may open its run as things are now: with
+// task.ErrNotFound, or as linksAllowed does.
+func (p *Platform) linkOpens(ctx context.Context, l storedLink) error {
+	if !p.opts.Clock.Now().Before(l.ExpiresAt) {
+		return task.ErrNotFound
+	}
+	t, err := p.store.Get(ctx, l.TaskID)
+	if err != nil {
+		return err
+	}
+	return p.linksAllowed(ctx, t.Owner)
+}
+
+// Settings are what the operator has decided for all who use the platform.
+type Settings struct {
+	Links, GuestLinks bool          // whether links to runs open them, and without an account
+	Retention         time.Duration // after which what ended runs leave goes; 0 is never
+}
+
+// Settings tells what was decided in Options.
+func (p *Platform) Settings() Settings {
+	return Settings{Links: !p.opts.NoLinks, GuestLinks: !p.opts.NoLinks && p.opts.GuestLinks, Retention: p.opts.Retention}
+}
+
+// closed gives a run as it is shared while its team wants no links: whoever is
+// signed in and knows its address does not see it by that.
+func (p *Platform) closed(ctx context.Context, t task.Task) (task.Task, error) {
+	if t.Sharing.Visibility != task.VisibilityLink || t.Owner.Type != task.ScopeTeam || p.opts.NoLinks {
+		return t, nil
+	}
+	err := p.linksAllowed(ctx, t.Owner)
+	if task.CodeOf(err) == task.CodeFeatureNotAvailable {
+		t.Sharing.Visibility, t.Sharing.LinkRole = task.VisibilityTeam, ""
+		return t, nil
+	}
+	return t, err
 }
 
 // newLinkToken draws 256 bits.
@@ -238,11 +297,14 @@ func (p *Platform) OpenRunLink(ctx context.Context, token string) (access.Link, 
 		return access.Link{}, time.Time{}, task.Errorf(task.CodeResourceUnavailable, "too many wrong links came from your address; try again in ten minutes")
 	}
 	l, err := p.readLink(ctx, token)
-	if err == nil && now.Before(l.ExpiresAt) {
+	if err == nil {
+		err = p.linkOpens(ctx, l)
+	}
+	if err == nil {
 		p.rightLinks.add(token)
 		return access.Link{UID: l.UID, Name: l.Name, TaskID: l.TaskID, Role: l.Role}, l.ExpiresAt, nil
 	}
-	if err != nil && !errors.Is(err, task.ErrNotFound) {
+	if !errors.Is(err, task.ErrNotFound) { // also a link that was right while there are to be none
 		return access.Link{}, time.Time{}, err
 	}
 	p.rightLinks.drop(token) // now it is as good as a guess
@@ -298,7 +360,13 @@ func (c *Client) LinkOpened(ctx context.Context, l access.Link) error {
 func (p *Platform) KnownRunLink(ctx context.Context, token string) (l access.Link, ok bool, err error) {
 	stored, err := p.readLink(ctx, token)
 	switch {
-	case errors.Is(err, task.ErrNotFound), err == nil && (p.opts.NoLinks || !p.opts.Clock.Now().Before(stored.ExpiresAt)):
+	case errors.Is(err, task.ErrNotFound):
+		return access.Link{}, false, nil
+	case err != nil:
+		return access.Link{}, false, err
+	}
+	switch err := p.linkOpens(ctx, stored); {
+	case errors.Is(err, task.ErrNotFound), task.CodeOf(err) == task.CodeFeatureNotAvailable:
 		return access.Link{}, false, nil
 	case err != nil:
 		return access.Link{}, false, err

@@ -43,8 +43,17 @@ func (c *Client) checkSharing(ctx context.Context, owner task.Scope, s task.Shar
 	if err := s.Validate(); err != nil {
 		return s, err
 	}
-	if s.Visibility == task.VisibilityLink && c.p.opts.NoLinks {
-		return s, &task.Error{Code: task.CodeFeatureNotAvailable, Field: "visibility", Message: "links to runs are switched off on this server; grant it to persons or teams"}
+	if s.Visibility == task.VisibilityLink {
+		err := c.p.linksAllowed(ctx, owner)
+		var e *task.Error
+		if errors.As(err, &e) {
+			named := *e
+			named.Field = "visibility"
+			err = &named
+		}
+		if err != nil {
+			return s, err
+		}
 	}
 	if s.Visibility == task.VisibilityTeam && owner.Type == task.ScopeUser {
 		return s, task.Invalid("visibility", "the run is a person's own: grant it to a team instead")

@@ -112,6 +112,9 @@ func (p *Platform) inherited(ctx context.Context, t task.Task) (*executor.Snapsh
 		if err != nil {
 			return nil, fmt.Errorf("read the run that a conversation began with: %w", err)
 		}
+		if t, err = p.closed(ctx, t); err != nil {
+			return nil, err
+		}
 		if access.Allow(maker, access.RunView, access.OfRun(t)) != nil {
 			return nil, nil
 		}

@@ -468,7 +468,7 @@ func (x *Terminal) look(ctx context.Context, still func(context.Context) error) 
 // refusal reports that err says no for good.
 func refusal(err error) bool {
 	switch task.CodeOf(err) {
-	case task.CodeAuthenticationRequired, task.CodeNotAuthorized, task.CodeNotFound:
+	case task.CodeAuthenticationRequired, task.CodeNotAuthorized, task.CodeNotFound, task.CodeFeatureNotAvailable: // the last of a link that its team wants no more
 		return err != nil
 	}
 	return false

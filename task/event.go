@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -57,6 +58,16 @@ type Payload interface {
 	// platformOnly reports that an execution may not append it.
 	platformOnly() bool
 }
+
+// EventTypes are all kinds of events there are.
+func EventTypes() []EventType {
+	return []EventType{TypeState, TypePhase, TypeInput, TypeDelivered, TypeTurnStart, TypeTurnEnd, TypeMessage, TypeReasoning,
+		TypeToolCall, TypeToolOutput, TypeToolResult, TypeTodos, TypeUsage, TypeArtifact, TypeEffect, TypeCompaction, TypeNotice,
+		TypeError, TypePruned, TypeSnapshot, TypeHandoff, TypeShared, TypeAgent, TypeTerminal, TypePrinted}
+}
+
+// Known reports that t is one of EventTypes.
+func (t EventType) Known() bool { return slices.Contains(EventTypes(), t) }
 
 // newPayload gives an empty payload of type t to decode into.
 func newPayload(t EventType) (Payload, error) {

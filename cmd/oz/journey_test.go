@@ -68,6 +68,28 @@ Verified with: echo hello from the agent
 	d.fails(exitFailure, "its key comes from --api-key.", "whoami", "--api-key", "a wrong key")
 }
 
+// TestFollowTypes shows some types of a run's events alone.
+func TestFollowTypes(t *testing.T) {
+	d := newDesk(t)
+	id := d.object("agent", "run-cloud", "-p", "greet me")["run_id"].(string)
+	d.ok("run", "follow", id)
+	kinds := func(args ...string) map[string]int {
+		n := map[string]int{}
+		for line := range strings.Lines(d.ok(append([]string{"run", "follow", id, "--output-format", "ndjson"}, args...)...)) {
+			var e struct {
+				Type string `json:"type"`
+			}
+			assert.NilError(t, json.Unmarshal([]byte(line), &e))
+			n[e.Type]++
+		}
+		return n
+	}
+	all := kinds()
+	assert.Assert(t, len(all) > 1 && all["agent"] > 0, "%v", all)
+	assert.DeepEqual(t, kinds("--types", "message"), map[string]int{"agent": all["agent"]})
+	d.fails(exitUsage, `"plan" is none of state, phase`, "run", "follow", id, "--types", "plan")
+}
+
 // TestRunHere: the agent works in the directory, and the server has the record.
 func TestRunHere(t *testing.T) {
 	d := newDesk(t)

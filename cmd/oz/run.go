@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oz-platform/cloudagents/internal/console"
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/task"
 	"github.com/oz-platform/cloudagents/transport/client"
 )
@@ -211,19 +212,36 @@ func (a *app) runCancelCommand() *cobra.Command {
 
 func (a *app) runFollowCommand() *cobra.Command {
 	var after int64
+	var types []string
 	cmd := &cobra.Command{
 		Use: "follow <RUN_ID>", Short: "Show a run's transcript live, until it ends", Args: oneArg("run id"),
 		Long: `Show what a run does, from its beginning and then live. A lost connection is
 made again where it stopped. The exit code is 0 if the run succeeded, else 1.`,
-		Example: "  oz run follow RUN_ID\n  oz run follow RUN_ID --output-format ndjson",
+		Example: "  oz run follow RUN_ID\n  oz run follow RUN_ID --types tool_call,tool_result --output-format ndjson",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
-			return a.follow(cmd.Context(), c, task.ID(args[0]), after)
+			only, err := eventTypes(types)
+			if err != nil {
+				return err
+			}
+			return a.follow(cmd.Context(), c, task.ID(args[0]), after, only...)
 		},
 	}
 	cmd.Flags().Int64Var(&after, "after", 0, "begin after the event of this `number`")
+	cmd.Flags().StringSliceVar(&types, "types", nil, "show only these `types` of events, such as message, tool_call or error")
 	return cmd
+}
+
+// eventTypes reads types of events.
+func eventTypes(names []string) (types []task.EventType, err error) {
+	for _, name := range names {
+		types = append(types, task.EventType(strings.TrimSpace(name)))
+	}
+	if err := oz.CheckEventTypes(types); err != nil {
+		return nil, usageError{fmt.Errorf("--types: %w", err)}
+	}
+	return types, nil
 }

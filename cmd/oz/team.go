@@ -24,7 +24,7 @@ func (a *app) teamCommand() *cobra.Command {
 	return group("team", "Manage teams and who is on them", nil,
 		a.list(listing{use: "list", short: "List your teams", path: "/oz/teams", member: "teams", none: "You are on no team. Make one with 'oz team create NAME'.",
 			example: "  oz team list --jq '.teams[].uid'", columns: []column{{"UID", ".uid"}, {"NAME", ".name"}}}),
-		a.teamGetCommand(), a.teamCreateCommand(), a.teamRenameCommand(), a.memberAddCommand(), a.memberRoleCommand(), a.memberRemoveCommand())
+		a.teamGetCommand(), a.teamCreateCommand(), a.teamRenameCommand(), a.teamLinksCommand(), a.memberAddCommand(), a.memberRoleCommand(), a.memberRemoveCommand())
 }
 
 func (a *app) teamGetCommand() *cobra.Command {
@@ -58,6 +58,19 @@ func (a *app) teamRenameCommand() *cobra.Command {
 	return a.filterFlag(&cobra.Command{Use: "rename <UID> <NAME>", Short: "Change a team's name", Args: exactArgs("team uid", "name"), Example: "  oz team rename TEAM_UID Platform",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.change(cmd.Context(), http.MethodPut, "/oz/teams/"+url.PathEscape(args[0]), fields{"name": args[1]}, teamLines, "The team is renamed.")
+		}})
+}
+
+func (a *app) teamLinksCommand() *cobra.Command {
+	return a.filterFlag(&cobra.Command{Use: "links <UID> <on|off>", Short: "Allow or refuse links to the team's runs", Args: exactArgs("team uid", "on or off"),
+		Long: `Say whether the team's runs may be shared with whoever has a link. Off closes what
+is shared so already, within seconds, until it is on again.`,
+		Example: "  oz team links TEAM_UID off",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[1] != "on" && args[1] != "off" {
+				return usageError{fmt.Errorf("links: %q is neither on nor off", args[1])}
+			}
+			return a.change(cmd.Context(), http.MethodPut, "/oz/teams/"+url.PathEscape(args[0]), fields{"no_links": args[1] == "off"}, teamLines, "Links to the team's runs are "+args[1]+".")
 		}})
 }
 

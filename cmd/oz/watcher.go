@@ -25,8 +25,9 @@ func (a *app) viewer() viewer {
 	return console.NewPrinter(a.out, a.color())
 }
 
-// follow shows a run until it ends, and fails unless it succeeded.
-func (a *app) follow(ctx context.Context, c *client.Client, id task.ID, after int64) error {
+// follow shows a run, of types events of these alone, until it ends, and fails
+// unless it succeeded.
+func (a *app) follow(ctx context.Context, c *client.Client, id task.ID, after int64, types ...task.EventType) error {
 	// Watching tries for ever. A wrong address or id is found out before.
 	if _, err := c.Get(ctx, id); err != nil {
 		return err
@@ -34,7 +35,7 @@ func (a *app) follow(ctx context.Context, c *client.Client, id task.ID, after in
 	a.wire.follow(true)
 	defer a.wire.follow(false)
 	v := a.viewer()
-	for e, err := range c.Watch(ctx, id, after) {
+	for e, err := range c.WatchTypes(ctx, id, after, types...) {
 		if err != nil {
 			return a.leave(ctx, id, err)
 		}

@@ -15,6 +15,9 @@ import (
 type Team struct {
 	UID  string `json:"uid"`
 	Name string `json:"name"`
+	// NoLinks refuses to share the team's runs with whoever has a link, and to
+	// open links that were made before.
+	NoLinks bool `json:"no_links,omitempty"`
 }
 
 // User is a person.

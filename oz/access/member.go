@@ -159,6 +159,26 @@ func (r *Registry) RenameTeam(ctx context.Context, by Caller, team, name string)
 	})
 }
 
+// SetTeamLinks says whether the team's runs may be shared with whoever has a
+// link. It is for the team's leaders.
+func (r *Registry) SetTeamLinks(ctx context.Context, by Caller, team string, off bool) (Team, error) {
+	if _, err := r.teamFor(ctx, by, TeamManage, team); err != nil {
+		return Team{}, err
+	}
+	what := "allow links"
+	if off {
+		what = "refuse links"
+	}
+	var changed Team
+	return changed, r.act(ctx, teamAct(by, TeamManage, team, what), func() error {
+		return r.changeTeam(ctx, team, func(t *storedTeam) error {
+			t.NoLinks = off
+			changed = t.Team
+			return nil
+		})
+	})
+}
+
 // AddMember puts a person on a team. key is the first key of a new person,
 // shown this once, when spec asks for it. Adding a member again with the same
 // role changes nothing.

@@ -765,6 +765,27 @@ func (e ScopeType) Valid() bool {
 	}
 }
 
+// Defines values for ServerSettingsRunLinks.
+const (
+	Accounts ServerSettingsRunLinks = "accounts"
+	Guests   ServerSettingsRunLinks = "guests"
+	Off      ServerSettingsRunLinks = "off"
+)
+
+// Valid indicates whether the value is a known member of the ServerSettingsRunLinks enum.
+func (e ServerSettingsRunLinks) Valid() bool {
+	switch e {
+	case Accounts:
+		return true
+	case Guests:
+		return true
+	case Off:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for UserProfileType.
 const (
 	UserProfileTypeServiceAccount UserProfileType = "service_account"
@@ -1881,6 +1902,9 @@ type EventPage struct {
 
 	// More The page was cut short by its size; more events follow.
 	More bool `json:"more,omitempty,omitzero"`
+
+	// Through With `types`: all events up to this number were looked at. Go on with it as `after` while there is `more`, also when the page is empty.
+	Through int64 `json:"through,omitempty,omitzero"`
 }
 
 // ExecutionItem defines model for ExecutionItem.
@@ -3256,6 +3280,18 @@ type SendMessagesResponse struct {
 	MessageIds []string `json:"message_ids"`
 }
 
+// ServerSettings What the operator has decided.
+type ServerSettings struct {
+	// RetentionDays Days after which what ended runs leave is removed; 0 is never.
+	RetentionDays float32 `json:"retention_days"`
+
+	// RunLinks Who may use links to runs: nobody, whoever is signed in, or whoever has one. A team may refuse them for its own.
+	RunLinks ServerSettingsRunLinks `json:"run_links"`
+}
+
+// ServerSettingsRunLinks Who may use links to runs: nobody, whoever is signed in, or whoever has one. A team may refuse them for its own.
+type ServerSettingsRunLinks string
+
 // SessionRedirect defines model for SessionRedirect.
 type SessionRedirect struct {
 	ConversationId string `json:"conversation_id,omitempty,omitzero"`
@@ -3399,7 +3435,10 @@ type SubscriptionMessageItem struct {
 type TeamItem struct {
 	Members []MemberItem `json:"members,omitempty,omitzero"`
 	Name    string       `json:"name"`
-	Uid     string       `json:"uid"`
+
+	// NoLinks The team's runs are not shared with whoever has a link.
+	NoLinks bool   `json:"no_links,omitempty,omitzero"`
+	Uid     string `json:"uid"`
 }
 
 // TerminalRequest defines model for TerminalRequest.
@@ -3592,7 +3631,10 @@ type UpdateSubscriptionRequest struct {
 
 // UpdateTeamRequest defines model for UpdateTeamRequest.
 type UpdateTeamRequest struct {
-	Name string `json:"name"`
+	Name string `json:"name,omitempty,omitzero"`
+
+	// NoLinks Refuse to share the team's runs with whoever has a link.
+	NoLinks *bool `json:"no_links,omitempty"`
 }
 
 // UpdateWebhookRequest defines model for UpdateWebhookRequest.
@@ -3740,8 +3782,11 @@ type Whoami struct {
 	Principal   UserProfile `json:"principal"`
 
 	// RunId Set for run tokens.
-	RunId string       `json:"run_id,omitempty,omitzero"`
-	Teams []Membership `json:"teams"`
+	RunId string `json:"run_id,omitempty,omitzero"`
+
+	// Server What the operator has decided.
+	Server ServerSettings `json:"server,omitempty,omitzero"`
+	Teams  []Membership   `json:"teams"`
 }
 
 // WorkerItem defines model for WorkerItem.
@@ -4126,6 +4171,9 @@ type ListRunEventsParams struct {
 
 	// Limit Events per page.
 	Limit EventLimit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Types Only events of these types; repeat it. They keep their numbers, between which there are gaps then. A stream ends and resumes as it does without.
+	Types []string `form:"types,omitempty" json:"types,omitempty,omitzero"`
 
 	// Presence Of a stream: also send `event: presence`, without an id and with a Presence as its data, at the begin and whenever it changes, twice a second at most.
 	Presence bool `form:"presence,omitempty" json:"presence,omitempty,omitzero"`
@@ -6767,14 +6815,18 @@ type ClientInterface interface {
 	// Corresponds with GET /oz/teams/{teamUid} (the `GetTeam` operationId).
 	GetTeam(ctx context.Context, teamUid string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateTeamWithBody Rename a team
+	// UpdateTeamWithBody Change a team
+	//
+	// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /oz/teams/{teamUid} (the `UpdateTeam` operationId).
 	UpdateTeamWithBody(ctx context.Context, teamUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateTeam Rename a team
+	// UpdateTeam Change a team
+	//
+	// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -11326,7 +11378,9 @@ func (c *Client) GetTeam(ctx context.Context, teamUid string, reqEditors ...Requ
 	return c.Client.Do(req)
 }
 
-// UpdateTeamWithBody Rename a team
+// UpdateTeamWithBody Change a team
+//
+// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 //
 // Takes any type of body and a specified content type.
 //
@@ -11343,7 +11397,9 @@ func (c *Client) UpdateTeamWithBody(ctx context.Context, teamUid string, content
 	return c.Client.Do(req)
 }
 
-// UpdateTeam Rename a team
+// UpdateTeam Change a team
+//
+// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -18257,6 +18313,18 @@ func NewListRunEventsRequest(server string, runId RunId, params *ListRunEventsPa
 			}
 		}
 
+		if params.Types != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "types", params.Types, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "presence", params.Presence, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -22589,14 +22657,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /oz/teams/{teamUid} (the `GetTeam` operationId).
 	GetTeamWithResponse(ctx context.Context, teamUid string, reqEditors ...RequestEditorFn) (*GetTeamAnswer, error)
 
-	// UpdateTeamWithBodyWithResponse Rename a team
+	// UpdateTeamWithBodyWithResponse Change a team
+	//
+	// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /oz/teams/{teamUid} (the `UpdateTeam` operationId).
 	UpdateTeamWithBodyWithResponse(ctx context.Context, teamUid string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateTeamAnswer, error)
 
-	// UpdateTeamWithResponse Rename a team
+	// UpdateTeamWithResponse Change a team
+	//
+	// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -35919,7 +35991,9 @@ func (c *ClientWithResponses) GetTeamWithResponse(ctx context.Context, teamUid s
 	return ParseGetTeamAnswer(rsp)
 }
 
-// UpdateTeamWithBodyWithResponse Rename a team
+// UpdateTeamWithBodyWithResponse Change a team
+//
+// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -35932,7 +36006,9 @@ func (c *ClientWithResponses) UpdateTeamWithBodyWithResponse(ctx context.Context
 	return ParseUpdateTeamAnswer(rsp)
 }
 
-// UpdateTeamWithResponse Rename a team
+// UpdateTeamWithResponse Change a team
+//
+// Its name, or whether its runs may be shared with whoever has a link; what is left out stays. Links that exist open nothing while they are refused.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -43444,7 +43520,7 @@ type ServerInterface interface {
 	// GetTeam Get a team
 	// (GET /oz/teams/{teamUid})
 	GetTeam(w http.ResponseWriter, r *http.Request, teamUid string)
-	// UpdateTeam Rename a team
+	// UpdateTeam Change a team
 	// (PUT /oz/teams/{teamUid})
 	UpdateTeam(w http.ResponseWriter, r *http.Request, teamUid string)
 	// AddMember Add a person to a team
@@ -47868,6 +47944,19 @@ func (siw *ServerInterfaceWrapper) ListRunEvents(w http.ResponseWriter, r *http.
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "types" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "types", r.URL.Query(), &params.Types, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "types"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "types", Err: err})
 		}
 		return
 	}
@@ -58370,7 +58459,7 @@ type StrictServerInterface interface {
 	// GetTeam Get a team
 	// (GET /oz/teams/{teamUid})
 	GetTeam(ctx context.Context, request GetTeamRequestObject) (GetTeamResponseObject, error)
-	// UpdateTeam Rename a team
+	// UpdateTeam Change a team
 	// (PUT /oz/teams/{teamUid})
 	UpdateTeam(ctx context.Context, request UpdateTeamRequestObject) (UpdateTeamResponseObject, error)
 	// AddMember Add a person to a team

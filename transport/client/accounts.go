@@ -53,6 +53,16 @@ func (c *Client) RenameTeam(ctx context.Context, uid, name string) (access.Team,
 	return wire.TeamOf(t), err
 }
 
+// SetTeamLinks says whether the team's runs may be shared with whoever has a
+// link. See oz.Client.SetTeamLinks.
+func (c *Client) SetTeamLinks(ctx context.Context, uid string, off bool) (access.Team, error) {
+	if err := checkID("team uid", uid); err != nil {
+		return access.Team{}, err
+	}
+	t, err := decode[api.TeamItem](c.raw.UpdateTeam(ctx, uid, api.UpdateTeamRequest{NoLinks: &off}))
+	return wire.TeamOf(t), err
+}
+
 // AddMember puts a person on a team. key is the first key of a new person,
 // when m asks for it.
 func (c *Client) AddMember(ctx context.Context, team string, m access.NewMember) (added access.Member, key string, err error) {

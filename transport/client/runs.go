@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -169,6 +170,35 @@ func (c *Client) Events(ctx context.Context, id task.ID, after int64, limit int)
 	return eventPages(after, limit, func(q url.Values) (api.EventPage, error) {
 		return decode[api.EventPage](c.raw.ListRunEvents(ctx, string(id), nil, query(q)))
 	})
+}
+
+// EventsOf is Events of some types alone; none stands for all.
+func (c *Client) EventsOf(ctx context.Context, id task.ID, after int64, limit int, types ...task.EventType) ([]task.Event, error) {
+	if len(types) == 0 {
+		return c.Events(ctx, id, after, limit)
+	}
+	if err := errors.Join(checkID("run id", string(id)), oz.CheckEventTypes(types)); err != nil {
+		return nil, err
+	}
+	q := url.Values{}
+	for _, t := range types {
+		q.Add("types", string(t))
+	}
+	var events []task.Event
+	for {
+		q.Set("after", strconv.FormatInt(after, 10))
+		if limit != 0 {
+			q.Set("limit", strconv.Itoa(limit-len(events)))
+		}
+		p, err := decode[api.EventPage](c.raw.ListRunEvents(ctx, string(id), nil, query(q)))
+		if err != nil {
+			return nil, err
+		}
+		if events = append(events, p.Events...); !p.More || len(events) > 0 && (limit == 0 || len(events) >= limit) {
+			return events, nil
+		}
+		after = p.Through
+	}
 }
 
 // eventPages asks on while the server cuts pages short for their size.

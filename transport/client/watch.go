@@ -32,12 +32,25 @@ func (c *Client) Watch(ctx context.Context, id task.ID, after int64) iter.Seq2[t
 // is nil, is called with what there is at the begin and at each change, by the
 // goroutine that reads the events.
 func (c *Client) WatchWith(ctx context.Context, id task.ID, after int64, onPresence func(oz.Presence)) iter.Seq2[task.Event, error] {
+	return c.watch(ctx, id, watch{last: after, presence: onPresence})
+}
+
+// WatchTypes is Watch of events of some types alone; none stands for all.
+func (c *Client) WatchTypes(ctx context.Context, id task.ID, after int64, types ...task.EventType) iter.Seq2[task.Event, error] {
+	return c.watch(ctx, id, watch{last: after, only: types})
+}
+
+func (c *Client) watch(ctx context.Context, id task.ID, from watch) iter.Seq2[task.Event, error] {
 	return func(yield func(task.Event, error) bool) {
-		if err := checkID("run id", string(id)); err != nil {
+		err := checkID("run id", string(id))
+		if err == nil {
+			err = oz.CheckEventTypes(from.only)
+		}
+		if err != nil {
 			yield(task.Event{}, err)
 			return
 		}
-		w := &watch{c: c, id: id, last: after, yield: yield, presence: onPresence, delays: newBackoff()}
+		w := &watch{c: c, id: id, last: from.last, only: from.only, yield: yield, presence: from.presence, delays: newBackoff()}
 		for !w.over {
 			err := w.follow(ctx)
 			if !w.over {
@@ -52,6 +65,7 @@ type watch struct {
 	c     *Client
 	id    task.ID
 	last  int64
+	only  []task.EventType // empty for all
 	yield func(task.Event, error) bool
 	// presence is told who follows the run; may be nil.
 	presence func(oz.Presence)
@@ -69,6 +83,9 @@ func (w *watch) follow(ctx context.Context) error {
 	q := url.Values{"after": {strconv.FormatInt(w.last, 10)}}
 	if w.presence != nil {
 		q.Set("presence", "true")
+	}
+	for _, t := range w.only {
+		q.Add("types", string(t))
 	}
 	resp, err := w.c.stream.ListRunEvents(ctx, string(w.id), nil, header("Accept", "text/event-stream"), query(q))
 	if err := check(resp, err); err != nil {
@@ -115,7 +132,7 @@ func (w *watch) take(f frame) error {
 	switch {
 	case e.Seq <= w.last:
 		return nil
-	case e.Seq > w.last+1 && !prunedTo(e):
+	case e.Seq > w.last+1 && len(w.only) == 0 && !prunedTo(e):
 		return &streamError{fmt.Errorf("the stream leaps from event %d to %d", w.last, e.Seq)}
 	}
 	w.last = e.Seq

@@ -47,9 +47,20 @@ func (o operations) GetTeam(ctx context.Context, r api.GetTeamRequestObject) (ap
 
 // UpdateTeam implements PUT /oz/teams/{teamUid}.
 func (o operations) UpdateTeam(ctx context.Context, r api.UpdateTeamRequestObject) (api.UpdateTeamResponseObject, error) {
-	t, err := callOf(ctx).client.RenameTeam(ctx, r.TeamUid, r.Body.Name)
-	if err != nil {
-		return nil, err
+	var t access.Team
+	var err error
+	if r.Body.Name == "" && r.Body.NoLinks == nil {
+		return nil, task.Invalid("name", "must have 1 to 200 bytes")
+	}
+	if r.Body.Name != "" {
+		if t, err = callOf(ctx).client.RenameTeam(ctx, r.TeamUid, r.Body.Name); err != nil {
+			return nil, err
+		}
+	}
+	if off := r.Body.NoLinks; off != nil {
+		if t, err = callOf(ctx).client.SetTeamLinks(ctx, r.TeamUid, *off); err != nil {
+			return nil, err
+		}
 	}
 	return api.UpdateTeam200JSONResponse(wire.Team(t)), nil
 }

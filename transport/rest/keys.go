@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 
+	"github.com/oz-platform/cloudagents/oz"
 	"github.com/oz-platform/cloudagents/oz/access"
 	"github.com/oz-platform/cloudagents/transport/api"
 	"github.com/oz-platform/cloudagents/transport/internal/wire"
@@ -48,7 +49,20 @@ func (o operations) Whoami(ctx context.Context, _ api.WhoamiRequestObject) (api.
 	if err := access.Allow(c.caller, access.AccountView, access.Object{}); err != nil {
 		return nil, err
 	}
-	return api.Whoami200JSONResponse(wire.Whoami(c.caller)), nil
+	w := wire.Whoami(c.caller)
+	w.Server = serverSettings(o.platform.Settings())
+	return api.Whoami200JSONResponse(w), nil
+}
+
+func serverSettings(s oz.Settings) api.ServerSettings {
+	links := api.ServerSettingsRunLinks("accounts")
+	switch {
+	case !s.Links:
+		links = "off"
+	case s.GuestLinks:
+		links = "guests"
+	}
+	return api.ServerSettings{RunLinks: links, RetentionDays: float32(s.Retention.Hours() / 24)}
 }
 
 // ListModels implements GET /agent/models.

@@ -451,3 +451,80 @@ func testPresenceIsBounded(t *testing.T, start starter) {
 		assert.Assert(t, name != "presence")
 	}
 }
+
+// TestTeamRefusesLinks switches links to a team's runs off: what was shared by
+// link closes, also for streams that are open, and opens when they are allowed
+// again. Another team's runs are not concerned.
+func TestTeamRefusesLinks(t *testing.T) { onEachStore(t, testTeamRefusesLinks) }
+
+func testTeamRefusesLinks(t *testing.T, start starter) {
+	e := start(t, guests())
+	ctx, admin := t.Context(), sdk(t, e, transporttest.AdminKey)
+	id, _ := begin(t, e)
+	token, _, _, err := admin.CreateRunLink(ctx, id, oz.RunLinkSpec{Role: task.RoleViewer})
+	assert.NilError(t, err)
+	_, err = admin.Share(ctx, id, task.Sharing{Visibility: task.VisibilityLink})
+	assert.NilError(t, err)
+	guest, outsider := withLink(t, e, "", token), sdk(t, e, e.Outsider)
+	_, err = guest.Get(ctx, id)
+	assert.NilError(t, err)
+	_, err = outsider.Get(ctx, id)
+	assert.NilError(t, err)
+	follow := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	go func() {
+		for _, err := range guest.Watch(ctx, id, 0) {
+			if err != nil {
+				follow <- err
+				return
+			}
+		}
+		follow <- nil
+	}()
+
+	_, err = sdk(t, e, e.Member).SetTeamLinks(ctx, access.DefaultTeam, true)
+	assert.Equal(t, task.CodeOf(err), task.CodeNotAuthorized)
+	_, err = outsider.SetTeamLinks(ctx, access.DefaultTeam, true)
+	assert.ErrorIs(t, err, task.ErrNotFound)
+	a := e.Call(transporttest.AdminKey, "PUT", "/oz/teams/"+access.DefaultTeam, map[string]any{})
+	assert.Equal(t, a.Status, 400, "%s", a.Body)
+	team, err := admin.SetTeamLinks(ctx, access.DefaultTeam, true)
+	assert.NilError(t, err)
+	assert.Assert(t, team.NoLinks)
+	renamed, err := admin.RenameTeam(ctx, access.DefaultTeam, "Renamed")
+	assert.NilError(t, err)
+	assert.Assert(t, renamed.NoLinks, "a new name changes nothing else")
+
+	assert.Equal(t, task.CodeOf(<-follow), task.CodeFeatureNotAvailable, "the stream of the link ends")
+	for range 40 { // no guesses, of which so many are too many
+		a := e.Call("", "POST", "/oz/links/open", map[string]any{"token": token})
+		assert.Equal(t, a.Status, 403, "%s", a.Body)
+		assert.Equal(t, a.Code(), task.CodeFeatureNotAvailable)
+	}
+	_, err = guest.Get(ctx, id)
+	assert.Assert(t, err != nil)
+	_, err = outsider.Get(ctx, id)
+	assert.ErrorIs(t, err, task.ErrNotFound)
+	_, err = sdk(t, e, e.Member).Get(ctx, id)
+	assert.NilError(t, err, "the team goes on seeing it")
+	_, _, _, err = admin.CreateRunLink(ctx, id, oz.RunLinkSpec{Role: task.RoleViewer})
+	assert.Equal(t, task.CodeOf(err), task.CodeFeatureNotAvailable)
+	_, err = admin.Share(ctx, id, task.Sharing{Visibility: task.VisibilityLink})
+	assert.Equal(t, task.CodeOf(err), task.CodeFeatureNotAvailable)
+	assert.ErrorContains(t, err, "visibility")
+	rights, err := admin.Rights(ctx, id)
+	assert.NilError(t, err)
+	assert.Assert(t, !rights.Links)
+	other, err := outsider.Submit(ctx, oz.Request{Prompt: "of another team"})
+	assert.NilError(t, err)
+	_, _, _, err = outsider.CreateRunLink(ctx, other.ID, oz.RunLinkSpec{Role: task.RoleViewer})
+	assert.NilError(t, err)
+
+	_, err = admin.SetTeamLinks(ctx, access.DefaultTeam, false)
+	assert.NilError(t, err)
+	_, err = guest.Get(ctx, id)
+	assert.NilError(t, err)
+	_, err = outsider.Get(ctx, id)
+	assert.NilError(t, err)
+}

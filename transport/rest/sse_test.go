@@ -343,3 +343,60 @@ func TestEventPages(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, int64(len(events)), final.LastSeq)
 }
+
+// TestEventsOfTypes reads and follows some types of events alone: with their
+// numbers, by page and by stream, each once however often it breaks off.
+func TestEventsOfTypes(t *testing.T) { onEachStore(t, testEventsOfTypes) }
+
+func testEventsOfTypes(t *testing.T, start starter) {
+	e := start(t, nil)
+	ctx := t.Context()
+	id, link := begin(t, e)
+	const total = 60 // of each of two types, in turns
+	for i := range total {
+		assert.NilError(t, link.Append(ctx, int64(2*i), []task.Event{{Payload: &task.Notice{Text: fmt.Sprint(i)}}, {Payload: &task.ErrorReported{Code: task.CodeInternal, Message: fmt.Sprint(i)}}}))
+	}
+	c := sdk(t, e, transporttest.AdminKey)
+	all, err := c.Events(ctx, id, 0, 1000)
+	assert.NilError(t, err)
+	want := slices.DeleteFunc(slices.Clone(all), func(e task.Event) bool { return e.Payload.Type() != task.TypeError })
+	assert.Equal(t, len(want), total)
+	pages, err := c.EventsOf(ctx, id, 0, 1000, task.TypeError)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, pages, want)
+
+	var first struct {
+		Events  []task.Event
+		Through int64
+		More    bool
+	}
+	a := e.Call(transporttest.AdminKey, "GET", "/oz/runs/"+string(id)+"/events?types=error&limit=7", nil)
+	assert.NilError(t, json.Unmarshal(a.Body, &first))
+	assert.DeepEqual(t, first.Events, want[:7])
+	assert.Assert(t, first.More && first.Through == want[6].Seq)
+	a = e.Call(transporttest.AdminKey, "GET", "/oz/runs/"+string(id)+"/events?types=todos&types=plan", nil)
+	assert.Equal(t, a.Status, 400, "%s", a.Body)
+	assert.Assert(t, strings.Contains(string(a.Body), `types: \"plan\" is none of state, phase`), "%s", a.Body)
+	a = e.Call(transporttest.AdminKey, "GET", "/oz/runs/"+string(id)+"/events?types=", nil, "Accept", "text/event-stream")
+	assert.Equal(t, a.Status, 400, "%s", a.Body)
+	none, err := c.EventsOf(ctx, id, 0, 0, task.TypeTodos)
+	assert.NilError(t, err)
+	assert.Equal(t, len(none), 0)
+	_, err = c.EventsOf(ctx, id, 0, 0, "plan")
+	assert.ErrorIs(t, err, task.ErrInvalid)
+
+	assert.NilError(t, link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: 1 << 40}))
+	var got []task.Event
+	for after, done := int64(0), false; !done; { // breaks off after each ten
+		done = true
+		for ev, err := range c.WatchTypes(ctx, id, after, task.TypeError) {
+			assert.NilError(t, err)
+			got, after = append(got, ev), ev.Seq
+			if len(got)%10 == 0 {
+				done = false
+				break
+			}
+		}
+	}
+	assert.DeepEqual(t, got, want)
+}

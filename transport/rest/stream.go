@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,8 +27,9 @@ type stream struct {
 	call  *call
 	id    task.ID
 	log   *oz.Follower
-	crowd *crowd // who else follows the run; nil unless it was asked for
-	leave func() // gives the place among the streams back
+	only  []task.EventType // empty for all
+	crowd *crowd           // who else follows the run; nil unless it was asked for
+	leave func()           // gives the place among the streams back
 }
 
 // VisitListRunEventsResponse implements api.ListRunEventsResponseObject.
@@ -104,9 +106,27 @@ func (s *stream) next(out *streamWriter) (more <-chan struct{}, ok bool) {
 		}
 		return nil, false
 	case len(frames) > 0:
+		if frames = s.wanted(frames); len(frames) == 0 {
+			return goOn, true
+		}
 		return goOn, out.frames(frames) == nil
 	}
 	return more, true
+}
+
+// wanted are the frames that the client asked for. Frames are shared by all who
+// follow the run.
+func (s *stream) wanted(frames []oz.Frame) []oz.Frame {
+	if len(s.only) == 0 {
+		return frames
+	}
+	var out []oz.Frame
+	for _, f := range frames {
+		if slices.Contains(s.only, f.Event.Payload.Type()) {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // goOn is what next gives when there may be more at once.
@@ -132,7 +152,7 @@ func (s *stream) look() bool {
 		_, err = s.h.platform.As(caller).Get(s.ctx, s.id)
 	}
 	switch task.CodeOf(err) {
-	case task.CodeAuthenticationRequired, task.CodeNotAuthorized, task.CodeNotFound:
+	case task.CodeAuthenticationRequired, task.CodeNotAuthorized, task.CodeNotFound, task.CodeFeatureNotAvailable: // the last of a link to a run of a team that wants none any more
 		return false
 	}
 	return true

@@ -457,7 +457,7 @@ func TestSettingsPages(t *testing.T) {
 	e.Furnish(t)
 	tab := e.Tab(t, &browser.View{Width: 390, Height: 844, Dark: true})
 	tab.Allow("/oz/push/key") // a server that pushes nothing
-	for _, id := range []string{"team", "audit", "models", "appearance", "notifications"} {
+	for _, id := range []string{"team", "admin", "audit", "models", "appearance", "notifications"} {
 		look(t, tab, "/settings/"+id, "phone")
 	}
 	tab = e.Tab(t, nil)
@@ -465,6 +465,39 @@ func TestSettingsPages(t *testing.T) {
 		"/integrations?tab=webhooks&new=webhook", "/usage?tab=budgets&open=new", "/workers?open=local"} {
 		look(t, tab, pane, "desk")
 	}
+}
+
+// TestAdminPage switches links to a team's runs off and on again by keyboard.
+// Who does not lead the team sees how it is set and cannot change it.
+func TestAdminPage(t *testing.T) {
+	e := browser.Start(t, nil)
+	admin := e.Client(t, transporttest.AdminKey)
+	off := func() bool {
+		team, _, err := admin.Team(t.Context(), access.DefaultTeam)
+		assert.NilError(t, err)
+		return team.NoLinks
+	}
+	tab := e.Tab(t, nil)
+	tab.Goto("/settings/admin")
+	tab.WaitText("kept for good")
+	box := `document.querySelector("main input[type=checkbox]")`
+	tab.Wait(box + `.checked`)
+	tab.Wait(`(` + box + `.focus(), document.activeElement === ` + box + `)`)
+	tab.Press(" ")
+	tab.WaitText("runs are closed.")
+	tab.Wait(`!` + box + `.checked`)
+	assert.Assert(t, off())
+	tab.Wait(box + `.getAttribute("aria-busy") !== "true"`)
+	tab.Press(" ")
+	tab.WaitText("Runs can be shared by link.")
+	tab.Wait(box + `.checked`)
+	assert.Assert(t, !off())
+	look(t, tab, "/settings/admin", "desk")
+
+	tab = e.Tab(t, &browser.View{Width: 390, Height: 844, Key: e.Member})
+	tab.Goto("/settings/admin")
+	tab.WaitText("Only admins and owners of the team change this.")
+	tab.Wait(box + `.disabled`)
 }
 
 // TestRegistryPages keeps a rule, a memory store and what it holds, as all

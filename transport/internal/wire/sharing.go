@@ -51,10 +51,14 @@ func optionalSharing(t task.Task) *api.Sharing {
 }
 
 // Team gives a team without its members.
-func Team(t access.Team) api.TeamItem { return api.TeamItem{Uid: t.UID, Name: t.Name} }
+func Team(t access.Team) api.TeamItem {
+	return api.TeamItem{Uid: t.UID, Name: t.Name, NoLinks: t.NoLinks}
+}
 
 // TeamOf reads a team.
-func TeamOf(t api.TeamItem) access.Team { return access.Team{UID: t.Uid, Name: t.Name} }
+func TeamOf(t api.TeamItem) access.Team {
+	return access.Team{UID: t.Uid, Name: t.Name, NoLinks: t.NoLinks}
+}
 
 // Member gives a person on a team.
 func Member(m access.Member) api.MemberItem {
