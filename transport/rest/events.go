@@ -25,7 +25,7 @@ func (o operations) ListRunEvents(ctx context.Context, r api.ListRunEventsReques
 	if err != nil {
 		return nil, err
 	}
-	only, err := eventTypes(c.request)
+	only, err := eventTypes(r.Params.Types)
 	if err != nil {
 		return nil, err
 	}
@@ -43,11 +43,10 @@ func (o operations) ListRunEvents(ctx context.Context, r api.ListRunEventsReques
 	return eventPage(events), nil
 }
 
-// eventTypes reads which events are wanted; none stands for all. An empty value
-// is no type, and not for all: hence the query itself.
-func eventTypes(r *http.Request) ([]task.EventType, error) {
+// eventTypes reads which events are wanted; none stands for all.
+func eventTypes(asked []string) ([]task.EventType, error) {
 	var only []task.EventType
-	for _, t := range r.URL.Query()["types"] {
+	for _, t := range asked {
 		only = append(only, task.EventType(t))
 	}
 	return only, oz.CheckEventTypes(only)
