@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -211,7 +212,7 @@ func firstRun(e *transporttest.Env) string {
 // TestEveryRouteDeniesByDefault walks the contract: whatever is added to it is
 // tried here as nobody, with garbage, as a stranger and as another run.
 func TestEveryRouteDeniesByDefault(t *testing.T) {
-	e := transporttest.Start(t, &transporttest.Options{Platform: oz.Options{PublicURL: "https://oz.example.com"}})
+	e := transporttest.Start(t, &transporttest.Options{Platform: oz.Options{PublicURL: "https://oz.example.com", Lease: time.Hour, Heartbeat: time.Minute}})
 	th, _ := makeThings(t, e)
 	other, err := e.Platform.As(e.Caller(e.Outsider)).Submit(t.Context(), oz.Request{Prompt: "another run"})
 	assert.NilError(t, err)
