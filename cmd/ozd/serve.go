@@ -115,12 +115,14 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 	if err != nil {
 		return bootstrapError(s.config.bootstrapKey, err)
 	}
-	h.RegisterOnShutdown(handler.Stop)
-	d.open(handler)
-	s.greet(stdout, key, created)
-	if err := s.greetWeb(ctx, stdout, platform, created && s.config.bootstrapKey == ""); err != nil {
+	open, err := s.webAddress(ctx, platform, created && s.config.bootstrapKey == "")
+	if err != nil {
+		s.greet(stdout, key, created, "") // the key is shown this once
 		return err
 	}
+	h.RegisterOnShutdown(handler.Stop)
+	d.open(handler)
+	s.greet(stdout, key, created, open)
 	s.running = true
 	return s.run(ctx, platform, hub, h)
 }
@@ -358,8 +360,9 @@ func (s *server) serveMetrics(ctx context.Context) error {
 	return nil
 }
 
-// greet tells a person what to do next. created says that key is new.
-func (s *server) greet(w io.Writer, key string, created bool) {
+// greet tells a person what to do next. created says that key is new, open
+// where the web app is, if there is one.
+func (s *server) greet(w io.Writer, key string, created bool, open string) {
 	fmt.Fprintf(w, "ozd serves %s/api/v1\n", s.address)
 	fmt.Fprintf(w, "  data    %s\n", s.config.Data)
 	if s.config.postgres() {
@@ -382,6 +385,9 @@ func (s *server) greet(w io.Writer, key string, created bool) {
 	default:
 		fmt.Fprintf(w, "\nAdmin API key, shown this once:\n  %s\n", key)
 		fmt.Fprintf(w, "\nTry:\n  export WARP_API_KEY=%s WARP_SERVER_ROOT_URL=%s\n  %s agent run-cloud --prompt 'Say hello' --follow\n", key, s.address, clientCommand())
+	}
+	if open != "" {
+		fmt.Fprintf(w, "\nOpen %s\n", open)
 	}
 }
 

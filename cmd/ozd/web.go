@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -33,21 +32,19 @@ func (s *server) pages() (http.Handler, error) {
 	return web.New(o)
 }
 
-// greetWeb says where the web app is. At the first start the address signs a
-// browser in: once, and as the admin.
-func (s *server) greetWeb(ctx context.Context, w io.Writer, p *oz.Platform, first bool) error {
+// webAddress is where the web app is; "" without one. At the first start the
+// address signs a browser in: once, and as the admin.
+func (s *server) webAddress(ctx context.Context, p *oz.Platform, first bool) (string, error) {
 	if s.config.NoWeb {
-		return nil
+		return "", nil
 	}
 	root := strings.TrimRight(cmp.Or(s.config.PublicURL, s.address), "/") + "/"
 	if !first {
-		fmt.Fprintf(w, "\nOpen %s\n", root)
-		return nil
+		return root, nil
 	}
 	code, err := p.Registry().NewSignInCode(ctx, access.DefaultUser)
 	if err != nil {
-		return fmt.Errorf("sign-in link: %w", err)
+		return "", fmt.Errorf("sign-in link: %w", err)
 	}
-	fmt.Fprintf(w, "\nOpen %s (signs a browser in, once and within an hour)\n", root+"#sign-in="+code)
-	return nil
+	return root + "#sign-in=" + code + " (signs a browser in, once and within an hour)", nil
 }
