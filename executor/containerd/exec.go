@@ -83,7 +83,10 @@ func (s *sandbox) exec(ctx context.Context, x executor.ExecSpec) (exit executor.
 	if err != nil {
 		return exit, err
 	}
-	if err := proc.Start(ctx); err != nil {
+	// Not with ctx: what is cut off here may come to life afterwards.
+	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), bootPatience)
+	defer cancel()
+	if err := proc.Start(starting); err != nil {
 		return exit, err
 	}
 	return follow(ctx, proc, exited, ended.end)
