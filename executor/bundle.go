@@ -95,14 +95,16 @@ type GitCredential struct {
 const OutwardSubject = "outward "
 
 // GitLender is a Link whose platform lends credentials that are good for a
-// while only: that of the integration which the run came from. They are asked
-// for each time and stored nowhere. Like all of a Link, its method fails with
+// while only: that of the integration which the run came from, or of one that
+// lends to all runs of its owner. They are asked for each time and stored nowhere. Like all of a Link, its method fails with
 // task.ErrFenced once the execution has ended.
 type GitLender interface {
 	// GitCredential gives what git may show at a host now; the zero
-	// GitCredential for none. It fails with task.CodeIntegrationNotConfigured
+	// GitCredential for none. path is that of the repository's address, without
+	// .git, such as "owner/name"; without it, nothing is given that is lent for
+	// some repositories only. It fails with task.CodeIntegrationNotConfigured
 	// when the service does not let the integration in.
-	GitCredential(ctx context.Context, host string) (GitCredential, error)
+	GitCredential(ctx context.Context, host, path string) (GitCredential, error)
 }
 
 // GitIdentity is a commit's author and committer.

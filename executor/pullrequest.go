@@ -12,8 +12,9 @@ import (
 )
 
 // PullRequester is a Link whose platform opens pull requests in the name of the
-// integration that the run came from. Like all of a Link, its method fails with
-// task.ErrFenced once the execution has ended.
+// integration that the run came from, or of one that lends to all runs of its
+// owner. Like all of a Link, its method fails with task.ErrFenced once the
+// execution has ended.
 type PullRequester interface {
 	// OpenPullRequest opens a pull request, or gives the one that is open of the
 	// same branch to the same base, or that this run has opened before: asking

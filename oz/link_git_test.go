@@ -27,6 +27,13 @@ type lendingBoard struct {
 	// and pull is the last.
 	pulls []string
 	pull  trigger.PullRequest
+	// loans are to all runs of an owner, and from was asked last.
+	loans map[task.Scope][]trigger.Loan
+	from  string
+}
+
+func (l *lendingBoard) Loans(_ context.Context, owner task.Scope) ([]trigger.Loan, error) {
+	return l.loans[owner], nil
 }
 
 func (l *lendingBoard) GitHost(_ context.Context, source string) (string, error) {
@@ -36,8 +43,9 @@ func (l *lendingBoard) GitHost(_ context.Context, source string) (string, error)
 	return "forge.example", nil
 }
 
-func (l *lendingBoard) GitLogin(context.Context, string) (trigger.GitLogin, error) {
+func (l *lendingBoard) GitLogin(_ context.Context, source string) (trigger.GitLogin, error) {
 	l.asked.Add(1)
+	l.from = source
 	return trigger.GitLogin{Username: "x-access-token", Password: l.token}, l.err
 }
 
@@ -115,18 +123,18 @@ func TestIntegrationsLendGitTheirCredential(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, !strings.Contains(string(data), lentToken))
 	for n := range int32(2) {
-		c, err := lender.GitCredential(ctx, "forge.example")
+		c, err := lender.GitCredential(ctx, "forge.example", "acme/app")
 		assert.NilError(t, err)
 		assert.DeepEqual(t, c, executor.GitCredential{Host: "forge.example", Username: "x-access-token", Password: lentToken})
 		assert.Equal(t, s.board.asked.Load(), n+1)
 	}
 	for _, host := range []string{"example", "forge.example:443", "github.com"} {
-		c, err := lender.GitCredential(ctx, host)
+		c, err := lender.GitCredential(ctx, host, "acme/app")
 		assert.NilError(t, err)
 		assert.Equal(t, c, executor.GitCredential{}, host)
 	}
 	for _, host := range []string{"", strings.Repeat("x", 300)} {
-		_, err := lender.GitCredential(ctx, host)
+		_, err := lender.GitCredential(ctx, host, "acme/app")
 		assert.ErrorIs(t, err, task.ErrInvalid)
 		assert.ErrorContains(t, err, "host")
 	}
@@ -143,12 +151,12 @@ func TestIntegrationsLendGitTheirCredential(t *testing.T) {
 	child, err := link.Spawn(ctx, executor.Spawn{Key: "a", Prompt: "help"})
 	assert.NilError(t, err)
 	_, lender = s.lender(child.ID)
-	c, err := lender.GitCredential(ctx, "forge.example")
+	c, err := lender.GitCredential(ctx, "forge.example", "acme/app")
 	assert.NilError(t, err)
 	assert.Equal(t, c.Password, executor.Sensitive(lentToken))
 
 	assert.NilError(t, link.End(ctx, task.End{State: task.StateSucceeded, SeenInput: get(t, s.Platform, run.ID).LastInput}))
-	_, err = link.(executor.GitLender).GitCredential(ctx, "forge.example")
+	_, err = link.(executor.GitLender).GitCredential(ctx, "forge.example", "acme/app")
 	assert.ErrorIs(t, err, task.ErrFenced)
 }
 
@@ -168,7 +176,7 @@ func TestStrangersRunsAreLentNothing(t *testing.T) {
 		assert.NilError(t, err)
 		assert.DeepEqual(t, b.GitHosts, []string{"forge.example"})
 		assert.Equal(t, len(b.GitCredentials)+len(b.Secrets), 0)
-		c, err := link.(executor.GitLender).GitCredential(ctx, "forge.example")
+		c, err := link.(executor.GitLender).GitCredential(ctx, "forge.example", "acme/app")
 		assert.NilError(t, err)
 		assert.Equal(t, c, executor.GitCredential{})
 	}
@@ -187,16 +195,16 @@ func TestLendingFails(t *testing.T) {
 	_, lender := s.lender(s.send("1", trigger.Start{}).ID)
 	for _, code := range []task.Code{task.CodeIntegrationNotConfigured, task.CodeResourceUnavailable} {
 		s.board.err = task.Errorf(code, "no")
-		_, err := lender.GitCredential(ctx, "forge.example")
+		_, err := lender.GitCredential(ctx, "forge.example", "acme/app")
 		assert.Equal(t, task.CodeOf(err), code)
 	}
 	s.board.err, s.board.token = nil, "short"
-	c, err := lender.GitCredential(ctx, "forge.example")
+	c, err := lender.GitCredential(ctx, "forge.example", "acme/app")
 	assert.ErrorIs(t, err, task.ErrInvalid)
 	assert.Assert(t, !strings.Contains(err.Error(), "short"))
 	assert.Equal(t, c, executor.GitCredential{})
 	s.board.token = ""
-	c, err = lender.GitCredential(ctx, "forge.example")
+	c, err = lender.GitCredential(ctx, "forge.example", "acme/app")
 	assert.NilError(t, err)
 	assert.Equal(t, c, executor.GitCredential{}, "nothing is lent any more")
 }
@@ -220,7 +228,7 @@ func TestApprovedStrangersAreLent(t *testing.T) {
 	lent := func(id task.ID, host string) executor.GitCredential {
 		t.Helper()
 		_, lender := s.lender(id)
-		c, err := lender.GitCredential(ctx, host)
+		c, err := lender.GitCredential(ctx, host, "acme/app")
 		assert.NilError(t, err)
 		return c
 	}

@@ -1,6 +1,7 @@
 package oz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,26 +70,32 @@ func waitFor(err error) (executor.PullRequestAnswer, error) {
 }
 
 // pullRequester finds who opens the pull requests of a run's repository, and
-// what the repository is called there.
+// what the repository is called there: the first of the run's lenders that does.
 func (p *Platform) pullRequester(ctx context.Context, t task.Task, remote string) (o trigger.PullRequester, source, path string, err error) {
-	l, source, err := p.lender(ctx, t)
+	list, err := p.lenders(ctx, t)
 	if err != nil {
 		return nil, "", "", err
 	}
-	host := ""
-	if l != nil {
-		if host, err = l.GitHost(ctx, source); err != nil {
-			return nil, "", "", err
+	var no error // of the first that opens any
+	for _, l := range list {
+		o, ok := l.Lender.(trigger.PullRequester)
+		if !ok {
+			continue
 		}
+		path, err := repositoryAt(remote, l.host)
+		if err == nil && l.lends(path) {
+			return o, l.source, path, nil
+		}
+		if err == nil {
+			err = &task.Error{Code: task.CodeOperationNotSupported, Field: "remote",
+				Message: "the integration that lends to all runs is not for this repository" + otherwise}
+		}
+		no = cmp.Or(no, err)
 	}
-	o, ok := l.(trigger.PullRequester)
-	if !ok || host == "" {
-		return nil, "", "", task.Errorf(task.CodeOperationNotSupported, "the run came from no integration that opens pull requests%s", otherwise)
+	if no == nil {
+		no = task.Errorf(task.CodeOperationNotSupported, "the run came from no integration that opens pull requests, and none lends to all runs%s", otherwise)
 	}
-	if path, err = repositoryAt(remote, host); err != nil {
-		return nil, "", "", err
-	}
-	return o, source, path, nil
+	return nil, "", "", no
 }
 
 // repositoryAt gives the path of a repository at a host. Over ssh the port is

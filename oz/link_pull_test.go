@@ -45,7 +45,7 @@ func TestIntegrationsOpenPullRequests(t *testing.T) {
 	ctx := t.Context()
 	run := s.send("1", trigger.Start{})
 	link, r := s.requester(run.ID)
-	_, err := link.(executor.GitLender).GitCredential(ctx, "forge.example")
+	_, err := link.(executor.GitLender).GitCredential(ctx, "forge.example", "acme/app")
 	assert.NilError(t, err)
 	want := pullRequest()
 	want.Title, want.Body, want.Draft = "It is "+lentToken, "the-servers-own-81726", true

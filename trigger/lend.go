@@ -3,6 +3,8 @@ package trigger
 import (
 	"context"
 	"time"
+
+	"github.com/oz-platform/cloudagents/task"
 )
 
 // Lender is an Origin whose service keeps repositories: the runs that come from
@@ -24,4 +26,22 @@ type GitLogin struct {
 	Username, Password string
 	// ExpiresAt is zero for one that does not.
 	ExpiresAt time.Time
+}
+
+// OwnerLender is a Lender with sources that also lend to runs of their owner
+// that did not come from them. Safe for concurrent use.
+type OwnerLender interface {
+	Lender
+	// Loans lists what is lent to all runs of an owner, in no order. Like
+	// GitHost it asks nobody outside.
+	Loans(ctx context.Context, owner task.Scope) ([]Loan, error)
+}
+
+// Loan is what a source lends to all runs of its owner.
+type Loan struct {
+	Source, Host string
+	// Since is when the source was made: of several the oldest lends.
+	Since time.Time
+	// Covers reports whether it is for the repository at a path of the host.
+	Covers func(path string) bool
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // PullRequester is a Lender whose service takes pull requests: the runs that
-// come from it open theirs in the integration's name. Who asks has judged
+// come from it, or that it lends to as an OwnerLender, open theirs in the
+// integration's name. Who asks has judged
 // whether the run may. Safe for concurrent use.
 type PullRequester interface {
 	Lender

@@ -34,11 +34,11 @@ func (g *Git) remote(ctx context.Context, raw string) (remote, error) {
 	if err := CheckURL(raw); err != nil {
 		return remote{}, fmt.Errorf("repository URL %w", err)
 	}
-	base, host := credentialHost(overHTTPS(raw))
+	base, host, path := credentialHost(overHTTPS(raw))
 	if host == "" {
 		return remote{url: raw}, nil
 	}
-	cred, err := g.opts.Credentials(ctx, host)
+	cred, err := g.opts.CredentialsFor(ctx, host, path)
 	if err != nil {
 		return remote{}, fmt.Errorf("credentials for %s: %w", host, err)
 	}

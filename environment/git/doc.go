@@ -22,9 +22,9 @@
 // repository's objects. Clone, Fetch and the checkouts do use the repository they
 // are given; they are meant for one that this package has just made.
 //
-// Credentials come from Options.Credentials, one host at a time, and reach git
-// through a credential helper that reads the environment of the git process
-// alone: they are never in a URL, an argument list, a file or an error.
+// Credentials come from Options.Credentials, one host at a time, or from
+// Options.CredentialsFor, and reach git through a credential helper that reads
+// the environment of the git process alone: they are never in a URL, an argument list, a file or an error.
 //
 // # Errors
 //

@@ -36,6 +36,10 @@ type Options struct {
 	// zero Credential means none. It may be called from several goroutines and
 	// should refresh what expires. Default: no credentials.
 	Credentials func(ctx context.Context, host string) (Credential, error)
+	// CredentialsFor is asked in place of Credentials, if it is set, where what
+	// is given depends on the repository, too: path is that of its address,
+	// without .git, such as "owner/name".
+	CredentialsFor func(ctx context.Context, host, path string) (Credential, error)
 	// LocalTimeout bounds a command that stays on this machine. Default 2 min.
 	LocalTimeout time.Duration
 	// RemoteTimeout bounds a command that talks to a remote. Default 30 min.
@@ -58,6 +62,9 @@ func (o *Options) withDefaults() Options {
 	c.MaxOutputBytes = cmp.Or(c.MaxOutputBytes, 8<<20)
 	if c.Credentials == nil {
 		c.Credentials = func(context.Context, string) (Credential, error) { return Credential{}, nil }
+	}
+	if c.CredentialsFor == nil {
+		c.CredentialsFor = func(ctx context.Context, host, _ string) (Credential, error) { return c.Credentials(ctx, host) }
 	}
 	return c
 }

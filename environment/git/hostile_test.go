@@ -226,3 +226,29 @@ func TestCredentialsInErrors(t *testing.T) {
 	_, err = asked.RemoteRefs(ctx, "http://192.0.2.1/x/y")
 	assert.Assert(t, err != nil)
 }
+
+// TestCredentialsForARepository: what is asked for names the repository as its
+// address does, and comes before what is for a whole host.
+func TestCredentialsForARepository(t *testing.T) {
+	ctx := t.Context()
+	r := gittest.New(t, "app", map[string]string{"a": "1"})
+	server := gittest.Serve(t, filepath.Dir(r.Bare), &gittest.Server{Username: "oz", Password: "right"})
+	var asked []string
+	g := open(t, &git.Options{
+		Credentials: func(context.Context, string) (git.Credential, error) {
+			t.Error("asked for the host alone")
+			return git.Credential{}, nil
+		},
+		CredentialsFor: func(_ context.Context, host, path string) (git.Credential, error) {
+			asked = append(asked, "http://"+host+" "+path)
+			if path != "app" {
+				return git.Credential{}, nil
+			}
+			return git.Credential{Username: "oz", Password: "right"}, nil
+		}})
+	_, err := g.RemoteRefs(ctx, server.URL+"/app.git")
+	assert.NilError(t, err)
+	_, err = g.RemoteRefs(ctx, server.URL+"/deep/other.git")
+	assert.Equal(t, git.ReasonOf(err), git.ReasonAccess, "%v", err)
+	assert.DeepEqual(t, asked, []string{server.URL + " app", server.URL + " deep/other"})
+}

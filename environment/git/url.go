@@ -106,15 +106,15 @@ func IsCommit(ref string) bool {
 
 // credentialHost gives the host that credentials may be asked for: that of an
 // https URL, or of an http URL to this machine. Otherwise "".
-func credentialHost(raw string) (base, host string) {
+func credentialHost(raw string) (base, host, path string) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return "", ""
+		return "", "", ""
 	}
 	if u.Scheme == "https" || (u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return u.Scheme + "://" + u.Host, u.Host
+		return u.Scheme + "://" + u.Host, u.Host, strings.TrimSuffix(strings.Trim(u.Path, "/"), ".git")
 	}
-	return "", ""
+	return "", "", ""
 }
 
 func isLoopback(host string) bool {

@@ -103,7 +103,7 @@ func (x *execution) environment() (environment.Config, error) {
 }
 
 func (x *execution) openGit(ctx context.Context) (*git.Git, error) {
-	g, err := git.Open(ctx, &git.Options{Name: x.bundle.GitIdentity.Name, Email: x.bundle.GitIdentity.Email, Credentials: x.credential})
+	g, err := git.Open(ctx, &git.Options{Name: x.bundle.GitIdentity.Name, Email: x.bundle.GitIdentity.Email, CredentialsFor: x.credential})
 	if err != nil {
 		return nil, task.Errorf(task.CodeEnvironmentSetupFailed, "open git: %w", err)
 	}
@@ -111,9 +111,9 @@ func (x *execution) openGit(ctx context.Context) (*git.Git, error) {
 }
 
 // credential gives git what it is lent for a host, else what the bundle has.
-func (x *execution) credential(ctx context.Context, host string) (git.Credential, error) {
+func (x *execution) credential(ctx context.Context, host, path string) (git.Credential, error) {
 	if slices.Contains(x.bundle.GitHosts, host) {
-		c, err := x.lent(ctx, host)
+		c, err := x.lent(ctx, host, path)
 		if err != nil || c != (git.Credential{}) {
 			return c, err
 		}
@@ -128,12 +128,12 @@ func (x *execution) credential(ctx context.Context, host string) (git.Credential
 
 // lent asks the platform for a credential each time that git needs one: it is
 // good for a while only. From then on it is one of the run's secrets.
-func (x *execution) lent(ctx context.Context, host string) (git.Credential, error) {
+func (x *execution) lent(ctx context.Context, host, path string) (git.Credential, error) {
 	lender, ok := x.link.(executor.GitLender)
 	if !ok {
 		return git.Credential{}, nil
 	}
-	c, err := lender.GitCredential(ctx, host)
+	c, err := lender.GitCredential(ctx, host, path)
 	if err != nil || c.Password == "" {
 		return git.Credential{}, err
 	}

@@ -1993,6 +1993,9 @@ type GitCredential = executor.GitCredential
 type GitCredentialRequest struct {
 	// Host With the port if its address has one; 1 to 259 bytes.
 	Host string `json:"host"`
+
+	// Path That of the repository's address, without .git, such as owner/name; at most 2048 bytes. Without it, nothing is given that is lent for some repositories only.
+	Path string `json:"path,omitempty,omitzero"`
 }
 
 // Grant defines model for Grant.
@@ -5744,7 +5747,7 @@ type ClientInterface interface {
 
 	// LendGitCredentialWithBody Borrow what git authenticates with at a host
 	//
-	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -5753,7 +5756,7 @@ type ClientInterface interface {
 
 	// LendGitCredential Borrow what git authenticates with at a host
 	//
-	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5850,7 +5853,7 @@ type ClientInterface interface {
 
 	// OpenPullRequestWithBody Open a pull request in the name of the run's integration
 	//
-	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 	// is refused until a person has approved something of it that others see.
 	//
@@ -5861,7 +5864,7 @@ type ClientInterface interface {
 
 	// OpenPullRequest Open a pull request in the name of the run's integration
 	//
-	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 	// is refused until a person has approved something of it that others see.
 	//
@@ -8857,7 +8860,7 @@ func (c *Client) ListFamily(ctx context.Context, reqEditors ...RequestEditorFn) 
 
 // LendGitCredentialWithBody Borrow what git authenticates with at a host
 //
-// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 //
 // Takes any type of body and a specified content type.
 //
@@ -8876,7 +8879,7 @@ func (c *Client) LendGitCredentialWithBody(ctx context.Context, contentType stri
 
 // LendGitCredential Borrow what git authenticates with at a host
 //
-// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9083,7 +9086,7 @@ func (c *Client) NotifyUser(ctx context.Context, body NotifyUserJSONRequestBody,
 
 // OpenPullRequestWithBody Open a pull request in the name of the run's integration
 //
-// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 // base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 // is refused until a person has approved something of it that others see.
 //
@@ -9104,7 +9107,7 @@ func (c *Client) OpenPullRequestWithBody(ctx context.Context, contentType string
 
 // OpenPullRequest Open a pull request in the name of the run's integration
 //
-// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 // base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 // is refused until a person has approved something of it that others see.
 //
@@ -21460,7 +21463,7 @@ type ClientWithResponsesInterface interface {
 
 	// LendGitCredentialWithBodyWithResponse Borrow what git authenticates with at a host
 	//
-	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -21469,7 +21472,7 @@ type ClientWithResponsesInterface interface {
 
 	// LendGitCredentialWithResponse Borrow what git authenticates with at a host
 	//
-	// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+	// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -21570,7 +21573,7 @@ type ClientWithResponsesInterface interface {
 
 	// OpenPullRequestWithBodyWithResponse Open a pull request in the name of the run's integration
 	//
-	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 	// is refused until a person has approved something of it that others see.
 	//
@@ -21581,7 +21584,7 @@ type ClientWithResponsesInterface interface {
 
 	// OpenPullRequestWithResponse Open a pull request in the name of the run's integration
 	//
-	// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+	// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 	// base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 	// is refused until a person has approved something of it that others see.
 	//
@@ -33924,7 +33927,7 @@ func (c *ClientWithResponses) ListFamilyWithResponse(ctx context.Context, reqEdi
 
 // LendGitCredentialWithBodyWithResponse Borrow what git authenticates with at a host
 //
-// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -33939,7 +33942,7 @@ func (c *ClientWithResponses) LendGitCredentialWithBodyWithResponse(ctx context.
 
 // LendGitCredentialWithResponse Borrow what git authenticates with at a host
 //
-// Of the integration that the run came from, made on demand and good for a short while. Empty when there is none for this run at this host.
+// Of the integration that the run came from, or of one that lends to all runs of its owner, made on demand and good for a short while. Empty when there is none for this run at this host.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -34106,7 +34109,7 @@ func (c *ClientWithResponses) NotifyUserWithResponse(ctx context.Context, body N
 
 // OpenPullRequestWithBodyWithResponse Open a pull request in the name of the run's integration
 //
-// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 // base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 // is refused until a person has approved something of it that others see.
 //
@@ -34123,7 +34126,7 @@ func (c *ClientWithResponses) OpenPullRequestWithBodyWithResponse(ctx context.Co
 
 // OpenPullRequestWithResponse Open a pull request in the name of the run's integration
 //
-// With what the run came from, a GitHub or GitLab, where the repository is. One that is open of the same branch to the same
+// With what the run came from, a GitHub or GitLab, where the repository is, or with an integration that lends to all runs of its owner. One that is open of the same branch to the same
 // base, or that the run has opened before, is given instead: asking again makes no second one. A run that nobody vouches for
 // is refused until a person has approved something of it that others see.
 //

@@ -141,8 +141,8 @@ func (l *Link) OpenBlob(ctx context.Context, key string) (io.ReadCloser, error) 
 var _ executor.GitLender = (*Link)(nil)
 
 // GitCredential implements executor.GitLender.
-func (l *Link) GitCredential(ctx context.Context, host string) (executor.GitCredential, error) {
-	return decode[executor.GitCredential](l.c.raw.LendGitCredential(ctx, api.GitCredentialRequest{Host: host}))
+func (l *Link) GitCredential(ctx context.Context, host, path string) (executor.GitCredential, error) {
+	return decode[executor.GitCredential](l.c.raw.LendGitCredential(ctx, api.GitCredentialRequest{Host: host, Path: path}))
 }
 
 var _ executor.PullRequester = (*Link)(nil)

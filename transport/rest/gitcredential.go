@@ -18,7 +18,7 @@ func (o operations) LendGitCredential(ctx context.Context, r api.LendGitCredenti
 	if !ok {
 		return nil, task.Errorf(task.CodeFeatureNotAvailable, "this server lends no credentials")
 	}
-	c, err := lender.GitCredential(ctx, r.Body.Host)
+	c, err := lender.GitCredential(ctx, r.Body.Host, r.Body.Path)
 	if err != nil {
 		return nil, err
 	}

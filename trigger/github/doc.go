@@ -14,7 +14,8 @@
 // what an app is installed on is what its runs reach. It is lent for each use,
 // and to no run that nobody vouches for. Their pull requests are opened in the
 // integration's name, too, for which an app needs the permission "Pull requests:
-// read and write" (see Origin.OpenPullRequest).
+// read and write" (see Origin.OpenPullRequest). With Settings.LendToAllRuns all
+// runs of the integration's owner borrow it, wherever they come from.
 //
 // A run has the event's repository in its workspace beside those of its
 // environment, at the head of the pull request or the commit of the check, unless

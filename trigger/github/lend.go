@@ -15,7 +15,7 @@ import (
 const gitUser = "x-access-token"
 
 // Compile-time proof that it lends.
-var _ trigger.Lender = (*Origin)(nil)
+var _ trigger.OwnerLender = (*Origin)(nil)
 
 // lending finds the integration of a source, if it lends its token.
 func (o *Origin) lending(ctx context.Context, source string) (i integration.Integration, s Settings, ok bool, err error) {
@@ -57,4 +57,12 @@ func lendError(i integration.Integration, err error) error {
 		return i.NotConfigured(err)
 	}
 	return forge.Away(i, err)
+}
+
+// Loans implements trigger.OwnerLender: see Settings.LendToAllRuns.
+func (o *Origin) Loans(ctx context.Context, owner task.Scope) ([]trigger.Loan, error) {
+	return forge.Loans(ctx, o.store, integration.GitHub, owner, Parse, func(s Settings) (trigger.Loan, bool) {
+		covers := func(path string) bool { return forge.Covers(s.Repositories, path, 2, 2) }
+		return trigger.Loan{Host: o.opts.GitHost, Covers: covers}, s.LendToAllRuns && !s.NoGitAccess
+	})
 }

@@ -28,7 +28,7 @@ type Settings struct {
 	// without them the integration uses a token.
 	AppID          int64 `json:"app_id,omitempty"`
 	InstallationID int64 `json:"installation_id,omitempty"`
-	// Repositories narrows where events count, as "owner/name" with * for any
+	// Repositories narrows where events count, and LendToAllRuns, as "owner/name" with * for any
 	// part of a name. Empty: everywhere that events come from. Those without a *,
 	// and all of an owner ("owner/*"), are also asked for what never arrived.
 	Repositories []string `json:"repositories,omitempty"`
@@ -44,6 +44,15 @@ type Settings struct {
 	// the account may: the app needs the permissions "Contents: read and write"
 	// and "Pull requests: read and write".
 	NoGitAccess bool `json:"no_git_access,omitempty"`
+	// LendToAllRuns lends the token to every run of the integration's owner, too,
+	// such as those that people, schedules and other triggers start: they clone
+	// and push with it, and open pull requests, in Repositories, or where those
+	// are none in all that it reaches. Whoever may start a run of the owner, and
+	// their own machine where it runs there, then has the token's reach. Not for
+	// runs that nobody vouches for, even once a person has approved something. A
+	// run's own integration comes first, then the oldest one that fits, then the
+	// server's own credentials for the host. Not beside NoGitAccess.
+	LendToAllRuns bool `json:"lend_to_all_runs,omitempty"`
 	// NoClone leaves it to the environment what is cloned. Without it a run also
 	// has the repository that its event is from (Oz platform, GHM-5).
 	NoClone bool `json:"no_clone,omitempty"`
@@ -197,6 +206,9 @@ func (s Settings) validate() error {
 		return task.Invalid("settings.app_id", "and installation_id are both numbers from 1, or both missing")
 	case len(s.Automations) > MaxAutomations:
 		return task.Invalid("settings.automations", "are %d, at most %d are allowed", len(s.Automations), MaxAutomations)
+	}
+	if err := forge.CheckLendToAll(s.LendToAllRuns, s.NoGitAccess); err != nil {
+		return err
 	}
 	if err := forge.CheckValues("settings.repositories", s.Repositories, true); err != nil {
 		return err

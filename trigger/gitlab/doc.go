@@ -16,7 +16,8 @@
 // The runs' git reads and pushes with the same token, unless
 // Settings.NoGitAccess; it is lent for each use, and to no run that nobody
 // vouches for. Their merge requests are opened in the integration's name, too
-// (see Origin.OpenPullRequest).
+// (see Origin.OpenPullRequest). With Settings.LendToAllRuns all runs of the
+// integration's owner borrow it, wherever they come from.
 //
 // A run has the project's repository in its workspace beside those of its
 // environment, at the newest commit of the merge request or pipeline, unless

@@ -44,10 +44,8 @@ func (o *Origin) OpenPullRequest(ctx context.Context, source string, r trigger.P
 	if !ok {
 		return trigger.Pull{}, forge.NoPulls(i)
 	}
-	if at, err := url.Parse(s.URL); err == nil { // of a GitLab that is not at the root of its host
-		if prefix := strings.Trim(at.Path, "/"); prefix != "" {
-			r.Path = strings.TrimPrefix(r.Path, prefix+"/")
-		}
+	if project, ok := s.project(r.Path); ok {
+		r.Path = project
 	}
 	if !strings.Contains(strings.Trim(r.Path, "/"), "/") {
 		return trigger.Pull{}, task.Errorf(task.CodeOperationNotSupported, "%q is no project of GitLab's, which is group/name", r.Path)

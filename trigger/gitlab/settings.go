@@ -30,8 +30,8 @@ type Settings struct {
 	// Handle is what people write after an @ to speak to the bot, best the
 	// username of its account. Required.
 	Handle string `json:"handle"`
-	// Projects narrows where events count, as paths such as "group/project",
-	// with * for any part. Empty: everywhere that events come from.
+	// Projects narrows where events count, and LendToAllRuns, as paths such as
+	// "group/project", with * for any part. Empty: everywhere that events come from.
 	Projects []string `json:"projects,omitempty"`
 	// IgnoreMentions leaves mentions to Automations.
 	IgnoreMentions bool `json:"ignore_mentions,omitempty"`
@@ -45,6 +45,15 @@ type Settings struct {
 	// needs the scope
 	// write_repository, too, unless that is a part of api.
 	NoGitAccess bool `json:"no_git_access,omitempty"`
+	// LendToAllRuns lends the token to every run of the integration's owner, too,
+	// such as those that people, schedules and other triggers start: they clone
+	// and push with it, and open merge requests, in Projects, or where those are
+	// none in all that it reaches. Whoever may start a run of the owner, and their
+	// own machine where it runs there, then has the token's reach. Not for runs
+	// that nobody vouches for, even once a person has approved something. A run's
+	// own integration comes first, then the oldest one that fits, then the
+	// server's own credentials for the host. Not beside NoGitAccess.
+	LendToAllRuns bool `json:"lend_to_all_runs,omitempty"`
 	// NoClone leaves it to the environment what is cloned. Without it a run also
 	// has the repository of the project that its event is from.
 	NoClone bool `json:"no_clone,omitempty"`
@@ -195,6 +204,9 @@ func (s Settings) validate() error {
 		return task.Invalid("settings.handle", "%.50q must be as a username of GitLab: 1 to 255 letters, digits, _, - and ., without @", s.Handle)
 	case len(s.Automations) > MaxAutomations:
 		return task.Invalid("settings.automations", "are %d, at most %d are allowed", len(s.Automations), MaxAutomations)
+	}
+	if err := forge.CheckLendToAll(s.LendToAllRuns, s.NoGitAccess); err != nil {
+		return err
 	}
 	if err := checkProjects("settings.projects", s.Projects); err != nil {
 		return err

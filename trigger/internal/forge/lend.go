@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/oz-platform/cloudagents/task"
+	"github.com/oz-platform/cloudagents/trigger"
 	"github.com/oz-platform/cloudagents/trigger/integration"
 )
 
@@ -40,4 +42,47 @@ func HostOf(address string) string {
 func Away(i integration.Integration, err error) error {
 	return &task.Error{Code: task.CodeResourceUnavailable, Err: err,
 		Message: "the integration \"" + i.Name + "\" cannot get a credential for git now: " + task.CutReason(err.Error(), 500)}
+}
+
+// Loans lists those integrations of an owner with a provider that lend to all
+// of the owner's runs, as offer says of their settings. Settings that cannot be
+// read lend nothing: they must not keep every run of the owner from its work.
+func Loans[S any](ctx context.Context, store *integration.Store, p integration.Provider, owner task.Scope, parse func(json.RawMessage) (S, error), offer func(S) (trigger.Loan, bool)) (loans []trigger.Loan, err error) {
+	list, err := store.List(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range list {
+		if i.Provider != p || !i.Enabled {
+			continue
+		}
+		s, err := parse(i.Settings)
+		if err != nil {
+			continue
+		}
+		if l, ok := offer(s); ok {
+			l.Source, l.Since = i.Source(), i.CreatedAt
+			loans = append(loans, l)
+		}
+	}
+	return loans, nil
+}
+
+// Covers reports whether patterns name the repository at a path, which has a
+// number of parts from least to most. None name all. A path that a server reads
+// in another way than it is written ("a/../b") is never covered.
+func Covers(patterns []string, at string, least, most int) bool {
+	parts := strings.Count(at, "/") + 1
+	if at == "" || path.Clean("/"+at) != "/"+at || parts < least || parts > most {
+		return false
+	}
+	return len(patterns) == 0 || In(patterns, at)
+}
+
+// CheckLendToAll refuses to lend to all runs what not even its own get.
+func CheckLendToAll(all, none bool) error {
+	if all && none {
+		return task.Invalid("settings.lend_to_all_runs", "and no_git_access exclude each other")
+	}
+	return nil
 }

@@ -50,7 +50,7 @@ func NoPulls(i integration.Integration) error {
 	if i.Name != "" {
 		name = fmt.Sprintf(" %q", i.Name)
 	}
-	return task.Errorf(task.CodeOperationNotSupported, "the integration%s that the run came from was deleted, is turned off, or lends nothing", name)
+	return task.Errorf(task.CodeOperationNotSupported, "the integration%s that is to open it was deleted, is turned off, or lends nothing", name)
 }
 
 // Refusal is what a failed request for a pull request was answered.
