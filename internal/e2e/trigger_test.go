@@ -115,7 +115,7 @@ func overTLS(t *testing.T, target string, git http.Handler) (address, cert strin
 // environment as trust says.
 func (r *rig) integrate(ctx context.Context, sim *gitlabsim.Sim, address, env string, trust integration.Trust) (uid string) {
 	r.t.Helper()
-	settings, err := json.Marshal(gitlab.Settings{URL: address, Handle: sim.Agent.Username})
+	settings, err := json.Marshal(gitlab.Settings{URL: address, Handle: sim.Agent.Username, NoClone: true})
 	assert.NilError(r.t, err)
 	r.insist(ctx, func() error {
 		made, err := r.client.CreateIntegration(ctx, oz.IntegrationInput{Provider: integration.GitLab,
