@@ -208,9 +208,10 @@ func TestBudgetPages(t *testing.T) {
 	})
 }
 
-// TestHeldDeliveryPages lets a stranger's comment through, that was held; and
-// repeats it.
-func TestHeldDeliveryPages(t *testing.T) {
+// strangers gives the options of a server with GitHub, and what connects it, lets
+// a stranger write comments there, and shows them to a tab as they wait for a
+// person.
+func strangers(t *testing.T) (*browser.Options, func(t *testing.T, e *browser.Env, tab *browser.Tab, comments ...string)) {
 	hub := githubsim.New(nil)
 	hub.AddRepo("acme/app", false)
 	api := httptest.NewServer(hub)
@@ -219,14 +220,12 @@ func TestHeldDeliveryPages(t *testing.T) {
 	opts := &browser.Options{Options: transporttest.Options{Idle: true, Platform: oz.Options{Integrations: func(s *integration.Store) []trigger.Origin {
 		return []trigger.Origin{github.NewOrigin(s, &github.Options{APIURL: api.URL, HTTPClient: api.Client()})}
 	}}}}
-	onBoth(t, opts, func(t *testing.T, e *browser.Env, tab *browser.Tab) {
-		enabled := true
-		admin := e.Client(t, transporttest.AdminKey)
-		in, err := admin.CreateIntegration(t.Context(), oz.IntegrationInput{Provider: integration.GitHub, Spec: integration.Spec{Name: "GitHub", Enabled: enabled, Trust: integration.TrustHold, Settings: json.RawMessage(`{"handle":"oz-agent"}`)},
+	return opts, func(t *testing.T, e *browser.Env, tab *browser.Tab, comments ...string) {
+		in, err := e.Client(t, transporttest.AdminKey).CreateIntegration(t.Context(), oz.IntegrationInput{Provider: integration.GitHub, Spec: integration.Spec{Name: "GitHub", Enabled: true, Trust: integration.TrustHold, Settings: json.RawMessage(`{"handle":"oz-agent"}`)},
 			Secrets: map[string]string{github.SecretSigning: "open-sesame-1", github.SecretToken: token}})
 		assert.NilError(t, err)
 		n := hub.OpenIssue("acme/app", "stranger", "It is slow", "Very.")
-		post := func(d githubsim.Delivery) error {
+		hub.AddHook("open-sesame-1", func(d githubsim.Delivery) error {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+"/webhooks/github/"+in.UID, strings.NewReader(string(d.Body)))
 			if err != nil {
 				return err
@@ -237,23 +236,41 @@ func TestHeldDeliveryPages(t *testing.T) {
 				return err
 			}
 			return resp.Body.Close()
+		})
+		for _, c := range comments {
+			hub.Comment("acme/app", n, "stranger", c)
 		}
-		hub.AddHook("open-sesame-1", post)
-		hub.Comment("acme/app", n, "stranger", "@oz-agent make it fast")
-
 		tab.Goto("/integrations/github/" + in.UID)
-		for !browser.Eval[bool](tab, `[...document.querySelectorAll("tbody .badge")].some((b) => b.innerText === "Held")`) {
+		for browser.Eval[int](tab, `[...document.querySelectorAll("tbody .badge")].filter((b) => b.innerText === "Held").length`) < len(comments) {
 			assert.Assert(t, t.Context().Err() == nil)
 			tab.ClickName("Refresh")
 			tab.Settled()
 		}
-		runs := func() int {
-			page, err := admin.List(t.Context(), task.Query{})
-			assert.NilError(t, err)
-			return len(page.Tasks)
-		}
-		assert.Equal(t, runs(), 0)
-		browser.Eval[bool](tab, `(() => { [...document.querySelectorAll("tbody tr")].find((r) => r.innerText.includes("Held")).querySelector("a.row-link").click(); return true; })()`)
+	}
+}
+
+// openHeld opens the newest delivery that waits for a person.
+func openHeld(tab *browser.Tab) {
+	tab.Wait(`(() => { const r = [...document.querySelectorAll("tbody tr")].find((r) => r.querySelector(".badge")?.innerText === "Held"); r?.querySelector("a.row-link").click(); return Boolean(r); })()`)
+	tab.WaitText("Let it through")
+}
+
+// runCount says how many runs there are.
+func runCount(t *testing.T, e *browser.Env) int {
+	t.Helper()
+	page, err := e.Client(t, transporttest.AdminKey).List(t.Context(), task.Query{})
+	assert.NilError(t, err)
+	return len(page.Tasks)
+}
+
+// TestHeldDeliveryPages lets a stranger's comment through, that was held; and
+// repeats it.
+func TestHeldDeliveryPages(t *testing.T) {
+	opts, arrive := strangers(t)
+	onBoth(t, opts, func(t *testing.T, e *browser.Env, tab *browser.Tab) {
+		arrive(t, e, tab, "@oz-agent make it fast")
+		assert.Equal(t, runCount(t, e), 0)
+		openHeld(tab)
 		tab.WaitText("@oz-agent make it fast")
 		tab.Save(strings.ReplaceAll(t.Name(), "/", "_"))
 		tab.Accessible()
@@ -261,13 +278,87 @@ func TestHeldDeliveryPages(t *testing.T) {
 		tab.WaitText("It is let through.")
 		// It goes on with the new delivery, and follows that until it is decided.
 		tab.Wait(`document.querySelector("dialog[open] dl a[href^='/runs/']")`)
-		assert.Equal(t, runs(), 1)
+		assert.Equal(t, runCount(t, e), 1)
 		tab.ClickName("Repeat")
 		tab.WaitText("It is decided once more, as a new delivery.")
 		tab.WaitText("Repeats")
 		tab.Press(kb.Escape)
 		closed(tab)
 		tab.Wait(`document.querySelectorAll("tbody tr").length >= 3`)
+	})
+}
+
+// decidedAs waits until the delivery that is open shows an outcome and a part of
+// why, and the buttons of what is held are gone, with the focus at the outcome.
+func decidedAs(tab *browser.Tab, outcome, why string) {
+	tab.Wait(fmt.Sprintf(`(() => { const d = [...document.querySelectorAll("dialog[open]")].pop(), at = document.activeElement; return at.matches("dd") && at.innerText === %s && d.querySelector("dl").innerText.includes(%s)
+		&& ![...d.querySelectorAll("button")].some((b) => ["Let it through", "Turn down"].includes(b.innerText.trim())); })()`, quoted(outcome), quoted(why)))
+}
+
+// TestHeldDeliveryIsTurnedDown turns a stranger's comment down by keyboard, for
+// a reason. Where the buttons of what was decided elsewhere are still there, they
+// are refused, and the delivery is shown as it is.
+func TestHeldDeliveryIsTurnedDown(t *testing.T) {
+	opts, arrive := strangers(t)
+	onBoth(t, opts, func(t *testing.T, e *browser.Env, tab *browser.Tab) {
+		arrive(t, e, tab, "@oz-agent make it fast", "@oz-agent buy a watch")
+		late := e.Tab(t, nil)
+		tab.Allow("/oz/deliveries/") // what is refused
+		late.Allow("/oz/deliveries/")
+		follow := func() {
+			late.Goto(browser.Eval[string](tab, "location.pathname + location.search"))
+			late.WaitText("Let it through")
+		}
+		button := `[...document.querySelectorAll("dialog[open] button")].find((b) => b.innerText.trim() === "Turn down")`
+		press := func() {
+			tab.Wait(`(() => { const b = ` + button + `; b?.focus(); return b && document.activeElement === b; })()`)
+			tab.Press(kb.Enter)
+		}
+
+		openHeld(tab)
+		follow()
+		press()
+		tab.Wait(control("Reason") + " === document.activeElement")
+		tab.Save(strings.ReplaceAll(t.Name(), "/", "_"))
+		tab.Accessible()
+		tab.Press(kb.Escape) // it is thought over
+		tab.Wait(button + " === document.activeElement")
+		press()
+		tab.Wait(control("Reason") + " === document.activeElement")
+		browser.Eval[bool](tab, "(() => { const e = "+control("Reason")+fmt.Sprintf(`; e.value = "x".repeat(%d); return e.dispatchEvent(new Event("input", { bubbles: true })); })()`, trigger.MaxReviewReason+1))
+		tab.Press(kb.Enter)
+		refused(t, tab, "Reason", "1024")
+		fill(tab, "Reason", "an advertisement")
+		tab.Press(kb.Enter)
+		tab.WaitText("It is turned down.")
+		decidedAs(tab, "Turned down", "turned down by Admin: an advertisement")
+		tab.Save(strings.ReplaceAll(t.Name(), "/", "_") + "_done")
+		tab.Accessible()
+		assert.Equal(t, runCount(t, e), 0)
+
+		late.ClickName("Let it through")
+		late.Wait(`document.querySelector(".toast.bad")?.innerText.match(/turned down already[^]*Request \S{8}/)`)
+		decidedAs(late, "Turned down", "turned down by Admin: an advertisement")
+		assert.Equal(t, runCount(t, e), 0)
+
+		tab.Press(kb.Escape)
+		closed(tab)
+		pick(tab, "Outcome", "Turned down")
+		tab.Wait(`document.querySelectorAll("tbody tr").length === 1 && document.querySelector("tbody tr").innerText.match(/Turned down[^]*by Admin: an advertisement/)`)
+		tab.Save(strings.ReplaceAll(t.Name(), "/", "_") + "_list")
+		pick(tab, "Outcome", "Any outcome")
+
+		openHeld(tab)
+		follow()
+		late.ClickName("Turn down")
+		fill(late, "Reason", "too late")
+		tab.ClickName("Let it through")
+		tab.Wait(`document.querySelector("dialog[open] dl a[href^='/runs/']")`)
+		late.ClickName("Turn it down")
+		late.Wait(`[...document.querySelectorAll("dialog[open]")].pop().querySelector(".failure")?.innerText.match(/let through already[^]*Request/)`)
+		late.ClickName("Cancel")
+		decidedAs(late, "Let through", "let through by Admin")
+		assert.Equal(t, runCount(t, e), 1)
 	})
 }
 
