@@ -240,7 +240,7 @@ type Host interface {
 // News is what a Reporter hears.
 type News struct {
 	Type NewsType
-	// Task is the run as it is now; zero for NewsRefused and NewsHeld.
+	// Task is the run as it is now; zero for NewsRefused.
 	Task task.Task
 	// Origin is where the run came from; zero for runs that came by themselves.
 	Origin task.Origin
