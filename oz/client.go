@@ -180,27 +180,37 @@ func (c *Client) EventsOf(ctx context.Context, id task.ID, after int64, limit in
 		return nil, 0, false, err
 	}
 	limit = cmp.Or(limit, defaultEvents)
-	if limit < 1 || limit > MaxEvents {
+	switch {
+	case after < 0:
+		return nil, 0, false, task.Invalid("after", "must be 0 or the number of an event")
+	case limit < 1 || limit > MaxEvents:
 		return nil, 0, false, task.Invalid("limit", "must be 1 to %d", MaxEvents)
 	}
-	for through = after; through-after < maxLooked; {
-		page, err := c.Events(ctx, id, through, MaxEvents)
+	t, err := c.run(ctx, id, access.RunView)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	for through = after; through < t.LastSeq && through-after < maxLooked; {
+		page, err := c.p.store.Events(ctx, id, through, MaxEvents)
 		if err != nil {
 			return nil, 0, false, err
+		}
+		if len(page) == 0 {
+			return events, through, false, nil
 		}
 		for _, e := range page {
 			if through = e.Seq; !slices.Contains(types, e.Payload.Type()) {
 				continue
 			}
 			if events = append(events, e); len(events) == limit {
-				return events, through, true, nil
+				return events, through, through < t.LastSeq, nil
 			}
 		}
-		if len(page) < MaxEvents {
-			return events, through, false, nil
+		if len(page) < MaxEvents && len(events) > 0 { // the end, or the events are large: they are not gathered
+			break
 		}
 	}
-	return events, through, true, nil
+	return events, through, through < t.LastSeq, nil
 }
 
 // CheckEventTypes fails with task.CodeInvalidRequest when one is unknown.

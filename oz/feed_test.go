@@ -1,10 +1,13 @@
 package oz_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -290,4 +293,53 @@ func TestFollowerOfAPrunedLog(t *testing.T) {
 		}
 	}
 	assert.Equal(t, last.Payload.Type(), task.TypePruned)
+}
+
+// TestEventsOfLargeLog: events of some types are found behind large ones, which
+// the store gives a few at a time, and large ones are not gathered.
+func TestEventsOfLargeLog(t *testing.T) {
+	p, _ := newPlatform(t, nil)
+	ctx := t.Context()
+	c := people(t, p)["dan"]
+	run, h, err := c.StartLocal(ctx, oz.Request{Prompt: "work"})
+	assert.NilError(t, err)
+	caller, err := p.Authenticate(ctx, h.Token.Reveal())
+	assert.NilError(t, err)
+	l, err := p.Link(caller)
+	assert.NilError(t, err)
+	assert.NilError(t, l.Begin(ctx))
+	const large = 20 // more than one answer of the store
+	for i := range large {
+		assert.NilError(t, l.Append(ctx, int64(i), []task.Event{{Payload: &task.Notice{Text: strings.Repeat("x", 1<<20)}}}))
+	}
+	assert.NilError(t, l.Append(ctx, large, []task.Event{{Payload: &task.ErrorReported{Code: task.CodeInternal, Message: "the last"}}}))
+	now, err := c.Get(ctx, run.ID)
+	assert.NilError(t, err)
+
+	found, through, more, err := c.EventsOf(ctx, run.ID, 0, 0, []task.EventType{task.TypeError})
+	assert.NilError(t, err)
+	assert.Equal(t, len(found), 1)
+	assert.Equal(t, found[0].Seq, now.LastSeq)
+	assert.Assert(t, through == now.LastSeq && !more)
+	none, through, more, err := c.EventsOf(ctx, run.ID, 0, 0, []task.EventType{task.TypeTodos})
+	assert.NilError(t, err)
+	assert.Assert(t, len(none) == 0 && through == now.LastSeq && !more)
+
+	_, _, _, err = c.EventsOf(ctx, run.ID, -1, 0, []task.EventType{task.TypeError})
+	assert.ErrorIs(t, err, task.ErrInvalid)
+	_, _, _, err = p.As(access.Caller{}).EventsOf(ctx, run.ID, 0, 0, []task.EventType{task.TypeError})
+	assert.Equal(t, task.CodeOf(err), task.CodeAuthenticationRequired)
+
+	var all []task.Event
+	through, more = 0, true
+	for more {
+		var page []task.Event
+		page, through, more, err = c.EventsOf(ctx, run.ID, through, oz.MaxEvents, []task.EventType{task.TypeNotice})
+		assert.NilError(t, err)
+		assert.Assert(t, len(page) < large, "%d at once", len(page))
+		all = append(all, page...)
+	}
+	assert.Equal(t, len(all), large)
+	assert.Assert(t, slices.IsSortedFunc(all, func(a, b task.Event) int { return cmp.Compare(a.Seq, b.Seq) }))
+	assert.Equal(t, through, now.LastSeq)
 }
