@@ -130,34 +130,27 @@ func (s *server) work(ctx context.Context, h *http.Server, d *door, stdout io.Wr
 // open opens what a server stands on, side by side: each waits for a disk or
 // for a program of its own. closeAll closes what was opened, after a failure too.
 func (s *server) open(ctx context.Context, p *patience) (store task.Store, closeAll func() error, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var sandboxes, skills, records io.Closer
-	var g errgroup.Group
-	start := func(what func() error) {
-		g.Go(func() error {
-			err := what()
-			if err != nil {
-				cancel() // the others need not wait for theirs
+	boxes := func() (err error) { s.executor, s.runners, sandboxes, err = s.openExecutor(ctx); return err }
+	all := []func() error{
+		func() (err error) {
+			if store, err = s.config.openStore(ctx, p); err == nil {
+				records = store
 			}
 			return err
-		})
+		},
+		func() (err error) { skills, err = s.openSkills(ctx); return err },
 	}
-	start(func() (err error) {
-		if store, err = s.config.openStore(ctx, p); err == nil {
-			records = store
-		}
-		return err
-	})
-	start(func() (err error) { skills, err = s.openSkills(ctx); return err })
-	boxes := func() (err error) { s.executor, s.runners, sandboxes, err = s.openExecutor(ctx); return err }
-	if s.config.Worker.Executor != executorContainerd {
-		start(boxes)
-		err = g.Wait()
-	} else if err = g.Wait(); err == nil { // it clears up, which only whoever has the store may
+	alone := s.config.Worker.Executor == executorContainerd // it clears up, which only whoever has the store may
+	if !alone {
+		all = append(all, boxes)
+	}
+	if err = sideBySide(ctx, cancel, all...); err == nil && alone {
 		err = boxes()
 	}
 	return store, func() (err error) {
-		defer cancel()
+		defer cancel(nil)
 		for _, c := range []io.Closer{sandboxes, skills, records} {
 			if c != nil {
 				err = errors.Join(err, c.Close())
@@ -165,6 +158,26 @@ func (s *server) open(ctx context.Context, p *patience) (store task.Store, close
 		}
 		return err
 	}, err
+}
+
+// sideBySide does everything at once. When something fails it ends ctx by
+// cancel, since the rest need not wait for theirs: the error is of what failed,
+// not of what was cut off for it.
+func sideBySide(ctx context.Context, cancel context.CancelCauseFunc, all ...func() error) error {
+	var g errgroup.Group
+	for _, do := range all {
+		g.Go(func() error {
+			err := do()
+			if err != nil {
+				cancel(err)
+			}
+			return err
+		})
+	}
+	if g.Wait() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // assemble puts platform and API together.

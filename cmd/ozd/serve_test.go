@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -263,4 +264,25 @@ func TestSkillsAreFound(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, len(list.Skills), 1)
 	assert.Equal(t, list.Skills[0].Variants[0].BasePrompt, "Ship it.")
+}
+
+// TestWhatFailsFirstIsTold: of what is opened side by side the error is told of
+// what failed, though the rest is cut off for it and may say so sooner.
+func TestWhatFailsFirstIsTold(t *testing.T) {
+	cause := errors.New("no such store")
+	for range 200 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		wait := func() error { <-ctx.Done(); return ctx.Err() }
+		err := sideBySide(ctx, cancel, wait, func() error { return cause }, wait)
+		assert.ErrorIs(t, err, cause)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop()
+	assert.ErrorIs(t, sideBySide(inner, cancel, func() error { return errors.New("interrupted") }), context.Canceled)
+	whole, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	assert.NilError(t, sideBySide(whole, cancel, func() error { return nil }))
+	assert.NilError(t, whole.Err(), "what was opened goes on")
 }
