@@ -179,15 +179,15 @@ func (p *Platform) Settings() Settings {
 	return Settings{Links: !p.opts.NoLinks, GuestLinks: !p.opts.NoLinks && p.opts.GuestLinks, Retention: p.opts.Retention}
 }
 
-// closed gives a run as it is shared while its team wants no links: whoever is
-// signed in and knows its address does not see it by that.
+// closed gives a run as it is shared while the server or its team wants no
+// links: whoever is signed in and knows its address does not see it by that.
 func (p *Platform) closed(ctx context.Context, t task.Task) (task.Task, error) {
-	if t.Sharing.Visibility != task.VisibilityLink || t.Owner.Type != task.ScopeTeam || p.opts.NoLinks {
+	if t.Sharing.Visibility != task.VisibilityLink {
 		return t, nil
 	}
 	err := p.linksAllowed(ctx, t.Owner)
 	if task.CodeOf(err) == task.CodeFeatureNotAvailable {
-		t.Sharing.Visibility, t.Sharing.LinkRole = task.VisibilityTeam, ""
+		t.Sharing.Visibility, t.Sharing.LinkRole = "", "" // the default of its owner
 		return t, nil
 	}
 	return t, err

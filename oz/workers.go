@@ -98,6 +98,9 @@ func (c *Client) visible(ctx context.Context, live []task.Execution, w WorkerInf
 		if err != nil {
 			return nil, err
 		}
+		if t, err = c.p.closed(ctx, t); err != nil {
+			return nil, err
+		}
 		if access.Allow(c.caller, access.RunView, access.OfRun(t)) == nil {
 			ids = append(ids, e.ID)
 		}

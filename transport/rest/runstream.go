@@ -123,8 +123,7 @@ func (s *runStream) send(out *streamWriter, change oz.RunChange) error {
 // that does not answer is no reason to end one.
 func (s *runStream) allowed() bool {
 	caller, err := s.h.authenticate(s.call.request)
-	switch task.CodeOf(err) {
-	case task.CodeAuthenticationRequired, task.CodeNotAuthorized, task.CodeNotFound:
+	if saysNo(err) {
 		return false
 	}
 	if err == nil {

@@ -89,3 +89,28 @@ func TestListStreamEndsWithTheKey(t *testing.T) {
 	}
 	t.Fatal("the stream ended without a reason")
 }
+
+// TestListStreamEndsWithTheLink: a stream whose request carries a link ends, as
+// each of its requests fails, when the link's team wants none any more: it is
+// asked again who the caller is before anything else is looked at.
+func TestListStreamEndsWithTheLink(t *testing.T) {
+	e := transporttest.Start(t, guests())
+	admin := sdk(t, e, transporttest.AdminKey)
+	run, err := admin.Submit(t.Context(), oz.Request{Prompt: "x"})
+	assert.NilError(t, err)
+	token, _, _, err := admin.CreateRunLink(t.Context(), run.ID, oz.RunLinkSpec{Role: task.RoleViewer})
+	assert.NilError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for change, err := range withLink(t, e, e.Outsider, token).WatchRuns(ctx, "") {
+		if err != nil {
+			assert.Equal(t, task.CodeOf(err), task.CodeFeatureNotAvailable, "%v", err)
+			return
+		}
+		if change.Kind == oz.RunsResync {
+			_, err := admin.SetTeamLinks(t.Context(), access.DefaultTeam, true)
+			assert.NilError(t, err)
+		}
+	}
+	t.Fatal("the stream ended without a reason")
+}

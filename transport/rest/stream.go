@@ -151,9 +151,14 @@ func (s *stream) look() bool {
 	if err == nil {
 		_, err = s.h.platform.As(caller).Get(s.ctx, s.id)
 	}
+	return !saysNo(err)
+}
+
+// saysNo reports that err, of a look at the caller's rights, is for good.
+func saysNo(err error) bool {
 	switch task.CodeOf(err) {
 	case task.CodeAuthenticationRequired, task.CodeNotAuthorized, task.CodeNotFound, task.CodeFeatureNotAvailable: // the last of a link to a run of a team that wants none any more
-		return false
+		return true
 	}
-	return true
+	return false
 }
