@@ -315,11 +315,11 @@ func TestVerifyAuditFindsChanges(t *testing.T) {
 
 // unaudited are the methods of Client that change nothing, or whose change the
 // log of the run, the registry of accounts or the message itself records.
-var unaudited = regexp.MustCompile(`^(Allow|Caller|Entitled|Get|List|Events|Executions|Watch|Follow|Submitted|Submit|Models|ModelEndpoints?|WorkerList|Usage|Budgets|` +
+var unaudited = regexp.MustCompile(`^(Allow|Caller|Entitled|Get|List|Events|EventsOf|Executions|Watch|Follow|Submitted|Submit|Models|ModelEndpoints?|WorkerList|Usage|Budgets|` +
 	`Environments?|Secrets|Skills|Conversation|Artifact|PlanVersions|HandoffFiles|OpenHandoffFile|AddFile|` +
 	`MemoryStores?|MemoryStoreAgents|Memories|MemoryVersions|Webhooks?|WebhookDeliveries|TestWebhook|Deliver(y|ies)|RehearseDelivery|` +
 	`Integrations?|IntegrationDeliveries|Links|Subscriptions?|SubscriptionMessages|` +
-	`MCPServers?|Prompts?|Profiles?|Rules?|Runners?|Agents?|MayManageAgent|Sharing|Keys|CreateKey|RevokeKey|Teams?|CreateTeam|RenameTeam|AddMember|SetRole|RemoveMember|` +
+	`MCPServers?|Prompts?|Profiles?|Rules?|Runners?|Agents?|MayManageAgent|Sharing|Keys|CreateKey|RevokeKey|Teams?|CreateTeam|RenameTeam|SetTeamLinks|AddMember|SetRole|RemoveMember|` +
 	`Schedules?|ScheduleTicks|PreviewSchedule|SendMail|Mails|ReadMail|MailDelivered|Signals|ReportSignal|AuditLog|AuditEntries|` +
 	`EditRequests|Presence|Rights|RunLinks|MayOpenTerminal|Stats|FollowRuns|WatchRuns|Notifications|NotificationsAfter|ReadNotification|ReadAllNotifications|PushKey|PushSubscriptions)$`)
 
