@@ -72,10 +72,16 @@ func (e *Executor) disk(ctx context.Context) (string, error) {
 	return root, nil
 }
 
-// emptySnapshot removes what a container has written, as far as it can. containerd would do so at its next collection of
-// garbage; until then a container that has filled the disk would keep it full, so that nothing can start, or even be
-// noted as removed.
+// emptyPatience bounds the time for a container's files, of which there may be millions: the removal of the container itself
+// needs some of cleanupPatience, too.
+const emptyPatience = cleanupPatience / 3
+
+// emptySnapshot removes what a container has written, as far as it can in emptyPatience. containerd would do so at its next
+// collection of garbage; until then a container that has filled the disk would keep it full, so that nothing can start, or
+// even be noted as removed.
 func (e *Executor) emptySnapshot(ctx context.Context, service snapshots.Snapshotter, name string) {
+	ctx, cancel := context.WithTimeout(ctx, emptyPatience)
+	defer cancel()
 	mounts, err := service.Mounts(ctx, name)
 	if err != nil {
 		return // none, or the removal says what is wrong
