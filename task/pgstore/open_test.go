@@ -88,9 +88,9 @@ func TestOpenOfNewerSchema(t *testing.T) {
 	id := create(t, open(t, dsn, nil))
 	conn := admin(t, dsn)
 	run(t, conn, `ALTER TABLE oz.runs ADD COLUMN extra text NOT NULL DEFAULT ''`) // expand
-	run(t, conn, `INSERT INTO oz.schema_version (version_id, is_applied) VALUES (99, true)`)
+	run(t, conn, `INSERT INTO oz.schema_version (version_id, is_applied) VALUES (99999, true)`)
 	do(t, open(t, dsn, nil), id, notice("still works"))
-	run(t, conn, `UPDATE oz.schema_support SET oldest = 99`) // contract
+	run(t, conn, `UPDATE oz.schema_support SET oldest = 99999`) // contract
 	_, err := pgstore.Open(t.Context(), dsn, nil)
 	unavailable(t, err, "use a newer program")
 }
