@@ -123,21 +123,28 @@ func (s *Sim) openMerge(w http.ResponseWriter, r *http.Request) {
 	}
 	t, hook, body := s.open(s.Agent, Thing{Merge: true, Title: in.Title, Description: in.Description, Source: in.Source, Target: in.Target,
 		Draft: strings.HasPrefix(in.Title, "Draft: ")})
-	for label := range strings.SplitSeq(in.Labels, ",") {
-		if label = strings.TrimSpace(label); label != "" {
-			t.Labels = append(t.Labels, label)
-		}
-	}
+	asked := s.dress(t, in.Labels, in.Reviewers)
 	out := s.wireMerge(t)
-	asked := []map[string]any{}
-	for _, a := range s.people {
-		if slices.Contains(in.Reviewers, a.ID) && !slices.Contains(s.outside, a.ID) { // others are left out in silence
-			t.Reviewers = append(t.Reviewers, a.Username)
-			asked = append(asked, wireAccount(a))
-		}
-	}
 	out["reviewers"] = asked
 	s.mu.Unlock()
 	answer(w, http.StatusCreated, out)
 	s.send(s.Agent, hook, body)
+}
+
+// dress puts labels on a merge request and asks for reviews; those without
+// access are left out in silence. The lock is held.
+func (s *Sim) dress(t *Thing, labels string, reviewers []int64) []map[string]any {
+	for label := range strings.SplitSeq(labels, ",") {
+		if label = strings.TrimSpace(label); label != "" {
+			t.Labels = append(t.Labels, label)
+		}
+	}
+	asked := []map[string]any{}
+	for _, a := range s.people {
+		if slices.Contains(reviewers, a.ID) && !slices.Contains(s.outside, a.ID) {
+			t.Reviewers = append(t.Reviewers, a.Username)
+			asked = append(asked, wireAccount(a))
+		}
+	}
+	return asked
 }
